@@ -1,8 +1,8 @@
 -- Returns one row for each invariant of the queue: its name, the number n of rows that break it, and up to three ids of jobs that break it.
 -- An invariant with n > 0 is broken. The query reads the tables of pgqueue, and the schema chk (see checker.py), where a trigger has
 -- recorded every change of a job.
--- Most invariants hold at any moment, even between two faults. I16 and I17 hold only after a time without faults: they are broken if jobs
--- do not go on.
+-- Most invariants hold at any moment, even between two faults. I16 and I17 are broken by jobs that make no progress, so they hold only
+-- after a time without faults, in which workers could rescue and claim all due jobs.
 with moved as (
     -- pgqueue moves a job to another partition by a delete and an insert in one transaction. The trigger can record these two in any order.
     select e.job_id, e.xact, min(e.seq) as seq, min(e.at) as at,
@@ -58,11 +58,12 @@ union all select 'I6 a job was completed twice', count(*), (array_agg(x.job_id))
 union all select 'I7 the columns of a job contradict its state', count(*), (array_agg(j.id))[:3] from job j
     where (j.state in ('completed', 'cancelled', 'dead')) <> (j.finished_at is not null)
        or (j.finished_at is null and (j.state = 'running') <> (j.worker_id is not null))
-union all select 'I7b a job has two rows', count(*), (array_agg(x.id))[:3] from (select j.id from job j group by j.id having count(*) > 1) x
+union all select 'I7b a job has more than one row', count(*), (array_agg(x.id))[:3] from (
+    select j.id from job j group by j.id having count(*) > 1) x
 union all select 'I8 the number of attempts is out of bounds', count(*), (array_agg(j.id))[:3] from job j
     where j.attempt > j.max_attempts or j.attempt < 0 or (j.state in ('running', 'completed') and j.attempt < 1)
-union all select 'I9 a lease_id differs from that of the last claim, or two claims have the same lease_id', count(*),
-    (array_agg(x.id))[:3] from (
+union all select 'I9 the lease_id of a job differs from that of its last claim, or two claims of a job have the same lease_id',
+    count(*), (array_agg(x.id))[:3] from (
     select j.id from job j left join claim c on c.job_id = j.id
     group by j.id, j.lease_id having j.lease_id <> coalesce(max(c.lease_id), 0) or count(distinct c.lease_id) <> count(c.job_id)) x
 union all select 'I10 a running job does not belong to the worker that claimed it last', count(*), (array_agg(j.id))[:3] from job j

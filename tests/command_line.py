@@ -63,7 +63,7 @@ def die() -> None:
 
 
 def pgq(*words: str, cwd: Path, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs ``pgq …`` in the folder ``cwd``, with the variables of ``env`` added to the environment."""
+    """Runs ``pgq …`` in the folder ``cwd``. The option ``env`` contains variables to add to the environment."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -101,7 +101,7 @@ class Done(NamedTuple):
 
 
 def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) -> str:
-    """What ``pgq …`` shows on a terminal."""
+    """Runs ``pgq …`` on a terminal, and returns what the terminal shows."""
     leader, follower = pty.openpty()
     env = {
         **os.environ,
@@ -124,7 +124,7 @@ def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) ->
     try:
         while chunk := os.read(leader, 65_536):
             shown += chunk
-    except OSError:  # Linux raises EIO when no process holds the terminal
+    except OSError:  # Linux raises EIO when no process has the terminal open any more
         pass
     process.wait()
     os.close(leader)

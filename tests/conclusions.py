@@ -7,5 +7,5 @@ from pgqueue.worker.ending import Conclusion
 
 
 def reason_of(conclusion: Conclusion) -> str:
-    """The reason of the outcome. If there is no outcome, the name of the conclusion: LEASE_LOST or COMMITTED."""
+    """Returns the reason, if the conclusion is an outcome. Otherwise returns the conclusion's name: LEASE_LOST or COMMITTED."""
     return conclusion.reason if isinstance(conclusion, Outcome) else conclusion.name

@@ -1,4 +1,4 @@
-"""Fixtures: one Postgres server for a whole run, if a test needs it, and one database for each test, copied from a migrated template."""
+"""Fixtures. One Postgres server serves a whole run of tests. Each test gets a database of its own, which is a copy of a migrated template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.command_line import Done
 from tests.servers import create_database, drop_database
 from tests.shared_server import Place, SharedServer, ask
 
-# Names of environment variables. A run of mutants sets the first two. The controller of pytest-xdist's workers sets the third.
+# Names of environment variables. A run of mutants sets the first two. The process that controls pytest-xdist's workers sets the third.
 SERVER = "PGQUEUE_TEST_SERVER"
 TEMPLATE = "PGQUEUE_TEST_TEMPLATE"
 ADDRESS = "PGQUEUE_TEST_ADDRESS"
@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[SHARED] = shared = SharedServer()
     if os.environ.get("PGQUEUE_TEST_PG"):
-        # Starts the server before the first test needs it: the start can install binaries, and the workers must know their folder.
+        # Starts the server before the first test needs it: the start can install Postgres binaries, and the workers must know the folder
+        # of these binaries.
         shared.place()
     if config.getoption("numprocesses", None):
         os.environ[ADDRESS] = shared.listen()
@@ -53,9 +54,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turns the garbage collector off while pytest formats the report of a failed test.
 
-    To format a failure, pytest parses source code. A failed test of SQLAlchemy's asyncio can leave connections open. If the collector
-    finalized one of them during this parsing, Python would show a warning, and would parse source code for its traceback. CPython 3.11
-    cannot begin a second parse inside the first, so pytest itself would crash.
+    To format a failure, pytest parses source code. A failed test that uses SQLAlchemy's asyncio can leave connections open. If the
+    collector finalized one of these connections during the parsing, Python would show a warning, and would parse source code for the
+    traceback of this warning. CPython 3.11 cannot begin a second parse inside the first, so pytest itself would crash.
     """
     if call.excinfo is None:
         return (yield)
@@ -79,7 +80,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_server(pytestconfig: pytest.Config) -> Place:
-    """The server's DSN and the name of the template database. The first test that needs them starts the server."""
+    """The server's DSN, and the name of the template database. The server starts when the first test needs this fixture."""
     if SERVER in os.environ:
         return os.environ[SERVER], os.environ[TEMPLATE]
     if address := os.environ.get(ADDRESS):
@@ -112,7 +113,7 @@ def dsn(shared_server: Place) -> Iterator[str]:
 
 @pytest.fixture
 def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
-    """Opens connections to the test's database and closes them when the test ends."""
+    """A function that opens connections to the test's database. They are closed when the test ends."""
     with ExitStack() as stack:
 
         def open_one(*, autocommit: bool = True) -> Connection[Any]:
@@ -137,7 +138,10 @@ def app(dsn: str) -> Iterator[App]:
 
 @pytest.fixture
 def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
-    """Makes a role that can log in and owns nothing, executes the ``grants`` with its name in the place of ROLE, and returns its DSN."""
+    """A function that makes a role. The role can log in, owns nothing, and has the rights of the statements ``grants``.
+
+    In these statements, the word ROLE stands for the name of the new role. The function returns a DSN with this role.
+    """
     made: list[str] = []
 
     def make(*grants: str) -> str:
@@ -161,7 +165,10 @@ def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
 def pgq(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Runs ``pgq …`` on the test's database, in a folder with ``shop.py``. It runs in this process, because that is faster than a new one."""
+    """A function that runs ``pgq …`` on the test's database, in a folder with ``shop.py``.
+
+    The command runs in the process of the tests, because to start a new process would take longer.
+    """
     from pgqueue.ui import cli
 
     command_line.shop(tmp_path)

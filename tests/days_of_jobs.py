@@ -11,12 +11,12 @@ PARENTS = {"jobs_done": "finished_at", "transitions": "at"}
 
 
 def name_of(ago: int, parent: str = "jobs_done") -> str:
-    """The name of the table of a day: ``ago`` days in the past. If ``ago`` is negative, the day is in the future."""
+    """Returns the name of the day table for the day that was ``ago`` days ago. A negative ``ago`` means a day in the future."""
     return f"{parent}_{datetime.now(UTC) - timedelta(days=ago):%Y%m%d}"
 
 
 def make_days(db: Connection[Any], *ago: int) -> None:
-    """Makes the tables of these days, for finished jobs and for transitions, as the leader does before a day begins."""
+    """Makes the day tables of these days, for finished jobs and for transitions, as the leader does before a day begins."""
     for day in ago:
         first = (datetime.now(UTC) - timedelta(days=day)).date()
         for parent in PARENTS:
@@ -41,7 +41,7 @@ def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default"
 
 
 def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
-    """The days whose tables are attached, the oldest first, each as the number of days since then."""
+    """Returns the days whose day tables are attached, the oldest day first. Each day is given as a number: how many days ago it was."""
     rows = db.execute(
         "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.day_tables() d"
         " where d.parent = %s and d.attached order by d.day",
@@ -51,5 +51,5 @@ def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
 
 
 def places(db: Connection[Any]) -> dict[int, str]:
-    """The name of the table in which each finished job is, by the job's id."""
+    """Returns, by the id of each finished job, the name of the table that contains the job."""
     return dict(db.execute("select id, tableoid::regclass::text from pgqueue.jobs_done").fetchall())

@@ -1,4 +1,4 @@
-"""Makes rows that tests need, and reads rows. Also makes attempts for tests without a database."""
+"""Stores and reads rows for tests. Also makes attempts for tests without a database."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ def add_limit(db: Connection[Any], **columns: Any) -> int:
 
 def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: Any) -> int:
     """Calls ``pgqueue.enqueue``, and returns the id of the new job, or of the job that already has its key."""
-    return enqueue_told(db, task, args, **options)[0]
+    return enqueue_row(db, task, args, **options)[0]
 
 
-def enqueue_told(
+def enqueue_row(
     db: Connection[Any], task: str = "t", args: Any = None, **options: Any
 ) -> tuple[int, bool, str | None, str | None]:
     """Calls ``pgqueue.enqueue``, and returns its row: (id, created, state, conflict)."""
-    [told] = db.execute(
+    [stored] = db.execute(
         "select id, created, state, conflict from pgqueue.enqueue(%s, %s, %s)",
         [task, Jsonb(args or {}), Jsonb(options)],
     )
-    return told
+    return stored
 
 
 def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, ...]:
-    """Values of a job's row. Fails if the job does not have exactly one row."""
+    """Returns these columns of a job's row. Fails if the job does not have exactly one row."""
     found = db.execute(f"select {columns} from pgqueue.jobs where id = %s".encode(), [job_id]).fetchall()
     assert len(found) == 1, f"{len(found)} rows of job {job_id}"
     return found[0]
 
 
 def look(db: Connection[Any], job_id: int, columns: str = "state") -> Any:
-    """Values of a job's row. If ``columns`` is one column, its value alone."""
+    """Returns these columns of a job's row. If ``columns`` names only one column, returns its value and not a tuple."""
     found = row(db, job_id, columns)
     return found[0] if len(found) == 1 else found
 
 
 def reasons(db: Connection[Any], job_id: int) -> list[tuple[str, str, str]]:
-    """The transitions of a job: (from, to, reason)."""
+    """Returns the transitions of a job, each as (former state, new state, reason)."""
     return [(t.from_state, t.to_state, t.reason) for t in run(db, statements.list_transitions(job_id))]
 
 
@@ -71,7 +71,7 @@ def count(db: Connection[Any], table: str = "jobs") -> int:
 
 
 def let_time_pass(db: Connection[Any], seconds: float) -> None:
-    """Moves the times of unfinished jobs and of idempotency keys ``seconds`` into the past."""
+    """Moves the times of unfinished jobs and of idempotency keys back by ``seconds``, as if so much time had passed."""
     span = timedelta(seconds=seconds)
     db.execute(
         "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s, expires_at = expires_at - %s",
@@ -93,7 +93,7 @@ def attempt(
     crash_count: int = 0,
     rare: str | None = None,
 ) -> Attempt:
-    """The first attempt of a job, as a claim returns it. ``rare`` is the JSON text of its rare fields."""
+    """Returns the first attempt of a job, as a claim returns it. ``rare`` is the JSON text of the job's rare fields."""
     row = (
         job_id,
         1,

@@ -1,4 +1,4 @@
-"""Makes triggers that fail for chosen jobs, lets workers die, and reads the states of the jobs afterwards."""
+"""Makes triggers that fail for chosen jobs, makes the leases of workers run out, and reads the states of the jobs afterwards."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from psycopg import Connection
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 
-# Codes of errors that can go away by themselves: a conflict, a time limit, or a lack of memory, disk or connections on the server.
+# Codes of errors that can disappear without a change of the row: a conflict, a time limit, or a lack of memory, disk or connections on
+# the server.
 PASSING = ["40001", "57014", "55P03", "55000", "53300", "53100", "53200", "58030", "25006"]
 
 
-def ended(db: Connection[Any]) -> list[tuple[Any, ...]]:
+def count_states(db: Connection[Any]) -> list[tuple[Any, ...]]:
     return db.execute(
         "select j.task, j.state, count(*) from pgqueue.jobs j group by 1, 2 order by 1, 2"
     ).fetchall()
 
 
-def die(db: Connection[Any], worker: int) -> None:
+def expire_lease(db: Connection[Any], worker: int) -> None:
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [worker])
 
 
@@ -33,7 +34,7 @@ def refuse(
     table: str = "pgqueue.jobs_live",
     rows: str = "old.tags <> '{}'",
 ) -> None:
-    """Makes a trigger that fails, as a trigger of a user can. By default it fails for jobs that have a tag."""
+    """Makes a trigger that raises an error with this code, as a trigger of a user can. By default it does so for jobs that have a tag."""
     db.execute(
         f"create function no() returns trigger language plpgsql as $$ begin if {rows} then"
         f" raise exception 'not this one' using errcode = '{code}'; end if; return coalesce(new, old); end $$".encode()
@@ -50,7 +51,7 @@ async def link(dsn: str):
         await made.close()
 
 
-def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> Any:
+def with_link(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> Any:
     async def play() -> Any:
         async with link(dsn) as made:
             return await does(made)

@@ -12,7 +12,10 @@ import pytest
 
 @contextmanager
 def frozen(moment: float | None = None) -> Iterator[None]:
-    """Replaces the clocks in every module that has imported them by stopped clocks. ``time.time`` then always returns ``moment``, if given."""
+    """Replaces the clocks by stopped clocks, in every module that has imported them.
+
+    A stopped clock always returns the time at which it was stopped. If ``moment`` is given, ``time.time`` returns ``moment`` instead.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in ("time", "monotonic", "perf_counter"):
             real = getattr(time, name)

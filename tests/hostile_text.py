@@ -9,5 +9,5 @@ KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
 
 
 def acts(text: str, allowed: str = "\t") -> bool:
-    """Whether the text contains a control, invisible or line-breaking character that is not in ``allowed``."""
+    """Returns whether the text contains a control, invisible or line-breaking character that is not in ``allowed``."""
     return any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c not in allowed for c in text)

@@ -15,7 +15,7 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether the process has ended, also if its parent has not collected the exit code yet."""
+    """Returns whether the process has ended, even if its parent has not collected the exit code yet."""
     return _stat(pid)[0] == "Z"
 
 
@@ -24,7 +24,7 @@ def parent(pid: int) -> int | None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of all processes that this process or its descendants have started."""
+    """Returns the pids of all living processes that this process or its descendants have started."""
     children: dict[int | None, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -36,7 +36,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name: the state, the parent, and so on."""
+    """Returns the fields of /proc/PID/stat that follow the name: the state, the pid of the parent, and so on."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

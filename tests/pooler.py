@@ -23,10 +23,11 @@ TOLD = (
     "TimeZone",
     "integer_datetimes",
 )
+# Codes of the requests for TLS and GSSAPI, which a client can send before its startup message.
 ENCRYPTION = (
     80877103,
     80877104,
-)  # codes of the requests for TLS and GSSAPI, which a client sends before its startup message
+)
 ROLLBACK = b"Q" + struct.pack("!i", 13) + b"rollback\0"
 
 
@@ -83,7 +84,7 @@ class Pooler:
         return exactly(client, length - 4)
 
     def _transact(self, client: socket.socket, sent: bytes) -> None:
-        """Passes messages on, from a client's first message until the server's session is idle again."""
+        """Passes messages between a client and the server, from the client's first message until the server's session is idle again."""
         owed, status = 0, b""
         while True:
             self._server.sendall(sent)

@@ -1,4 +1,4 @@
-"""A proxy to the database that fails as networks do: it goes silent, without FIN or RST, or cuts a connection before an answer."""
+"""A proxy to the database that fails as networks do. It goes silent, without FIN or RST, or it cuts a connection before an answer arrives."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Proxy:
         self.dsn = make_conninfo(
             dsn, host="127.0.0.1", port=self._door.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
-        # The application_name of the connections that are silent. "": all connections are silent.
+        # The application_name of the connections that are silent. If it is "", all connections are silent. If it is None, none is.
         self.silent: str | None = None
         self.new_too = False  # whether connections that are made during the silence are silent too
-        # If a client's message contains these bytes, the proxy keeps the answer and cuts the connection. It does so once.
+        # If a client's message contains these bytes, the proxy cuts the connection and does not pass the answer on. It does so only once.
         self.cut_at: bytes | None = None
         self.delivers = True  # whether the server gets the message that contains ``cut_at``
-        # The number of pieces of data that clients have sent. If each client waits for its answers, it is the number of round trips.
+        # How many pieces of data clients have sent. If each client waits for its answers, this is the number of round trips.
         self.requests = 0
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()

@@ -1,4 +1,4 @@
-"""A web server and a mail server that keep what they receive."""
+"""A web server and a mail server for tests. They keep all requests and mails that they receive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Posted(NamedTuple):
 class WebSink(ThreadingHTTPServer):
     """Answers each request with the next code of ``answers``, or with 204 if there is none.
 
-    ``taken`` contains the requests that were answered with a code below 300.
+    ``seen`` contains all requests. ``taken`` contains only the requests that were answered with a code below 300.
     """
 
     daemon_threads = True
@@ -59,7 +59,7 @@ class _Request(BaseHTTPRequestHandler):
 
 
 class MailSink(socketserver.ThreadingTCPServer):
-    """Receives every mail by plain SMTP, without TLS and without passwords."""
+    """Receives every mail by SMTP, without TLS and without a password."""
 
     daemon_threads = True
     allow_reuse_address = True

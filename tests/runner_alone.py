@@ -1,4 +1,4 @@
-"""A runner without a database: it performs attempts, and keeps their outcomes."""
+"""A runner without a database. It performs attempts, and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests import factories
 
 @dataclass
 class Item:
-    """The item of a task of chunks."""
+    """An item of a chunk."""
 
     n: int
 
 
 def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -> Attempt:
-    """The first attempt of a job with these arguments."""
+    """Returns the first attempt of a job with these arguments."""
     return factories.attempt(job_id, task, json.dumps(args), timeout=timeout)
 
 
 def played(
     app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1, *, lenient: bool = False
 ) -> dict[int, Outcome]:
-    """Runs the attempts and returns their outcomes by job. The runner gets each round of attempts after the round before has ended.
+    """Runs the attempts and returns their outcomes by job id. The runner gets each round of attempts after the round before has ended.
 
-    ``lenient``: an attempt can also end with nothing to settle.
+    If ``lenient`` is true, an attempt is also allowed to end with a conclusion that is no outcome.
     """
     ended: dict[int, Outcome] = {}
 

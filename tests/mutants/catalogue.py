@@ -1,4 +1,4 @@
-"""The catalogue of mutants: small faults, each with the tests of which one must fail. Every bug that is fixed adds a mutant."""
+"""The catalogue of mutants. A mutant is a small fault, with tests of which at least one must fail. Every bug that is fixed adds a mutant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """Edits of ``file``. An edit replaces its first text, which the file contains exactly once, by its second. One of ``tests`` must then fail."""
+    """A fault in ``file``. Each of ``edits`` is a pair of texts (old, new): the file contains the old text exactly once, and gets the new text.
+
+    After these edits, at least one of ``tests`` must fail.
+    """
 
     file: str
     edits: tuple[tuple[str, str], ...]
@@ -21,7 +24,7 @@ class Mutant:
 
     @property
     def changes_schema(self) -> bool:
-        """Whether the edit changes the schema, so that databases must be made by the edited project."""
+        """Whether an edit changes the schema. Then the databases of the tests must be made by the edited project."""
         return "/functions/" in self.file or "/views/" in self.file or "migrat" in self.file
 
     def fits(self, root: Path) -> bool:
@@ -196,7 +199,7 @@ MUTANTS = (
     mutant("database/pools.py", "self._size = max(self._size, 2 * handlers)", "pass", "stages/test_waiting.py::test_the_pool_of_a_worker_has_two_connections_for_each_slot_unless_the_app_sets_pool_size"),
     mutant("model/names.py", """.startswith("pgqueue.") or ":on_" in task""", """.startswith("pgqueue.")""", "stages/test_reserved.py::test_python_refuses_a_task_or_a_schedule_with_a_reserved_name"),
     mutant("text/shown.py", 'frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})', 'frozenset({"Cc", "Cs", "Zl", "Zp"})', "unit/test_shown.py"),
-    mutant("ui/cli/tables.py", "visible(str(value)).replace", "str(value).replace", "process/test_shown.py::test_no_command_writes_characters_of_a_job_that_control_the_terminal"),
+    mutant("ui/cli/tables.py", "visible(str(value)).replace", "str(value).replace", "process/test_shown.py::test_no_command_writes_control_characters_that_come_from_a_job"),
     mutant("worker/spawning.py", "os.killpg(self.pid, signal.SIGKILL)", "os.kill(self.pid, signal.SIGKILL)", "stages/test_children.py::test_all_processes_that_a_handler_has_started_end_with_it[timeout]"),
     mutant("worker/running/child.py", "        self._socket.set_inheritable(False)\n", "", "stages/test_children.py::test_neither_programs_nor_forks_of_a_handler_inherit_the_socket_to_the_worker"),
     mutant("worker/running/children.py", "            if not child.has_ended:\n                return child\n", "            return child\n",
@@ -209,7 +212,7 @@ MUTANTS = (
     mutant("worker/processes/supervisor.py", "self._free_jobs(seat.worker_id, child.pid)", "pass",
            "process/test_fleet.py::test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_its_lease_ends[-11]"),
     mutant("worker/worker.py", "self.stop(number)\n        else:\n            self._drain()", "self.stop(number)\n        else:\n            self.stop(number)",
-           "process/test_fleet.py::test_a_signal_to_all_processes_stops_them_and_a_second_one_makes_them_hand_back_jobs"),
+           "process/test_fleet.py::test_a_signal_to_all_processes_makes_them_drain_and_a_second_signal_makes_them_release_their_jobs"),
     mutant("worker/forked.py", "signal.signal(signal.SIGTERM, signal.SIG_DFL)", "pass",
            "stages/test_children.py::test_processes_that_a_handler_starts_can_be_terminated"),
     mutant("worker/running/pulse.py", "self._blocked >= max(NOTED, 2 * self._noted)", "self._noted",
@@ -251,7 +254,7 @@ MUTANTS = (
     mutant("sql/jobs/functions/why.sql", "if not has_sequence_privilege('pgqueue.jobs_id_seq', 'select, usage') then", "if false then",
            "stages/test_why.py::test_why_asks_for_the_right_to_read_the_sequence_if_the_role_lacks_it"),
     mutant("sql/queues/views/queue_depth.sql", "full join", "left join", "process/test_cli_operations.py::test_a_queue_that_no_worker_has_served_yet_is_listed_and_can_be_paused"),
-    mutant("sql/queues/find_unserved.sql", "where not w.task_served", "where not w.queue_served", "process/test_cli_operations.py::test_doctor_reports_a_task_that_no_worker_of_its_queue_has"),
+    mutant("sql/queues/find_unserved.sql", "where not w.task_served", "where not w.queue_served", "process/test_cli_operations.py::test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task"),
     mutant("sql/queues/remove_queue.sql", "           + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs", "           as jobs",
            "process/test_cli_operations.py::test_a_queue_is_removed_only_if_no_worker_and_no_job_needs_it"),
     mutant("sql/jobs/fragments/matching.sql", "and (%(concurrency_key)s::text is null or j.concurrency_key = %(concurrency_key)s::text)\n", "",
@@ -272,7 +275,7 @@ MUTANTS = (
            "stages/test_any_connection.py::test_enqueuing_works_under_any_setting_of_the_role"),
     mutant("database/run.py", 'return UNCONVERTED if connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII" else ADAPTERS', "return ADAPTERS",
            "stages/test_any_connection.py::test_enqueuing_works_under_any_setting_of_the_role"),
-    mutant("database/joining.py", """ == b"UTF8"\n""", """ != b"LATIN1"\n""", "stages/test_any_connection.py::test_no_client_encoding_turns_a_character_into_another_one"),
+    mutant("database/joining.py", """ == b"UTF8"\n""", """ != b"LATIN1"\n""", "stages/test_any_connection.py::test_no_client_encoding_changes_a_character_of_an_argument_tag_or_key"),
     mutant("database/joining.py", "    wrapper.validate_no_broken_transaction()\n", "", "stages/test_django.py::test_an_enqueue_is_refused_in_an_atomic_block_that_will_be_rolled_back"),
     mutant("database/statements/enqueuing.py", """options.get("wake") is not False""", "True", "stages/test_two_phase_commits.py::test_a_transaction_can_be_prepared_if_its_enqueues_send_no_wake_up"),
     mutant("sql/enqueuing/functions/replace_job.sql", " and body -> 'wake' is distinct from 'false'", "", "stages/test_two_phase_commits.py::test_a_transaction_can_be_prepared_if_its_enqueues_send_no_wake_up"),
@@ -325,7 +328,7 @@ MUTANTS = (
     mutant("sql/enqueuing/functions/split_each.sql", "case when a.request is null then '{}' else jsonb_build_object('idempotency_key', a.request) end", "'{}'",
            "stages/test_lost_commits.py::test_idempotency_keys_given_in_sql_find_duplicates"),
     # ---------------------------------------------------------------- rights and secrets
-    Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_may_execute_nothing",)),
+    Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_has_no_right_to_execute_a_function",)),
     Mutant("migrations/env.py", (("set local lock_timeout = '5s'", "set local lock_timeout = 0"),), ("tests/schema/test_rights.py::test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it",)),
     Mutant("migrations/env.py", (("if not owner.rolsuper and", "if false and"),), ("tests/schema/test_rights.py::test_a_migration_refuses_a_schema_that_belongs_to_another_role",)),
     mutant("sql/upkeep/functions/add_partitions.sql", "ahead not between 0 and 30", "ahead < 0", "schema/test_rights.py::test_a_function_that_runs_as_the_owner_refuses_arguments_out_of_bounds"),
@@ -334,11 +337,11 @@ MUTANTS = (
     mutant("sql/enqueuing/functions/wake.sql", "security definer\n", "", "stages/test_roles.py::test_an_enqueuer_enqueues_in_every_way"),
     mutant("sql/leases/functions/finish_overdue.sql", "    moment := least(moment, clock_timestamp());\n", "", "stages/test_roles.py::test_an_enqueuer_gets_the_unique_key_of_an_expired_job_without_the_right_to_change_jobs"),
     mutant("sql/settling/settle.sql", "    select true, e.hook, 'pgqueue.hooks'", "    select null, e.hook, 'pgqueue.hooks'", "stages/test_reserved.py::test_settle_stores_the_job_of_a_hook_and_its_arguments_do_not_contain_stored_by_pgqueue"),
-    mutant("sql/alerts/raise_alerts.sql", "where r.is_due and d.rank <= %(most)s::int", "where r.is_due", "stages/test_alerts.py::test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_one_counts_the_rest"),
+    mutant("sql/alerts/raise_alerts.sql", "where r.is_due and d.rank <= %(most)s::int", "where r.is_due", "stages/test_alerts.py::test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_message_counts_the_other_alerts"),
     mutant("worker/listener.py", "QUEUE_NAME.fullmatch(payload) is not None and", "", "unit/test_listener.py::test_a_flood_of_payloads_that_are_no_queues_costs_no_memory_and_wakes_no_worker"),
     mutant("database/outage.py", "redact(self.dsn)", "self.dsn", "process/test_secrets.py::test_a_workers_log_never_shows_the_password_of_its_dsn"),
     mutant("telemetry/log_output.py", "    LOG.addFilter(Cleaning())\n", "", "unit/test_shown.py::test_the_error_of_a_job_is_one_line_of_the_log_whatever_text_it_contains"),
-    mutant("worker/processes/supervisor.py", "*origin.without_dsn(origin.ARGUMENTS)", "*origin.ARGUMENTS", "process/test_secrets.py::test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_environment"),
+    mutant("worker/processes/supervisor.py", "*origin.without_dsn(origin.ARGUMENTS)", "*origin.ARGUMENTS", "process/test_secrets.py::test_a_password_on_the_command_line_does_not_reach_other_processes_or_the_environment_of_handlers"),
     mutant("maintenance/alerting/settings.py", "self.webhook is not None and not _is_private(self.webhook)", "False", "process/test_secrets.py::test_a_token_is_refused_if_its_url_has_no_tls_and_is_on_another_machine"),
 )
 # fmt: on

@@ -27,7 +27,7 @@ class Plan:
     """The numbers of jobs, workers and faults. For kills and zombies, the number is a minimum."""
 
     options: tuple[str, ...] = ()
-    supervisors: int = 6  # if `processes` is 1, these are workers without a supervisor
+    supervisors: int = 6  # if `processes` is 1, these processes are workers without a supervisor
     processes: int = 1
     slots: int = 8
     part: float = 1.0  # how much of TASKS the plan contains: 1.0 is all of it
@@ -37,7 +37,7 @@ class Plan:
     orphanings: int = 0  # how often a supervisor is killed
     crashes: int = 1  # crashes of the server, right after a claim
     silences: int = 1  # server processes that are stopped with SIGSTOP
-    stops: int = 1  # SIGTERMs that are sent to a supervisor and all its processes together
+    stops: int = 1  # how often SIGTERM is sent to a supervisor and all its processes together
     bombs: int = 1  # jobs that kill their process
 
     @property
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def lines(self) -> int:
-        """How many lines about one outage the log of one supervisor contains: one line from each process."""
+        """How many lines about one outage the log of one supervisor contains: one line from each worker, and one from the supervisor."""
         return self.processes + (self.processes > 1)
 
     @property
@@ -76,7 +76,7 @@ def rules(op: int) -> dict[str, Any]:
 
 @dataclass
 class Clients:
-    """Enqueues the jobs of the plan, a few with each fault, and records the outcome of each enqueue.
+    """Enqueues the jobs of the plan, a few of them before each fault, and records whether each enqueue was committed.
 
     If the campaign still waits for a fault when all jobs of the plan are enqueued, it adds more jobs of the same tasks.
     """
@@ -112,9 +112,8 @@ class Clients:
     def finish(self) -> None:
         """Allows the clients to enqueue the rest of the plan, and waits until they have done so."""
         self.release(len(self.ops) - self.given)
-        self.quota.release(
-            2
-        )  # two permits without a job: the first can end an unfinished batch, the second ends the thread
+        # The semaphore is released twice more, without jobs. The first time ends a batch that is not full yet, the second time the thread.
+        self.quota.release(2)
         self.thread.join(timeout=60)
 
     def count(self, kind: str) -> int:
@@ -125,7 +124,7 @@ class Clients:
         self.ops += [(op, self._kinds[op % len(self._kinds)]) for op in range(len(self.ops) + 1, count + 1)]
 
     def release_more(self) -> None:
-        """Allows a few more jobs if the last jobs were allowed more than half a second ago."""
+        """Allows the clients to enqueue 15 more jobs, unless they were allowed more jobs during the last half second."""
         if time.monotonic() - self._released_at > 0.5:
             self.release(15)
 
@@ -141,7 +140,7 @@ class Clients:
             self.error = error
 
     def _next(self, count: int) -> list[tuple[int, str]]:
-        """Waits until the next ``count`` jobs are allowed, and returns them; at the end, returns the rest."""
+        """Waits until the clients are allowed to enqueue ``count`` more jobs, and returns these jobs. At the end, returns the rest."""
         batch: list[tuple[int, str]] = []
         while len(batch) < count:
             self.quota.acquire()
@@ -152,7 +151,10 @@ class Clients:
         return batch
 
     def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
-        """Tries to enqueue the batch until the commit is acknowledged. After a broken connection it tries again with the same keys."""
+        """Tries to enqueue the batch until the commit is acknowledged, and returns the connection.
+
+        If the connection breaks, it tries again with the same keys. Sometimes it first enqueues other jobs, and rolls these back.
+        """
         if self.dice.random() < ROLLED_BACK:
             self._next_rolled_back += len(batch)
             first = self._next_rolled_back

@@ -1,4 +1,4 @@
-"""The faults of a campaign: it harms its workers and its server in several ways, one after the other."""
+"""The faults of a campaign. The campaign harms its workers and its server in several ways, one after the other."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.process.worker_processes import WorkerProcess, WorkerProcesses, state
 from tests.waiting import STARTS, wait_until
 
 LEASE = 2.0
-# A job that kills its process reaches this limit. The other jobs do not, although their workers are killed too: at most four times each,
-# on a slow machine.
+# A job that kills its process in each attempt reaches this limit. The other jobs do not, although workers are killed while they run them:
+# even on a slow machine, this happens to one job at most four times.
 CRASH_LIMIT = 12
 OPTIONS = (
     "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", str(CRASH_LIMIT), "--wait-for-db", "30",
 )  # fmt: skip
-SILENT = ("heartbeat", "claim", "settle")  # the connections that a fault can make silent
-DOWN = 1.0  # seconds for which the server is down
+SILENT = ("heartbeat", "claim", "settle")  # the connections of a worker that a fault can make silent
+DOWN = 1.0  # the server is started again this many seconds after a crash
 SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # fsync stays on, as on the servers of users
 
 
@@ -47,16 +47,15 @@ class Faults:
     plan: Plan
     alive: list[WorkerProcess] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)  # worker ids
-    zombies: dict[int, int] = field(default_factory=dict)  # worker id to pid, as in `woken` and `orphans`
+    zombies: dict[int, int] = field(default_factory=dict)  # pids by worker id, as in `woken` and `orphans`
     woken: dict[int, int] = field(default_factory=dict)
     orphans: dict[int, int] = field(default_factory=dict)
     orphaned: int = 0
     terminated: int = 0
     crashed: int = 0
     silenced: Counter[str] = field(default_factory=Counter)
-    exit_codes: list[int] = field(
-        default_factory=list
-    )  # exit codes of the supervisors that `stop` has stopped
+    # Exit codes of the supervisors that `stop` has stopped.
+    exit_codes: list[int] = field(default_factory=list)
     drained: set[int] = field(default_factory=set)  # ids of these supervisors' workers
     bombs: list[int] = field(default_factory=list)  # job ids
     gone_lines: list[tuple[int, int]] = field(default_factory=list)
@@ -68,7 +67,7 @@ class Faults:
         order += ["stop"] * plan.stops + ["bomb"] * plan.bombs
         self.dice.shuffle(order)
         order.insert(len(order) // 2, "restart")
-        # A third of the jobs is left for faults that must wait until a worker runs jobs.
+        # One third of the jobs is kept for the faults that must wait until a worker runs jobs.
         portion = len(self.clients.ops) * 2 // 3 // len(order)
         for fault in order:
             self.clients.release(portion)
@@ -85,7 +84,7 @@ class Faults:
     # ------------------------------------------------------------ the faults
 
     def kill(self) -> None:
-        """Kills a worker that runs jobs. Its supervisor, or else this method, starts a new worker."""
+        """Kills a worker that runs jobs. The worker's supervisor starts a new worker. If there is no supervisor, this method does."""
         pid, worker_id = self.caught()
         self.killed.add(worker_id)
         send(pid, signal.SIGKILL)
@@ -96,10 +95,10 @@ class Faults:
                 self.start()
 
     def orphan(self) -> None:
-        """Kills a supervisor. Its workers must then end by themselves. The campaign checks this at its end."""
+        """Kills a supervisor. Its workers must then end by themselves, which the test checks at the end of the campaign."""
 
         def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
-            """The supervisors that have unharmed workers. A supervisor has none if all its workers have just been killed."""
+            """Returns the supervisors that have unharmed workers. A supervisor has no such worker if all its workers have just been killed."""
             found = []
             for worker in self.alive:
                 children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
@@ -114,17 +113,18 @@ class Faults:
         self.start()
 
     def zombie(self) -> None:
-        """Stops a worker that runs jobs, with SIGSTOP. ``wake`` continues it later. At most two workers are stopped at the same time."""
+        """Sends SIGSTOP to a worker that runs jobs. ``wake`` continues it later. At most two workers are stopped at the same time."""
         self.wake(rest=1)
         pid, worker_id = self.caught()
         self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
-        """Continues zombies (stopped workers) until only ``rest`` of them are left. It waits until a zombie has lost a job to a rescue.
+        """Sends SIGCONT to zombies (stopped workers) until only ``rest`` of them are left.
 
-        It also continues a zombie that has no jobs and whose lease has run out: its child processes were not stopped, and can have
-        completed its jobs in their own transactions. It does not wait until a zombie has lost all its jobs: if the zombie was stopped
-        inside a transaction, this transaction can keep one of the rows locked.
+        A zombie is continued when a rescue has taken back at least one of its jobs. This method does not wait until all jobs of the zombie
+        are rescued: if the zombie was stopped inside a transaction, this transaction can keep the row of a job locked. A zombie is also
+        continued when it has no jobs and its lease has run out: the zombie's child processes were not stopped, and can have completed its
+        jobs in their own transactions.
         """
 
         def ready() -> list[int]:
@@ -154,7 +154,7 @@ class Faults:
         self.terminated += 1
 
     def crash(self) -> None:
-        """Crashes the server immediately after a claim, which is perhaps not on the disk yet."""
+        """Crashes the server immediately after a claim, so that the claim is perhaps not on the disk yet."""
         self.wake(rest=0)
         wait_until(self.has_just_claimed, STARTS)
         self.lose_server()
@@ -162,7 +162,7 @@ class Faults:
         wait_until(self.are_at_work, STARTS)
 
     def silence(self) -> None:
-        """Stops the server process of a worker's connection with SIGSTOP, until the worker has opened another connection."""
+        """Sends SIGSTOP to the server process of a worker's connection, and SIGCONT when the worker has opened another connection."""
         name = self.dice.choice(SILENT)
 
         def backends() -> list[int]:
@@ -175,7 +175,10 @@ class Faults:
             ]
 
         def frozen() -> int | None:
-            """Stops a server process only while it is idle: in a transaction it would hold locks that other connections wait for."""
+            """Stops a server process and returns its pid. If the process is no longer idle then, continues it and returns None.
+
+            A process that is stopped inside a transaction would keep locks for which other connections wait.
+            """
             pid: int = self.dice.choice(wait_until(backends))
             send(pid, signal.SIGSTOP)
             if pid in backends():
@@ -222,19 +225,19 @@ class Faults:
         self.start()
 
     def bomb(self) -> None:
-        """Enqueues a job that kills its process in each attempt, beside harmless jobs, and waits until the job is dead."""
+        """Enqueues a job that kills its process in each attempt, and waits until this job is dead. Harmless jobs run at the same time."""
         with self.db.transaction():
             job_id = workload.bomb.using(self.db).enqueue(how=self.dice.choice(workload.BOMBS)).id
         self.bombs.append(job_id)
         wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
 
     def feed(self) -> None:
-        """Keeps the workers busy, but without a backlog that would hide a faulty worker."""
+        """Allows more jobs if few jobs are unfinished. The backlog stays short, because a long backlog would hide a worker that claims nothing."""
         if unfinished(self.db) < 2 * self.plan.workers * self.plan.slots:
             self.clients.release_more()
 
     def replace_ended(self) -> None:
-        """Starts a new worker for each one that has ended, as systemd does for a worker without a supervisor."""
+        """Starts a new worker in the place of each worker that has ended, as systemd does for a worker without a supervisor."""
         self.feed()
         for worker in self.alive[:]:
             if worker.process.poll() is not None:
@@ -242,7 +245,7 @@ class Faults:
                 self.start()
 
     def lose_server(self, noticed: Callable[[], bool] | None = None) -> None:
-        """Crashes the server. The server comes back after DOWN seconds, or when ``noticed()`` is true."""
+        """Crashes the server, and starts it again: when ``noticed()`` is true, or after DOWN seconds if ``noticed`` is not given."""
         self.db.close()
         self.server.stop("immediate")
         if noticed is None:
@@ -253,7 +256,7 @@ class Faults:
         self.db = observer(self.clients.dsn)
 
     def restart(self) -> None:
-        """Crashes the server and starts it again. Every process must log one line about the outage, and one line about its end."""
+        """Crashes the server and starts it again. Every process must log one line about the outage, and one line about the outage's end."""
         self.wake(rest=0)
         wait_until(self.is_settled, STARTS)
         sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
@@ -275,7 +278,7 @@ class Faults:
             return cursor.execute(query.encode(), parameters).fetchone()
 
     def at_work(self) -> list[tuple[int, int]]:
-        """Workers (id, pid) that live, that no fault has harmed, and that have renewed their lease since the last start of the server."""
+        """Returns (id, pid) of each unharmed worker that lives and has renewed its lease since the last start of the server."""
         hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
         return [
             (worker_id, pid)
@@ -287,7 +290,7 @@ class Faults:
         ]
 
     def caught(self) -> tuple[int, int]:
-        """Stops a worker while it runs jobs, and returns its pid and its id."""
+        """Waits until a worker runs jobs, sends it SIGSTOP, and returns its pid and its id."""
 
         def busy() -> tuple[int, int] | None:
             self.feed()
@@ -296,7 +299,8 @@ class Faults:
             for worker_id, pid in candidates:
                 if pid not in self.zombies.values() and self.runs(worker_id):
                     send(pid, signal.SIGSTOP)
-                    if not is_gone(pid) and self.runs(worker_id):  # an orphan can have ended by now
+                    # The worker of a killed supervisor can have ended by now.
+                    if not is_gone(pid) and self.runs(worker_id):
                         return pid, worker_id
                     send(pid, signal.SIGCONT)
             return None
@@ -316,7 +320,7 @@ class Faults:
         )
 
     def effective(self, which: str) -> set[int]:
-        """The harmed workers that were running jobs at that time, so that a rescue took these jobs back."""
+        """Returns the ids of those workers in the collection ``which`` from which a rescue has taken back jobs."""
         ids = list(getattr(self, which))
         return {
             row[0]
@@ -340,7 +344,10 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """Whether all workers are at work, no job can kill one of them, and all supervisors listen. Then no earlier outage goes on."""
+        """Returns whether all workers are at work, no job can kill one of them, and all supervisors listen.
+
+        If so, every process has noticed the end of each earlier outage.
+        """
         return (
             self.are_at_work()
             and not self.one("select exists (select from pgqueue.jobs_live where task = 'bomb')")
@@ -349,7 +356,7 @@ class Faults:
         )
 
     def have_worked_since(self) -> bool:
-        """Whether every worker has sent heartbeats and completed a job since the server came back."""
+        """Returns whether every worker has sent heartbeats and completed a job since the last start of the server."""
         self.feed()
         at_work = self.one(
             "select count(*) from pgqueue.workers w where w.state = 'running'"

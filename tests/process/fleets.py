@@ -1,4 +1,4 @@
-"""Starts several worker processes under one supervisor. Also has gates: advisory locks that a test holds and handlers wait for."""
+"""Starts several worker processes under one supervisor. Also has gates: a gate is an advisory lock that a test has and handlers wait for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pids(db: Connection[Any]) -> set[int]:
 
 
 def listening(db: Connection[Any]) -> list[str]:
-    """The last statement of each listener's connection. After the listener's self-test, it contains pg_notify."""
+    """Returns the last statement of each listener's connection. After the listener has tested itself, this statement contains pg_notify."""
     rows = db.execute(
         "select query from pg_stat_activity"
         " where datname = current_database() and application_name = 'pgqueue listen'"
@@ -39,7 +39,7 @@ def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: s
 
 @contextmanager
 def gates(dsn: str, count: int) -> Iterator[None]:
-    """Keeps the gates 1 to ``count`` closed."""
+    """Keeps the gates 1 to ``count`` closed until the block ends."""
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(n) from generate_series(1, %s) n", [count])
         yield

@@ -1,4 +1,4 @@
-"""Finds out from the changes that the checker's trigger recorded which jobs ran at the same time, and in which order."""
+"""Finds out which jobs ran at the same time, and in which order. It reads the changes that the checker's trigger has recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
-# Every beginning and end of an attempt in the order of time, with the columns of the job that limits depend on.
+# Every beginning and every end of an attempt, in the order of time. Each row also has those columns of the job on which limits depend.
 STEPS = """
 select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
        coalesce(j.weight, 1), j.ordering is not null
@@ -19,9 +19,9 @@ order by e.seq
 
 
 def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | None]) -> dict[str, int]:
-    """The largest total weight that ran at one time in each group of jobs.
+    """Returns, by group of jobs, the largest total weight of the jobs that ran at the same time.
 
-    ``group`` returns the name of a job's group from its concurrency_key and its task, or None if the job does not count.
+    ``group`` is called with a job's concurrency_key and task. It returns the name of the job's group, or None if the job does not count.
     """
     now: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)

@@ -1,4 +1,4 @@
-"""Handlers that block the event loop, or keep the interpreter's lock: a worker notices and logs them, and its process is ended."""
+"""Handlers that block the event loop or keep the interpreter's lock. The worker logs such a handler, and the worker's process ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def enqueue(db: Connection[Any], task: str, options: str = "{}", **args: Any) ->
     return int(row[0])
 
 
-def told(db: Connection[Any], job_id: int) -> Any:
+def outcome_of(db: Connection[Any], job_id: int) -> Any:
     return db.execute(
         "select state, attempt, crash_count, split_part(last_error, ':', 1) from pgqueue.jobs where id = %s",
         [job_id],
@@ -73,9 +73,8 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_f
             assert sentence.endswith(by)
         assert f"by job {guilty}; none of its 3 jobs goes on" in " ".join(pgq(workers.dsn, "doctor").split())
         assert "blocked" in pgq(workers.dsn, "workers", "list")
-        db.execute(
-            "select pgqueue.cancel(%s)", [guilty]
-        )  # the blocked loop cannot cancel the handler, and --blocked 0 does not end the process
+        # The blocked loop cannot cancel the handler, and --blocked 0 does not end the process.
+        db.execute("select pgqueue.cancel(%s)", [guilty])
     wait_until(lambda: not db.execute(blocked).fetchone())
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
     assert len(worker.lines(f"its loop has been blocked for 1.0 s by job {guilty} (block)")) == 1
@@ -107,8 +106,8 @@ def test_a_process_whose_loop_is_blocked_ends_and_its_other_jobs_are_released(
         if end == "cancel":
             db.execute("select pgqueue.cancel(%s)", [guilty])
         assert worker.wait(timeout=90) == 13
-        assert told(db, guilty) == expected
-        assert [told(db, job_id) for job_id in innocent] == [("pending", 0, 0, None)] * 3
+        assert outcome_of(db, guilty) == expected
+        assert [outcome_of(db, job_id) for job_id in innocent] == [("pending", 0, 0, None)] * 3
         assert len(worker.lines("the process ends")) == 1
         assert db.execute("select state from pgqueue.workers").fetchall() == [("stopped",)]
     workers.start(*APP, "--drain")
@@ -127,14 +126,13 @@ def test_a_process_logs_the_stack_and_ends_if_a_handler_never_releases_the_inter
     wait_until(lambda: state_of(db, job_id) == "cancelled")
 
 
-def test_a_supervisor_kills_and_replaces_a_worker_that_sends_nothing_for_the_time_of_a_lease(
+def test_a_supervisor_kills_and_replaces_a_worker_that_is_silent_for_longer_than_a_lease_lasts(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)
     at_work = "select count(*) from pgqueue.workers where heartbeat_at > started_at + interval '0.1 s'"
-    wait_until(
-        lambda: db.execute(at_work).fetchone() == (2,)
-    )  # a supervisor does not watch a worker before that
+    # A supervisor does not watch a worker that is still starting.
+    wait_until(lambda: db.execute(at_work).fetchone() == (2,))
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
     [line] = wait_until(lambda: worker.lines("has sent no sign of life for"), timeout=60)

@@ -4,15 +4,15 @@ The test then asserts that no job was lost, that no transactional effect happene
 worker was running jobs when it was killed, the jobs of a zombie (a worker that was stopped for long) were rescued, a connection
 was terminated. The faults depend on a seed, which is printed. PGQUEUE_CAMPAIGN_SEED sets the seed, to repeat a run.
 
-Further faults: the server crashes immediately after a claim. A connection goes silent because its server process is stopped.
-SIGTERM is sent to a supervisor and all its processes together. Some jobs kill the process that runs them, beside other jobs.
+There are more faults. The server crashes immediately after a claim. A connection goes silent because its server process is
+stopped. SIGTERM is sent to a supervisor and all its processes together. Some jobs kill the process in which they and other jobs run.
 
-Three jobs of four have a key. Some of the keys have limits, rates and weights, some keep their jobs in order, and some are unique. The
-test asserts that no limit was exceeded at any instant, that the order was kept, and that no seat was lost.
+Three jobs of four have a key: a concurrency_key with limits and rates, a concurrency_key with an ordering, or a unique_key. The test
+asserts that no limit was exceeded at any instant, that the order was kept, and that no seat was lost.
 
-Short campaigns do the same with supervisors (``--processes 2``), which are killed too, and with every handler on a thread
-or in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all campaigns long: ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s
-tests/process/test_campaign.py``.
+Three short campaigns do the same: one with supervisors (``--processes 2``), which are killed too, one with every handler on a
+thread, and one with every handler in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all campaigns long:
+``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s tests/process/test_campaign.py``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ insert into pgqueue.limits (queue, task, per_key, key, concurrency, rate, period
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
 
 SHORT = Plan(part=0.2, kills=4, zombies=1, terminations=4)
-# By default, a supervisor kills a worker that sends nothing for long, so it would kill every zombie. `--blocked 0` turns this off.
+# By default, a supervisor kills a worker that shows no sign of life for long, so it would kill every zombie. `--blocked 0` prevents this.
 PLANS = {
     "workers": Plan(),
     "supervisors": replace(
@@ -104,9 +104,8 @@ def test_a_campaign_of_faults_loses_no_job_and_breaks_no_limit(home: Path, tmp_p
             if clients.error is not None:
                 raise clients.error
             try:
-                while left := unfinished(
-                    faults.db
-                ):  # a slow machine needs long, but the number must fall within a minute
+                # A slow machine needs long for all jobs, but it must finish at least one job in each minute.
+                while left := unfinished(faults.db):
                     wait_until(lambda left=left: unfinished(faults.db) < left, timeout=60)  # type: ignore[misc]
             except AssertionError:
                 show_unfinished(faults.db)
@@ -160,7 +159,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     assert len(faults.orphans) >= plan.orphanings
     assert faults.crashed == plan.crashes
     assert faults.silenced.total() == plan.silences
-    # After a SIGTERM to all its processes, a supervisor drained: the jobs ended, and none of them had to be rescued.
+    # After SIGTERM to all its processes, each supervisor exited with 0. Its workers drained, so none of their jobs had to be rescued.
     assert faults.exit_codes == [0] * plan.stops
     assert (
         faults.one(
@@ -182,7 +181,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     clients.intents.load(clients.dsn)
     checker.check(clients.dsn)
     assert faults.one("select count(*) from chk.effects") == transactional
-    # No limit was exceeded, every order was kept, and all seats are free again, although no recount of seats corrected them.
+    # No limit was exceeded, and every order was kept. All seats are free again, and no recount of the seats had to correct them.
     assert most_at_once(db, lambda key, task: "all")["all"] <= 24
     assert most_at_once(db, lambda key, task: task)[workload.move_thread.name] <= 12
     by_key = most_at_once(db, lambda key, task: key)
@@ -200,11 +199,11 @@ def judge(faults: Faults, mailbox: Path) -> None:
     hurt = len(faults.killed) + len(faults.woken) + len(faults.orphans) + plan.silences
     hurt += plan.workers * (1 + plan.crashes) + plan.bombs * CRASH_LIMIT
     most = hurt * plan.slots
-    print(f"campaign: {duplicates} external effects happened again, {most} might have")
+    print(f"campaign: {duplicates} external effects happened again, at most {most} were expected")
     assert duplicates <= most
-    # For an outage, each process logged one line when it began and one line when it ended.
+    # For one outage, each process logged one line when the outage began and one line when it ended.
     assert faults.gone_lines == [(plan.lines, plan.lines)] * plan.supervisors
-    # At least half of the zombies logged that they had lost their lease. The others were killed before they could do so.
+    # At least half of the zombies logged that they had lost their lease. The other zombies were killed before they could do so.
     logs = "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
     noticed = sum(f"worker {worker_id} lost its lease" in logs for worker_id in faults.woken)
     assert noticed >= plan.zombies // 2

@@ -1,4 +1,4 @@
-"""Tests of the checker: it must notice a broken settle, rescue and claim, and every invariant must be able to fail.
+"""Tests of the checker. It must find a fault in settle, in rescue and in claim, and for every invariant it must find a row that breaks it.
 
 Each of the first tests forces a race with real connections or processes. It runs once with the statement of pgqueue, and the checker
 must find no broken invariant. It also runs with the same statement broken on purpose, and the checker must find the fault.
@@ -43,7 +43,7 @@ def processes(recorded: str, tmp_path: Path):
 
 
 def found(dsn: str) -> set[str]:
-    """The numbers of the broken invariants."""
+    """Returns the numbers of the broken invariants."""
     return {name.split()[0] for name in checker.violations(dsn)}
 
 
@@ -61,7 +61,7 @@ def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @pytest.mark.parametrize(
     ("broken", "caught"), [("", set()), ("settle_without_lease", {"I5"}), ("settle_without_fence", {"I5"})]
 )
-def test_the_checker_finds_a_broken_settle_by_a_zombie_while_another_worker_runs_the_job(
+def test_the_checker_finds_a_broken_settle_if_a_zombie_settles_a_job_that_another_worker_runs(
     processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
 ) -> None:
     """A stopped worker continues in the middle of its transaction when a second worker already runs the same job."""
@@ -82,7 +82,7 @@ def test_the_checker_finds_a_broken_settle_by_a_zombie_while_another_worker_runs
 
 
 def handler_gone(db: Connection[Any], pid: int) -> bool:
-    """Whether the handler in that process has ended."""
+    """Returns whether the handler in this process has ended."""
     row = db.execute("select exists (select from chk.ends where pid = %s)", [pid]).fetchone()
     return bool(row and row[0])
 
@@ -122,13 +122,13 @@ def test_the_checker_finds_a_broken_rescue_of_a_living_worker(
         if broken:
             wait_until(lambda: lead(db) or rescued(db))
         else:
-            wait_until(lambda: beats(db) >= 3)
+            wait_until(lambda: heartbeats(db) >= 3)
     wait_until(lambda: state_of(db, job_id) == "completed")
     assert found(processes.dsn) == caught
 
 
 def lead(db: Connection[Any]) -> None:
-    """Writes the youngest worker into the leader's row. It becomes the leader if it asks for this before the present leader does."""
+    """Writes the youngest worker into the leader's row. This worker leads if it asks to lead before the former leader asks again."""
     db.execute(
         "update pgqueue.leader set worker_id = (select id from pgqueue.workers order by started_at desc limit 1)"
     )
@@ -138,8 +138,8 @@ def rescued(db: Connection[Any]) -> bool:
     return db.execute("select 1 from pgqueue.transitions where reason = 'rescued'").fetchone() is not None
 
 
-def beats(db: Connection[Any]) -> float:
-    """The time from the start of the job to the last heartbeat, as a number of heartbeats of 0.3 s."""
+def heartbeats(db: Connection[Any]) -> float:
+    """Returns how many heartbeats, at one in 0.3 s, fit into the time from the start of the job to the last heartbeat."""
     row = db.execute(
         "select extract(epoch from max(w.heartbeat_at) - min(r.at))::float8 / 0.3 from pgqueue.workers w, chk.runs r"
     ).fetchone()
@@ -153,7 +153,7 @@ def beats(db: Connection[Any]) -> float:
     ("broken", "caught"),
     [("", set()), ("claim_without_lock", {"I11", "I19"}), ("claim_of_running", {"I11", "I19"})],
 )
-def test_the_checker_finds_a_broken_claim_beside_another_claim(
+def test_the_checker_finds_a_broken_claim_if_two_workers_claim_the_same_job(
     recorded: str,
     db: Connection[Any],
     connect: Connect,
@@ -161,7 +161,7 @@ def test_the_checker_finds_a_broken_claim_beside_another_claim(
     broken: str,
     caught: set[str],
 ) -> None:
-    """The second claim runs while the first one has not committed."""
+    """The second claim begins before the first claim is committed."""
     use_broken(monkeypatch, broken)
     job_id = enqueue(db, "hold_thread", 1, effect=False, inside=False)
     workers = [register(db), register(db)]
@@ -265,7 +265,7 @@ def test_every_invariant_has_a_statement_that_breaks_it() -> None:
 
 @pytest.mark.parametrize("invariant", SABOTAGE)
 def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invariant: str) -> None:
-    """Makes a database with a completed, a running and a pending job and no broken invariant, and then breaks one invariant."""
+    """First the database has a completed, a running and a pending job, and no invariant is broken. Then the test breaks one invariant."""
     worker_id, lease_id, job_id = claimed(db)
     db.execute("update pgqueue.jobs_live set tags = '{effect}'")
     with psycopg.connect(recorded) as own:
@@ -282,7 +282,9 @@ def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invaria
         checker.check(recorded)
 
 
-def test_the_last_outcome_that_a_client_noted_is_loaded(recorded: str, tmp_path: Path) -> None:
+def test_only_the_last_outcome_that_a_client_has_noted_for_an_enqueue_is_loaded(
+    recorded: str, tmp_path: Path
+) -> None:
     with checker.Intents(tmp_path / "intents.jsonl") as intents:
         intents.note([1, 2], "unknown")
         intents.note([1], "ack")
@@ -294,7 +296,7 @@ def test_the_last_outcome_that_a_client_noted_is_loaded(recorded: str, tmp_path:
 def test_a_broken_invariant_is_reported_with_the_history_of_its_jobs(
     recorded: str, db: Connection[Any]
 ) -> None:
-    """The effect is committed before the completion, as on a connection that commits each statement."""
+    """The effect is committed before the completion, as it would be on an autocommit connection."""
     worker_id, lease_id, job_id = claimed(db)
     db.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
     assert run(db, statements.complete(worker_id, [(job_id, lease_id, True)])) == [job_id]
@@ -305,11 +307,11 @@ def test_a_broken_invariant_is_reported_with_the_history_of_its_jobs(
     _, head, row, *lines = str(found.value).splitlines()
     assert head == f"job {job_id}"
     assert "'state': 'completed'" in row
-    told = [
+    expected_lines = [
         "none -> pending, lease 0 of worker , attempt 0, ",
         f"pending -> running, lease {lease_id} of worker {worker_id}, attempt 1, ",
         f"effect of op 1, lease {lease_id}, transaction ",
         f"running -> none, lease {lease_id} of worker {worker_id}, attempt 1, ",
         f"none -> completed, lease {lease_id} of worker {worker_id}, attempt 1, ",
     ]
-    assert [expected in line for expected, line in zip(told, lines, strict=True)] == [True] * 5
+    assert [part in line for part, line in zip(expected_lines, lines, strict=True)] == [True] * 5

@@ -1,4 +1,4 @@
-"""Chunks in two worker processes: one job of a chunk can end alone and in time, and no job is lost when workers are killed."""
+"""Chunks in two worker processes. One job of a chunk can be ended in time, while the others go on. No job is lost when workers are killed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
     [({"deadline": 8}, "DeadlineExceededError"), ({"timeout": 1}, "JobTimeoutError")],
     ids=["deadline", "timeout"],
 )
-def test_the_call_of_a_chunk_goes_on_when_the_time_of_one_of_its_jobs_runs_out(
+def test_the_call_of_a_chunk_goes_on_when_the_timeout_or_deadline_of_one_of_its_jobs_is_over(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str, options: Any, error: str
 ) -> None:
     chunks = two_chunks(workers, db, notes, executor, **options)

@@ -188,7 +188,9 @@ def test_jobs_show_prints_the_progress_of_a_job(pgq, db):
         (None, 9, ""),
     ],
 )
-def test_jobs_wait_prints_the_result_or_exits_with_a_code_for_the_state(pgq, db, outcome, code, out):
+def test_jobs_wait_prints_the_result_of_a_completed_job_and_otherwise_exits_with_an_error_code(
+    pgq, db, outcome, code, out
+):
     [job] = add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
@@ -232,7 +234,7 @@ def test_a_percent_sign_in_the_filter_by_error_is_no_wildcard(pgq, db):
     assert pgq("jobs", "list", "--error", "9%full").rows == []
 
 
-def test_jobs_count_groups_by_the_columns_of_its_option_by(pgq, db):
+def test_jobs_count_groups_by_the_columns_that_the_option_by_names(pgq, db):
     add_jobs(db, task="greet", count=2, tags=["a", "b"])
     add_jobs(db, task="greet", tags=["a"], queue="mail")
     add_jobs(db, task="echo", state="dead", finished_at="2026-01-01Z")
@@ -261,9 +263,8 @@ def test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state(pg
         jobs += add_jobs(db, task="greet", state=state)
     for state in ("completed", "cancelled", "dead"):
         jobs += add_jobs(db, task="greet", state=state, finished_at="2026-11-01Z")
-    jobs += add_jobs(
-        db, task="greet", count=2, state="dead", finished_at="2026-11-01Z", unique_key="k"
-    )  # both have the same key, so only one of them can be revived
+    # These two jobs have the same key, so only one of them can be revived.
+    jobs += add_jobs(db, task="greet", count=2, state="dead", finished_at="2026-11-01Z", unique_key="k")
     words = ("jobs", verb, *map(str, jobs), *(["--priority", "3"] if verb == "edit" else []))
     everything = "select xmin::text, j.* from pgqueue.jobs j order by id"
     before = db.execute(everything).fetchall()
@@ -307,7 +308,7 @@ def test_a_dry_run_refuses_impossible_requests_as_the_command_does(pgq, db, word
         (("cron", "add", "n", "greet", "--every", "5m", "--missed", "onc"), "once"),
     ],
 )  # fmt: skip
-def test_the_error_for_an_unknown_value_suggests_the_nearest_one_and_lists_all(pgq, words, meant):
+def test_the_error_for_an_unknown_value_suggests_the_nearest_value_and_lists_all_values(pgq, words, meant):
     done = pgq(*words)
     assert (done.code, done.out) == (2, "")
     assert f"did you mean {meant}? use " in done.err

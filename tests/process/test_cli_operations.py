@@ -34,7 +34,9 @@ def test_a_paused_queue_is_not_claimed_until_it_is_resumed(pgq, db):
     ("name", "code", "said"),
     [("defalt", 5, "did you mean default?"), ("zzz", 5, "known: default"), ("a b", 2, "PGQ-405")],
 )
-def test_the_error_for_an_unknown_queue_suggests_the_nearest_one(pgq, verb, name, code, said):
+def test_the_error_for_an_unknown_queue_suggests_the_nearest_queue_or_lists_the_known_queues(
+    pgq, verb, name, code, said
+):
     done = pgq("queues", verb, name)
     assert (done.code, said in done.err) == (code, True)
 
@@ -153,7 +155,7 @@ def test_doctor_strict_fails_if_there_is_a_warning(pgq, db):
     assert (report["ok"], {finding["level"] for finding in report["findings"]}) == (False, {"ok", "warn"})
 
 
-def test_doctor_reports_a_task_that_no_worker_of_its_queue_has(pgq, db):
+def test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task(pgq, db):
     Hand(db, ["greet"])
     add_jobs(db, task="ghost")
     assert (
@@ -162,7 +164,7 @@ def test_doctor_reports_a_task_that_no_worker_of_its_queue_has(pgq, db):
     )
 
 
-def test_doctor_names_the_app_that_has_declared_the_task(pgq, db):
+def test_doctor_suggests_a_worker_of_the_app_that_has_declared_the_task(pgq, db):
     db.execute(
         'select pgqueue.sync_tasks(\'shop\', \'[{"name": "greet", "options": {}, "keep": "all"}]\', 60)'
     )

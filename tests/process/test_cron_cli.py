@@ -100,7 +100,7 @@ def test_cron_list_shows_the_fire_times_and_the_problem_of_each_schedule(
     assert items[1]["at"] == "2030-01-01T08:00:00Z"
 
 
-def test_the_printed_next_fire_time_after_a_change_agrees_with_the_stored_row(
+def test_cron_add_and_cron_edit_print_the_next_fire_time_of_the_stored_schedule(
     cron: Cron, db: Connection[Any]
 ) -> None:
     for words in (("add", "s", "t", "--every", "1h"), ("edit", "s", "--every", "2h")):

@@ -1,6 +1,7 @@
-"""``pgq doctor`` reports what keeps vacuum from removing dead rows (sessions, transactions, slots, standbys) and what this costs.
+"""``pgq doctor`` reports what keeps vacuum from removing dead rows, and what this costs.
 
-It also reports faults of day tables, autovacuum and indexes.
+The causes are sessions, prepared transactions, replication slots and standbys. The doctor also reports faults of day tables, autovacuum
+and indexes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ AGE = "interval '1 minute'"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server for this module alone, because the shared server perhaps allows neither prepared transactions nor logical slots."""
+    """A server for this module alone, because the shared server perhaps allows no prepared transactions and no logical replication slots."""
     settings = {**SETTINGS, "wal_level": "logical", "max_prepared_transactions": "5"}
     with directory_for_servers() as directory:
         postgres = embedded.start(directory / "server", settings=settings)
@@ -46,20 +47,20 @@ def ours(server: str) -> Iterator[str]:
     drop_database(server, "doctor")
 
 
-def said(dsn: str) -> str:
+def findings(dsn: str) -> str:
     with psycopg.connect(dsn, autocommit=True) as connection:
         return "\n".join(
             f"{finding.level} {finding.what} do: {finding.do}" for finding in examine(connection, dsn)
         )
 
 
-def once_said(dsn: str, words: str) -> str:
+def wait_for_finding(dsn: str, words: str) -> str:
     """Waits until the findings contain these words, and returns all findings."""
-    return wait_until(lambda: text if words in (text := said(dsn)) else "")
+    return wait_until(lambda: text if words in (text := findings(dsn)) else "")
 
 
 def grow_old(db: Connection[Any]) -> None:
-    """Uses up 10,000 transaction ids, so that snapshots and slots become old."""
+    """Uses up 10,000 transaction ids, so that snapshots and replication slots become old."""
     db.execute("create temp table if not exists passed (n int)")
     db.execute(
         "do $$ begin for n in 1..10010 loop begin insert into passed values (n); exception when others then null; end;"
@@ -67,8 +68,8 @@ def grow_old(db: Connection[Any]) -> None:
     )
 
 
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the doctor report a snapshot after a tenth of a second instead of a minute, so that no test waits for a minute."""
+def shorten_the_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the doctor report a snapshot that is a tenth of a second old, instead of a minute, so that no test has to wait for a minute."""
     from pgqueue import sql
 
     text = sql.load("find_old_snapshots")
@@ -78,8 +79,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "load", lambda name: short if name == "find_old_snapshots" else load(name))
 
 
-def test_doctor_reports_the_session_with_the_oldest_snapshot_and_its_cost(dsn, connect, monkeypatch):
-    patient(monkeypatch)
+def test_doctor_reports_the_session_with_the_oldest_snapshot_and_what_this_snapshot_costs(
+    dsn, connect, monkeypatch
+):
+    shorten_the_age(monkeypatch)
     holder = connect(autocommit=False)
     holder.isolation_level = IsolationLevel.REPEATABLE_READ
     holder.execute("set application_name = 'report'")
@@ -89,7 +92,7 @@ def test_doctor_reports_the_session_with_the_oldest_snapshot_and_its_cost(dsn, c
     db.execute("delete from pgqueue.jobs_live where id > 1000")
     db.execute("select pg_stat_force_next_flush()")
     db.execute("vacuum pgqueue.jobs_live")
-    [line] = [line for line in once_said(dsn, "Session").splitlines() if "Session" in line]
+    [line] = [line for line in wait_for_finding(dsn, "Session").splitlines() if "Session" in line]
     assert (
         f"Session {holder.info.backend_pid} (postgres, report, idle in transaction) has held a snapshot for"
         in line
@@ -100,7 +103,7 @@ def test_doctor_reports_the_session_with_the_oldest_snapshot_and_its_cost(dsn, c
     )
     assert f"pg_terminate_backend({holder.info.backend_pid})" in line
     assert "s3cr3t" not in line
-    cost = said(dsn)
+    cost = findings(dsn)
     assert (
         "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones. The table takes"
         in cost
@@ -108,31 +111,31 @@ def test_doctor_reports_the_session_with_the_oldest_snapshot_and_its_cost(dsn, c
     assert "claim from the beginning of a lane takes about 29 ms." in cost
     db.execute("select pg_terminate_backend(%s)", [holder.info.backend_pid])
     holder.close()
-    wait_until(lambda: "has held a snapshot" not in said(dsn))
-    assert "cannot remove" not in said(dsn)
+    wait_until(lambda: "has held a snapshot" not in findings(dsn))
+    assert "cannot remove" not in findings(dsn)
 
 
 def test_doctor_reports_an_old_prepared_transaction(ours, monkeypatch):
-    patient(monkeypatch)
+    shorten_the_age(monkeypatch)
     with psycopg.connect(ours, autocommit=True) as connection:
         connection.execute("begin")
         connection.execute("insert into pgqueue.queues (name) values ('q')")
         connection.execute("prepare transaction 'forgotten'")
-        found = once_said(ours, "forgotten")
+        found = wait_for_finding(ours, "forgotten")
         assert "Prepared transaction 'forgotten' of postgres has been open" in found
         assert "rollback prepared 'forgotten'" in found
         assert "cannot remove the dead rows" in found
         connection.execute("rollback prepared 'forgotten'")
-        assert "forgotten" not in said(ours)
+        assert "forgotten" not in findings(ours)
 
 
 def test_doctor_reports_a_replication_slot_that_no_client_reads(ours):
     with psycopg.connect(ours, autocommit=True) as connection:
         connection.execute("select pg_create_logical_replication_slot('unread', 'pgoutput')")
         try:
-            assert "unread" not in said(ours), "a young slot is not reported"
+            assert "unread" not in findings(ours), "a young slot is not reported"
             grow_old(connection)
-            found = said(ours)
+            found = findings(ours)
             assert (
                 "Replication slot 'unread' (not in use) has kept dead rows of the system catalogs for 10,0"
                 in found
@@ -162,16 +165,16 @@ def test_doctor_reports_a_standby_with_an_old_snapshot_and_its_slot(ours, slot):
         expected = (
             f"Replication slot '{slot}' (in use) has kept dead rows for" if slot else "Standby far (walsender"
         )
-        found = once_said(ours, expected)
+        found = wait_for_finding(ours, expected)
         assert "cannot remove the dead rows" in found
         standby.finish()
         if slot:
-            assert f"Replication slot '{slot}'" in said(ours), (
+            assert f"Replication slot '{slot}'" in findings(ours), (
                 "the slot keeps the rows after the standby has gone"
             )
             drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where active_pid is null"
             wait_until(lambda: connection.execute(drop).rowcount)
-        wait_until(lambda: "cannot remove" not in said(ours))
+        wait_until(lambda: "cannot remove" not in findings(ours))
 
 
 @pytest.mark.parametrize(
@@ -185,10 +188,10 @@ def test_doctor_reports_a_standby_with_an_old_snapshot_and_its_slot(ours, slot):
 )  # fmt: skip
 def test_doctor_reports_faults_of_day_tables_and_autovacuum(dsn, db, mistake, expected):
     run(db, statements.add_partitions(3))
-    assert "Partition" not in (before := said(dsn))
+    assert "Partition" not in (before := findings(dsn))
     assert "Autovacuum" not in before
     db.execute(mistake.encode())
-    assert expected in said(dsn)
+    assert expected in findings(dsn)
 
 
 def test_doctor_reports_bloated_and_invalid_indexes_with_a_statement_that_repairs_them(
@@ -207,7 +210,7 @@ def test_doctor_reports_bloated_and_invalid_indexes_with_a_statement_that_repair
     db.execute("set lock_timeout = '100ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable):
         db.execute("reindex index concurrently pgqueue.jobs_live_claim_idx")
-    found = said(dsn)
+    found = findings(dsn)
     assert "warn Index jobs_live_claim_idx has outgrown its rows:" in found
     assert "or: reindex index concurrently pgqueue.jobs_live_claim_idx" in found
     assert "Index jobs_live_claim_idx_ccnew is invalid" in found

@@ -1,4 +1,7 @@
-"""The embedded server: real processes use it and are killed in many ways, as root and as an ordinary user."""
+"""The embedded server. Real processes use it and are killed in many ways, as root and as an ordinary user.
+
+A user of the server is a process that uses it. The supervisor is the process that owns the server and stops it after its last user has ended.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,10 @@ def kill_supervisor(server: int) -> None:
 
 
 def has_no_owner(home: Path) -> Callable[[], bool]:
-    """Returns a function that says whether the server and its supervisor have ended. (``running`` returns None a little earlier.)"""
+    """Returns a function that returns whether the server and its supervisor have ended.
+
+    ``embedded.running`` already returns None a little before that.
+    """
 
     def done() -> bool:
         with (home / "owner").open("r+") as owner:
@@ -115,7 +121,10 @@ def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def ordinary_python() -> str | None:
-    """A Python that an ordinary user can run and that can import pgqueue. The Python of root can be in a directory closed to other users."""
+    """Returns the path of a Python that an ordinary user can run, and with which this user can import pgqueue.
+
+    Root's own Python is perhaps in a directory that other users cannot enter. Returns None if there is no such Python.
+    """
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         with contextlib.suppress(OSError):
             tried = subprocess.run(
@@ -134,10 +143,10 @@ def ordinary_python() -> str | None:
 def person(request: pytest.FixtureRequest) -> Iterator[Person]:
     other = request.param == "ordinary user"
     if other and os.geteuid() != 0:
-        pytest.skip("this account is already that of an ordinary user")
+        pytest.skip("the tests already run under the account of an ordinary user")
     python = ordinary_python() if other else sys.executable
     if not python:
-        pytest.skip("no Python that an ordinary user can run imports pgqueue")
+        pytest.skip("an ordinary user has no Python that can import pgqueue")
     with directory_for_servers() as directory:
         if other:
             os.chown(directory, NOBODY["user"], NOBODY["group"])
@@ -180,7 +189,8 @@ def test_the_server_goes_on_when_the_first_of_its_users_is_killed(person):
     has_started(second)
     with psycopg.connect(dsn) as connection:
         kill(first)
-        for _ in range(3):  # this takes so long that the supervisor checks its users meanwhile
+        # This takes so long that the supervisor meanwhile checks whether the server has users.
+        for _ in range(3):
             guest = person.use()
             has_started(guest)
             guest.communicate()
@@ -206,7 +216,7 @@ def test_killing_the_supervisor_stops_the_server_and_the_next_user_starts_anothe
     assert execute(dsn, "SELECT n FROM kept") == [(1,)]
 
 
-def test_the_next_user_gets_a_server_while_one_without_a_supervisor_still_stops(person):
+def test_the_next_user_gets_a_server_although_the_former_server_is_still_stopping(person):
     dsn = has_started(person.use())
     server = postmaster(person.home)
     kill_supervisor(server)
@@ -233,7 +243,7 @@ def test_a_foreign_process_is_not_killed_if_a_stale_pid_file_contains_its_pid(pe
     left_behind = file.read_text().split("\n", 1)[1]
     first.communicate()
     wait_until(has_no_owner(person.home))
-    # The process runs under the server's account, so that Postgres itself would take it for a server.
+    # The process runs under the server's account, so Postgres itself would believe that this process is a server.
     account = NOBODY if os.geteuid() == 0 else {}
     with subprocess.Popen(["sleep", "1000"], **account) as stranger:
         try:
@@ -266,7 +276,7 @@ def test_six_users_that_start_together_get_one_server(person):
     wait_until(lambda: is_gone(server))
 
 
-def test_an_owned_server_has_its_data_again_after_a_crash(directory):
+def test_a_server_of_one_process_has_its_data_again_after_a_crash(directory):
     home = directory / "server"
     server = embedded.start(home)  # fsync stays on, as on the servers of users
     execute(server.dsn, "CREATE TABLE kept AS SELECT 1 AS n")
@@ -301,7 +311,9 @@ def test_no_server_runs_in_a_directory_where_none_was_started(directory):
     assert not (directory / "server").exists()
 
 
-def test_the_error_for_a_directory_without_binaries_contains_the_setting(monkeypatch, directory):
+def test_the_error_for_a_directory_without_binaries_names_the_setting_that_chose_the_directory(
+    monkeypatch, directory
+):
     monkeypatch.setenv("PGQUEUE_PG_BIN", str(directory))
     with pytest.raises(
         EmbeddedPostgresError, match=r"PGQ-108  PGQUEUE_PG_BIN is .*, and no Postgres server is there"
@@ -321,7 +333,9 @@ def test_the_error_without_any_binaries_says_what_to_install(monkeypatch):
 
 
 @as_root
-def test_the_error_in_a_closed_directory_tells_root_to_choose_another_one(directory):
+def test_the_error_for_a_directory_that_other_users_cannot_enter_tells_root_to_choose_another_directory(
+    directory,
+):
     directory.chmod(0o700)
     with pytest.raises(
         EmbeddedPostgresError, match=r"cannot reach the directory .* do: choose a directory that every user"

@@ -38,7 +38,7 @@ SECRET = "s3cr3t"  # the password in every DSN; no message is allowed to contain
 
 @dataclass
 class Scene:
-    """The things that the mistakes need: a migrated database, a database without tables, and a folder with an app."""
+    """Has what the mistakes need: a migrated database, a database without tables, and a folder with an app."""
 
     dsn: str
     empty_dsn: str
@@ -196,7 +196,7 @@ def test_a_mistake_on_the_command_line_ends_with_a_message_and_the_exit_code_of_
         (("jobs", "edit", "1", "--expires", "2030-01-01"), "--expires is '2030-01-01'"),
     ],
 )
-def test_the_error_for_an_invalid_value_contains_its_option(scene, words, said):
+def test_the_error_for_an_invalid_value_names_the_option(scene, words, said):
     done = scene.pgq(*words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
@@ -218,7 +218,7 @@ def test_a_mistake_is_one_json_object_on_stderr_if_the_option_json_is_given(scen
     assert (error["code"], set(error) >= {"message", "why", "do"}) == (code, True)
 
 
-def test_the_message_of_an_error_in_the_users_module_contains_the_line(scene):
+def test_the_message_of_an_error_in_the_users_module_contains_the_number_of_the_line(scene):
     scene.write(broken="import pgqueue\n\n1 / 0\n")
     done = scene.pgq("work", "-A", "broken")
     assert (done.returncode, "Traceback" in done.stderr) == (8, False)

@@ -47,7 +47,7 @@ def workers(dsn: str, tmp_path: Path, notes: Path) -> Iterator[WorkerProcesses]:
 
 
 def read(notes: Path, kind: str) -> list[list[str]]:
-    """The words of all notes of this kind, without the first word, which is the kind."""
+    """Returns the words of each note of this kind, without the first word, which is the kind."""
     lines = notes.read_text().splitlines() if notes.exists() else []
     return [line.split()[1:] for line in lines if line.split()[0] == kind]
 
@@ -67,10 +67,10 @@ def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
 # ---------------------------------------------------------------- hooks
 
 
-def test_the_hooks_of_every_outcome_are_called_at_least_once_when_workers_are_killed(
+def test_the_hooks_of_every_outcome_are_called_at_least_once_even_if_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
-    """For each event and hook, one job is stored exactly once, even if the leader wrote the outcome because the worker had died."""
+    """For each event, exactly one job is stored that calls the hook, even if the leader wrote the outcome because the worker had died."""
     db.execute(HOOK_JOBS.encode())
     tasks = enqueue(
         db,
@@ -96,13 +96,13 @@ def test_the_hooks_of_every_outcome_are_called_at_least_once_when_workers_are_ki
     died = {job_id for job_id, task in tasks.items() if task.startswith(("doom", "kill"))}
     assert {row[0] for row in db.execute("select id from pgqueue.jobs_dead")} == died
 
-    told = Counter(int(job_id) for job_id, *_ in read(notes, "dead"))
-    assert set(told) == died
+    called = Counter(int(job_id) for job_id, *_ in read(notes, "dead"))
+    assert set(called) == died
     stored = Counter(db.execute("select hook, job_id from seen.hooks").fetchall())
     dead = {item: count for item, count in stored.items() if item[0].endswith(":on_dead")}
     assert dead == {(f"{tasks[job_id]}:on_dead", job_id): 1 for job_id in died}
 
-    # A crash of the worker fails an attempt, too. So the number of failed attempts is counted by the transitions, not by the errors.
+    # An attempt also fails if its worker crashes. So the failed attempts are counted from the transitions, not from the errors of handlers.
     failed = Counter(int(job_id) for job_id, _ in read(notes, "failed"))
     assert set(failed) == {job_id for job_id in died if tasks[job_id] == "doom_async"}
     attempts = db.execute(
@@ -125,9 +125,8 @@ def test_a_hook_gets_the_reason_of_a_failure_and_a_broken_hook_is_logged_with_it
     worker = workers.start(*EVENTFUL, "--poll", "30")
     wait_until(lambda: worker.id(db))
     [job_id] = enqueue(db, {"doom_thread": 1})
-    wait_until(
-        lambda: read(notes, "dead"), timeout=10
-    )  # started by a wake-up: the next poll would be too late
+    # A wake-up has started the job of the hook: the next poll would be too late.
+    wait_until(lambda: read(notes, "dead"), timeout=10)
     assert read(notes, "dead") == [[str(job_id), "attempts_exhausted", "ValueError:_op_0"]]
     [line] = wait_until(lambda: worker.lines("the hook fail_always of doom_thread:on_dead failed for job"))
     assert f"for job {job_id};" in line
@@ -165,7 +164,7 @@ PLANS = ("nothing", "value", "error", "retry", "snooze", "cancel", "dead", "unst
 
 
 def expected(op: int, plan: str) -> tuple[Any, ...]:  # noqa: PLR0911
-    """Returns (state, attempt, result, beginning of last_error)."""
+    """Returns the outcome to which the plan leads: (state, attempt, result, beginning of last_error)."""
     match plan:
         case "nothing":
             return ("completed", 1, None, None)
@@ -241,11 +240,11 @@ def test_each_alert_is_sent_once_to_the_webhook_and_by_mail_and_resolves_by_itse
                 ("late", "nobody"),
             }
 
-            def told() -> bool:
+            def all_are_sent() -> bool:
                 posted = {(item.body["kind"], item.body["subject"]) for item in web.taken}
                 return posted == alerts and len(mails.taken) == len(alerts)
 
-            wait_until(told, timeout=30)
+            wait_until(all_are_sent, timeout=30)
             sending = "select count(*) from pgqueue.jobs_live where queue = 'pgqueue.alerts'"
             wait_until(lambda: db.execute(sending).fetchone() == (0,))
             leader = db.execute(
@@ -253,17 +252,15 @@ def test_each_alert_is_sent_once_to_the_webhook_and_by_mail_and_resolves_by_itse
             ).fetchone()
             [first] = [worker for worker in workers.all if worker.pid == leader[0]]
             looks = "select min(count) from pgqueue.alerts where kind <> 'dead'"
-            first.signal(
-                signal.SIGKILL
-            )  # the next leader finds the same problems, and must not send their messages again
+            # The next leader finds the same problems, and must not send their messages again.
+            first.signal(signal.SIGKILL)
             seen = db.execute(looks).fetchone()[0]
             wait_until(lambda: db.execute(looks).fetchone()[0] > seen + 5)
 
             assert len(web.taken) == len(alerts)
             assert len(mails.taken) == len(alerts)
-            assert (
-                len(web.seen) == len(alerts) + 1
-            )  # one message was sent twice, because the first answer to it was an error
+            # One message was sent twice, because the first answer to it was an error.
+            assert len(web.seen) == len(alerts) + 1
             assert {item.path for item in web.seen} == {f"/{PATH_SECRET}"}
             assert {item.headers["Authorization"] for item in web.seen} == {f"Bearer {TOKEN}"}
             assert len({item.headers["Idempotency-Key"] for item in web.taken}) == len(alerts)
@@ -295,7 +292,7 @@ def tables(db: Connection[Any]) -> list[bytes]:
     return [f"select to_jsonb(t)::text from pgqueue.{name} t".encode() for (name,) in names]
 
 
-def test_a_worker_without_settings_of_alerts_claims_no_message(
+def test_a_worker_without_settings_for_alerts_does_not_send_the_messages_of_alerts(
     dsn: str, db: Connection[Any], tmp_path: Path
 ) -> None:
     """The worker still raises alerts. Their messages are sent as soon as a worker with the settings runs."""
@@ -312,7 +309,7 @@ def test_a_worker_without_settings_of_alerts_claims_no_message(
         assert [item.body["alert"] for item in web.taken] == [alert.id]
 
 
-def test_invalid_settings_of_alerts_are_refused_with_an_error(workers: WorkerProcesses) -> None:
+def test_invalid_settings_for_alerts_are_refused_with_an_error(workers: WorkerProcesses) -> None:
     workers.environment["PGQUEUE_ALERTS_WEBHOOK"] = "ftp://token@example.org"
     worker = workers.start(*EVENTFUL)
     assert worker.wait() == 2

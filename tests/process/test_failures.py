@@ -16,7 +16,7 @@ def test_that_fails(joining, ship, db):
     async def scenario(joined):
         await joined.order(1)
         handle = await joined.enqueue(ship, 1)
-        assert not handle.created, "told by pytest itself"
+        assert not handle.created, "reported by pytest itself"
         await joined.commit()
 
     joining(scenario)
@@ -27,13 +27,13 @@ def test_that_passes(): ...
 
 
 def test_a_failed_test_is_reported_with_its_name_and_the_run_goes_on(tmp_path: Path) -> None:
-    """The failing tests include those of SQLAlchemy's asyncio, which leave connections open when they fail."""
+    """Some of the failing tests use SQLAlchemy's asyncio. When these tests fail, they leave connections open."""
     file = tmp_path / "test_failing.py"
     file.write_text(FAILING)
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "tests.conftest", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, file]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
     assert done.returncode == 1, done.stdout[-3000:]
     assert "INTERNALERROR" not in done.stdout + done.stderr
-    assert done.stdout.count("told by pytest itself") >= 10
+    assert done.stdout.count("reported by pytest itself") >= 10
     assert "test_that_fails[SQLAlchemy AsyncSession on asyncpg]" in done.stdout
     assert "10 failed, 1 passed" in done.stdout

@@ -41,7 +41,7 @@ def test_all_processes_get_jobs_after_one_notification_on_one_connection(
     wait_until(lambda: not unfinished(db))
 
 
-def test_jobs_start_by_wake_ups_although_one_process_hangs_and_one_has_no_free_slot(
+def test_wake_ups_start_jobs_although_one_process_hangs_and_another_has_no_free_slot(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start(workers, db, 3, "-c", "1", *SELDOM)
@@ -81,7 +81,7 @@ def test_workers_finish_their_jobs_and_exit_when_their_supervisor_was_killed(
     assert not pids(db)
 
 
-def test_a_worker_that_dies_repeatedly_is_started_again_after_longer_and_longer_delays(
+def test_a_worker_that_dies_repeatedly_is_started_again_after_a_longer_delay_each_time(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = start(workers, db, 2, *QUICK)
@@ -91,15 +91,15 @@ def test_a_worker_that_dies_repeatedly_is_started_again_after_longer_and_longer_
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda victim=victim: victim not in pids(db))  # type: ignore[misc]
     wait_until(lambda: len(pids(db)) == 2)
-    pauses = [float(line.split()[-2]) for line in worker.lines("died with -9 and is started again in")]
-    for pause, longest in zip(pauses, (1, 2, 4), strict=True):
-        assert longest / 2 - 0.1 <= pause <= longest
+    delays = [float(line.split()[-2]) for line in worker.lines("died with -9 and is started again in")]
+    for delay, longest in zip(delays, (1, 2, 4), strict=True):
+        assert longest / 2 - 0.1 <= delay <= longest
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
 
 
 @pytest.mark.parametrize(("signals", "code"), [(1, 12), (2, 143)])
-def test_the_supervisor_passes_signals_on_and_exits_with_the_code_of_its_workers(
+def test_a_supervisor_passes_signals_on_to_its_workers_and_exits_with_their_exit_code(
     workers: WorkerProcesses, db: Connection[Any], signals: int, code: int
 ) -> None:
     worker = start(workers, db, 2, "--grace", "1" if signals == 1 else "60")
@@ -121,10 +121,10 @@ def test_the_supervisor_passes_signals_on_and_exits_with_the_code_of_its_workers
     ("task", "number"),
     [("hold_thread", signal.SIGTERM), ("hold_process", signal.SIGTERM), ("hold_process", signal.SIGINT)],
 )
-def test_a_signal_to_all_processes_stops_them_and_a_second_one_makes_them_hand_back_jobs(
+def test_a_signal_to_all_processes_makes_them_drain_and_a_second_signal_makes_them_release_their_jobs(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, count: int, task: str
 ) -> None:
-    """systemd stops a unit in this way, and Ctrl-C the processes of a terminal."""
+    """systemd signals all processes when it stops a unit, and so does a terminal when a person presses Ctrl-C."""
     worker = start(workers, db, 2, "--grace", "60")
     with gate(workers.dsn, 1) as opened:
         job_id = enqueue(db, task, 1, inside=False)

@@ -114,7 +114,8 @@ def test_an_idle_fleet_sends_few_statements_and_one_process_claims_a_new_job(
         with WorkerProcesses(dsn, tmp_path) as workers, psycopg.connect(dsn, autocommit=True) as db:
             db.execute("create extension pg_stat_statements")
             start(workers, db, 4, "--heartbeat", "1")
-            heartbeats_later(db, 3)  # by then, the statements with which workers start have been sent
+            # By then, the workers have sent the statements that they send only at their start.
+            heartbeats_later(db, 3)
             db.execute("select pg_stat_statements_reset()")
             seconds = heartbeats_later(db, 10)
             counts = {
@@ -126,13 +127,11 @@ def test_an_idle_fleet_sends_few_statements_and_one_process_claims_a_new_job(
             }  # fmt: skip
             print(f"statements a second, 4 idle workers, heartbeat 1 s: {counts}")
             assert counts["poll"] < 4 * 1.2
-            assert (
-                counts["watch"] < 1.2
-            )  # the leader's query about queues; it has other queries about dead jobs and about open alerts
+            # This is the leader's query about queues. The leader has other queries about dead jobs and about open alerts.
+            assert counts["watch"] < 1.2
             assert counts["heartbeat"] < 4 * 1.2
-            assert (
-                counts["elect"] < 1.2 + 3 * 0.5
-            )  # the leader asks at each heartbeat, and the other workers when its term ends
+            # The leader asks at each heartbeat, and the other workers ask when the leader's term ends.
+            assert counts["elect"] < 1.2 + 3 * 0.5
             assert counts["rescue"] < 1.2
             assert counts["claim"] == 0
             assert counts["all"] < 4 * 1.2 * 2 + 1.2 * 2 + 3 * 0.5 + 0.5 + 1.2 * 3
@@ -143,10 +142,10 @@ def test_an_idle_fleet_sends_few_statements_and_one_process_claims_a_new_job(
                 wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed")  # type: ignore[misc]
             claims = calls(db, "with found") - before
             print(f"{claims} claims for 20 jobs, 4 workers")
-            polls = (
-                4 * 1.2 * (1 + time.monotonic() - begun)
-            )  # a poll can see a job before it is claimed, and then sends a claim, too
-            assert claims <= 20 * 2 + polls  # the first claim takes the job, and the second finds none
+            # If a poll sees a job before it is claimed, the polling worker sends a claim, too.
+            polls = 4 * 1.2 * (1 + time.monotonic() - begun)
+            # For each job, one claim takes it, and another claim finds no job.
+            assert claims <= 20 * 2 + polls
     finally:
         server.stop()
 
@@ -172,7 +171,7 @@ def heartbeats_later(db: Connection[Any], seconds: float) -> float:
 
 
 def calls(db: Connection[Any], beginning: str) -> int:
-    """How often the statements that begin with ``beginning`` were run.
+    """Returns how often statements that begin with ``beginning`` were run.
 
     The test's own statements, which begin with select, do not count. SET does not count either: a session sends all its SETs in one message.
     """
@@ -193,7 +192,7 @@ def enqueue_alone(db: Connection[Any], op: int) -> int:
 
 
 def connections_received(log: Path, after: int) -> list[float]:
-    """The times, in seconds, of all requests for a connection that the server has logged after this byte of its log."""
+    """Returns the times, in seconds, of the requests for a connection in the server's log, without its first ``after`` bytes."""
     lines = log.read_bytes()[after:].decode(errors="replace").splitlines()
     return sorted(
         datetime.fromisoformat(line[:23]).timestamp() for line in lines if "connection received" in line
@@ -203,7 +202,10 @@ def connections_received(log: Path, after: int) -> list[float]:
 def test_the_workers_of_a_fleet_do_not_all_connect_at_the_same_moment_after_a_restart(
     home: Path, tmp_path: Path
 ) -> None:
-    """Eight workers have about thirty connections. The test counts requests in the server's log, which also has those that were refused."""
+    """Eight workers have about thirty connections. The test counts the requests for a connection in the server's log.
+
+    This log also contains the requests that were refused.
+    """
     settings = {"fsync": "off", "log_connections": "on", "log_line_prefix": "%m "}
     server = embedded.start(home, settings=settings)
     try:
@@ -218,9 +220,8 @@ def test_the_workers_of_a_fleet_do_not_all_connect_at_the_same_moment_after_a_re
                 heartbeats_later(db, 0)
             size = (home / "log").stat().st_size
             server.stop("immediate")
-            threading.Event().wait(
-                3.0
-            )  # so long an outage that every worker waits longer and longer between its tries to connect
+            # In so long an outage, each worker waits longer and longer between its tries to connect.
+            threading.Event().wait(3.0)
             server = embedded.start(home, settings=settings)
             with psycopg.connect(dsn, autocommit=True) as db:
                 heartbeats_later(db, 0)

@@ -22,13 +22,14 @@ create table chk.asked (
     n bigint not null, created boolean not null);
 create table chk.keyed (job_id bigint not null, n bigint not null)
 """
-# The number of jobs that got a unique key at a time when another job had it.
+# The number of jobs that got a unique key at a time when another job had the same key.
 TOGETHER = """
 with held as (
     select j.id, j.unique_key, min(e.seq) as since, max(e.seq) as until
     from pgqueue.jobs j join chk.events e on e.job_id = j.id where j.unique_key is not null group by 1, 2)
 select count(*) from held a join held b on b.unique_key = a.unique_key and b.since > a.since and b.since < a.until
 """
+# The number of jobs that were stored sooner than the period of the throttle after the job before them with the same key.
 TOO_SOON = """
 select count(*) from (
     select j.created_at - lag(j.created_at) over (partition by j.args ->> 'key' order by j.created_at) as apart
@@ -80,7 +81,7 @@ class Enqueuer(threading.Thread):
             )
 
 
-def test_keys_keep_their_rules_under_load(
+def test_unique_keys_throttles_and_debounces_work_correctly_under_load(
     watched: str, workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     db.execute(SCHEMA)
@@ -112,9 +113,9 @@ def test_keys_keep_their_rules_under_load(
         "select count(*) from pgqueue.jobs where state = 'completed'"
     )
     assert one(TOGETHER) == 0
-    # The key of an expired job is free immediately, not only after the leader has ended the job.
+    # The key of an expired job is free from its expiry on, even before the leader has ended the job.
     assert jobs["expiring"] > 6 * SECONDS
-    # Each window of a throttle has one job at most.
+    # A throttle stores at most one job in each period.
     assert one(TOO_SOON, THROTTLE) == 0
     most = 6 * (int((SECONDS + 5) / THROTTLE) + 2)
     assert 6 <= jobs["throttle"] <= most

@@ -1,4 +1,4 @@
-"""Cancels, expiries and deadlines with two worker processes: they take effect in time, and no combination leaves a job unfinished."""
+"""Cancels, expiries and deadlines with two worker processes. They take effect in time, and no combination of them leaves a job unfinished."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_running_job_is_cancelled_within_a_second_in_every_executor(
 def test_a_job_that_is_cancelled_at_the_moment_of_its_claim_ends_within_a_second(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
-    """The worker perhaps gets the report of the cancel before the answer to its claim, or before the job has a slot."""
+    """The report of the cancel can reach the worker before the answer to its claim does, or before the job has a slot."""
     start_two(workers, db, "listen")
     for _ in range(30):
         [job] = enqueue(workers.dsn, slow_tasks.sleep_async, [{}])
@@ -145,9 +145,9 @@ JOB = st.fixed_dictionaries(
 
 
 def play(db: Connection[Any], dsn: str, plan: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Enqueues the jobs of the plan, and cancels some of them, each at the moment that the plan gives.
+    """Enqueues the jobs of the plan, and cancels some of them, each at the moment that the plan contains.
 
-    Returns the items of the plan by job id. An item of a cancelled job also has the answer to the cancel.
+    Returns the items of the plan by job id. An item whose job was cancelled also has the answer to the cancel, and the time of the answer.
     """
     app = App(dsn)
     new = [
@@ -175,7 +175,7 @@ select j.id, j.state, j.attempt, j.finished_at, j.expires_at, j.deadline_at,
        (select max(e.at) from chk.events e where e.job_id = j.id and e.old_state = 'running')
 from pgqueue.jobs j where j.id = any(%s)
 """
-SLACK = 0.1  # seconds: all times come from one clock, but a claim takes some time
+SLACK = 0.1  # an attempt is allowed to begin this many seconds late: all times come from one clock, but a claim takes some time
 
 
 def seconds(later: Any, earlier: Any) -> float:
@@ -197,7 +197,7 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert last is None or seconds(last, deadline) < SLACK, (
                 f"an attempt began after the deadline: {item}"
             )
-            # If the handler was never called, the attempt ends when its child process answers. This process is perhaps still starting.
+            # If the handler was never called, the attempt ends only when its child process answers. This process is perhaps still starting.
             late = 1.0 if first is not None else 5.0
             assert ended is None or seconds(ended, deadline) < late, f"it ran past its deadline: {item}"
         if reason == "deadline_exceeded":
@@ -211,7 +211,7 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert (reason, attempt) == ("attempts_exhausted", 4), item
 
 
-def test_no_job_starts_too_late_runs_too_long_or_stays_unfinished_in_any_combination(
+def test_no_expiry_deadline_or_cancel_makes_a_job_start_too_late_run_too_long_or_stay_unfinished(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Limits, rates, shares and orderings with several worker processes, some of which are killed. The tests check the rows of the jobs."""
+"""Limits, rates, shares and orderings with several worker processes. Some tests kill workers. The tests check the rows of the jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(
 
 
 def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: int, *options: str) -> None:
-    """Kills a worker in the middle of its work and starts another one in its place, as many times as ``times`` says."""
+    """Waits until workers have finished some jobs, kills one of the workers, and starts a new worker. Does this ``times`` times."""
     for _ in range(times):
         before = unfinished(db)
         wait_until(lambda before=before: unfinished(db) < before - 20 or not unfinished(db))
@@ -109,9 +109,8 @@ def test_no_job_of_a_key_or_task_starts_during_the_pause_that_rate_limited_asks_
     ).fetchall()
     assert len(pauses) == 4
     begun = [at for _, at, _, begins, _, task, _, _ in db.execute(STEPS) if begins and task == "ask"]
-    heed = (
-        0.2 if key else 1.0
-    )  # a pause of a key is read by each claim, a pause of a task only together with the lanes
+    # Each claim reads the pauses of keys, but a worker reads the pauses of tasks only when it reads the lanes.
+    heed = 0.2 if key else 1.0
     for (paused,) in pauses:
         assert [at - paused for at in begun if paused + heed < at < paused + 0.49] == []
     assert db.execute("select max(attempt) from pgqueue.jobs where task = 'ask'").fetchone() == (1,)
@@ -152,7 +151,7 @@ def test_a_key_with_a_share_of_four_gets_four_times_as_many_jobs_as_another_key(
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])
-def test_jobs_with_an_ordering_run_in_order_when_jobs_are_retried_and_workers_killed(
+def test_jobs_with_an_ordering_run_in_order_even_if_jobs_are_retried_and_workers_are_killed(
     db: Connection[Any], workers: WorkerProcesses, ordering: str
 ) -> None:
     for _ in range(30):

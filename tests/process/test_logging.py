@@ -106,7 +106,7 @@ def _nothing() -> None: ...
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_each_line_of_a_handler_or_the_worker_is_written_once_as_the_user_has_configured(
+def test_each_line_of_a_handler_or_of_the_worker_is_written_once_and_in_the_format_of_the_user(
     watched, tmp_path, configuration
 ) -> None:
     lines = work(tmp_path, watched, CONFIGURATIONS[configuration])
@@ -117,7 +117,7 @@ def test_each_line_of_a_handler_or_the_worker_is_written_once_as_the_user_has_co
     assert all(line.startswith("MINE ") for line in lines if "worker " in line)
 
 
-def test_lines_have_a_time_with_a_zone_and_log_jobs_adds_a_line_for_each_job_if_nothing_is_configured(
+def test_without_a_configuration_lines_have_a_time_with_a_zone_and_log_jobs_adds_a_line_for_each_job(
     watched, tmp_path
 ) -> None:
     lines = work(tmp_path, watched, "", "--log-jobs")

@@ -1,4 +1,4 @@
-"""A queue with a number of slots (`-Q mail:20`) never uses more than these, and a slot that is free again is filled immediately."""
+"""A queue with a number of slots (`-Q mail:20`) never uses more slots than that. A slot that is free again gets another job immediately."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ select max(beside) from (
 """
 
 
-def test_free_slots_of_a_queue_are_filled_without_waiting_for_a_poll(
+def test_free_slots_of_a_queue_get_jobs_before_the_next_poll(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for op in range(60):
@@ -33,7 +33,7 @@ def test_free_slots_of_a_queue_are_filled_without_waiting_for_a_poll(
     assert most == 3
 
 
-def test_why_and_the_workers_row_show_the_slots_of_a_queue_and_the_jobs_that_take_them(
+def test_why_and_the_row_of_the_worker_show_how_many_slots_of_a_queue_are_taken(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for op in range(2):

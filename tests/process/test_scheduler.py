@@ -40,7 +40,7 @@ def add(db: Connection[Any], name: str, **columns: Any) -> None:
 
 
 def fired(db: Connection[Any], count: int, name: str = "%") -> bool:
-    """Whether each schedule whose name matches has fired at least ``count`` times."""
+    """Returns whether each schedule whose name matches ``name`` has fired at least ``count`` times."""
     row = db.execute(
         "select bool_and((select count(*) from pgqueue.schedule_runs r where r.schedule_id = s.id) >= %s)"
         " from pgqueue.schedules s where s.name like %s",
@@ -106,7 +106,7 @@ def test_500_schedules_that_are_due_together_fire_in_few_transactions(dsn: str, 
         " from pgqueue.schedule_runs"
     ).fetchone()
     assert row
-    print("500 at once: the last after", row[0])
+    print("500 due together: the last one was enqueued after", row[0])
     assert row[1] == 500
     assert row[2] <= 6
 
@@ -146,7 +146,7 @@ def test_two_workers_fire_each_time_exactly_once_when_the_leader_is_killed(
 def test_another_worker_leads_within_a_second_when_the_leader_stops(
     workers: WorkerProcesses, db: Connection[Any], mode: str
 ) -> None:
-    """A leader that stops resigns. Without this, the next one would lead only after the former leader's term: 15 s by default."""
+    """A leader resigns when it stops. Otherwise, no other worker could lead until the former leader's term is over: 15 s by default."""
     dying, _ = workers.start_registered()
     wait_until(lambda: leader(db, [dying]))
     if mode == "supervised":
@@ -157,8 +157,8 @@ def test_another_worker_leads_within_a_second_when_the_leader_stops(
     others = "select count(*) from pgqueue.workers where state = 'running' and pid <> %s"
     wait_until(lambda: db.execute(others, [dying.pid]).fetchone() == (2,))
     proven = "select count(*) from pg_stat_activity where application_name = 'pgqueue listen' and query ~ 'pg_notify'"
-    heard = f"{proven} and datname = current_database()".encode()
-    wait_until(lambda: db.execute(heard).fetchone() == (2 if mode == "supervised" else 3,))
+    listening = f"{proven} and datname = current_database()".encode()
+    wait_until(lambda: db.execute(listening).fetchone() == (2 if mode == "supervised" else 3,))
     add(db, "allow", every="1 second")
     wait_until(lambda: fired(db, 2))
     dying.signal(signal.SIGTERM)
@@ -178,7 +178,7 @@ def test_another_worker_leads_within_a_second_when_the_leader_stops(
     assert late == (True,)
 
 
-def test_a_schedule_fires_within_a_second_of_its_fire_time_and_edits_take_effect_within_two(
+def test_a_schedule_fires_within_a_second_of_its_fire_time_and_edits_take_effect_within_seconds(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     workers.start_registered(*QUICK)

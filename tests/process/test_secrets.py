@@ -59,7 +59,7 @@ import os, pathlib, sys
 
 
 def process_list(text: str) -> list[str]:
-    """All command lines and environments of processes that contain this text."""
+    """Returns all command lines and environments of processes that contain this text."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
@@ -74,13 +74,12 @@ def process_list(text: str) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no list of processes to read")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_environment(
+def test_a_password_on_the_command_line_does_not_reach_other_processes_or_the_environment_of_handlers(
     dsn, db, tmp_path, processes
 ):
     (tmp_path / "mine.py").write_text(APP)
-    (tmp_path / "sitecustomize.py").write_text(
-        BEGINNING
-    )  # each Python process runs this file before any code of pgqueue
+    # Each Python process runs this file before any code of pgqueue.
+    (tmp_path / "sitecustomize.py").write_text(BEGINNING)
     db.execute("select pgqueue.enqueue('thread'), pgqueue.enqueue('process')")
     words = [
         "work",
@@ -102,7 +101,7 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
         begun = {path.suffix[1:]: path.read_text() for path in tmp_path.glob("begun.*")}
         assert SECRET in begun.pop(str(worker.pid))
         assert len(begun) >= processes
-        assert SECRET not in str(begun), "for a moment, the list of processes contained it"
+        assert SECRET not in str(begun), "for a moment, the list of processes contained the password"
         for name in ("thread", "process"):
             told = json.loads((tmp_path / name).read_text())
             assert SECRET not in json.dumps(told)
@@ -134,7 +133,7 @@ def test_a_dsn_in_the_users_environment_stays_in_the_environment_of_handlers(dsn
 
 
 def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
-    """Not even when its connections are terminated, idle or in the middle of a statement."""
+    """The test terminates a connection of the worker, so that the worker logs the error of this connection."""
     shop(tmp_path)
     secret = psycopg.conninfo.make_conninfo(dsn, password=SECRET)
     with (tmp_path / "log").open("wb") as log:

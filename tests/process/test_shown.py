@@ -1,4 +1,4 @@
-"""Text that comes from jobs is shown as plain text on every kind of terminal, so that it cannot control the terminal."""
+"""Text that comes from jobs is shown without its control characters, so that it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMMANDS = (["jobs", "list"], ["jobs", "show", "{job}"], ["why", "{job}"], ["lim
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_no_command_writes_characters_of_a_job_that_control_the_terminal(job, dsn, tmp_path, words):
+def test_no_command_writes_control_characters_that_come_from_a_job(job, dsn, tmp_path, words):
     words = [word.format(job=job) for word in words]
     piped = pgq(*words, cwd=tmp_path, dsn=dsn)
     assert piped.returncode == 0, piped.stderr
@@ -47,7 +47,9 @@ def test_no_command_writes_characters_of_a_job_that_control_the_terminal(job, ds
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_commands_write_escapes_if_the_output_can_only_encode_ascii(job, dsn, tmp_path, words):
+def test_commands_write_other_characters_as_escapes_if_the_output_can_only_encode_ascii(
+    job, dsn, tmp_path, words
+):
     environment = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
     done = pgq(*[word.format(job=job) for word in words], cwd=tmp_path, dsn=dsn, env=environment)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)

@@ -1,4 +1,4 @@
-"""If the network goes silent, without FIN or RST, a worker loses at most its lease. Then it works again, even if it is the only worker."""
+"""If the network goes silent, without FIN or RST, a worker loses at most its lease. After that it works on, even if it is the only worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def proxy(workers: WorkerProcesses) -> Iterator[Proxy]:
 
 
 def start(workers: WorkerProcesses, proxy: Proxy, db: Connection[Any], directory: Path) -> WorkerProcesses:
-    """Starts a worker that reaches the database through the proxy."""
+    """Starts a worker that reaches the database through the proxy. Returns the WorkerProcesses that has this worker."""
     behind = WorkerProcesses(proxy.dsn, directory)
     worker = behind.start(*SHORT)
     wait_until(lambda: worker.id(db), 60)

@@ -1,4 +1,4 @@
-"""No job starves: a job that has been due for longer than ``--patience`` runs, although more urgent jobs fill the queue."""
+"""No job starves: a job that has been due for longer than ``--patience`` is run, although the queue is full of more urgent jobs."""
 
 from __future__ import annotations
 

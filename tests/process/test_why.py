@@ -1,4 +1,4 @@
-"""While two workers run jobs, ``why`` gives no reason that contradicts a job's row. For each job that cannot start, it gives the cause."""
+"""While two workers run jobs, ``why`` returns no reason that contradicts a job's row. For each job that cannot start, it returns the cause."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ select coalesce(%(queue)s, 'default'), coalesce(%(task)s, 'rest'), '{"ms": 20}',
        now() + make_interval(secs => coalesce(%(delay)s, 0)), 50
 from generate_series(1, %(count)s) returning id
 """
-# The reasons that `why` can give for jobs in each state. It can also give `limit` for a moment between the end of a job and the
-# claim of the next job that takes its seat.
+# The reasons that `why` can return for the jobs in each state.
 WAITS = {"order", "rate", "limit", "busy", "queue_slots", "behind", "due"}
 MAY_BE = {
     "pending": WAITS | {"paused", "no_worker", "unknown_task", "scheduled"},

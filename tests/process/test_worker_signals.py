@@ -54,8 +54,8 @@ def test_a_worker_that_is_stopped_under_load_loses_no_job_and_claims_no_more(
     assert worker.wait() == 0
     assert running(db) == 0
     assert unfinished(db) > 0
-    # The worker finished the jobs that it was running. It released the jobs that it had claimed but not started, and no attempt
-    # was counted for these.
+    # The worker finished the jobs that it was running. It released the jobs that it had claimed but not started, and the attempts of
+    # these jobs do not count.
     assert reasons(db) <= {"released"}
     assert db.execute("select max(attempt) from pgqueue.jobs_live").fetchone() == (0,)
     late = db.execute(
@@ -70,7 +70,7 @@ def test_a_worker_that_is_stopped_under_load_loses_no_job_and_claims_no_more(
 
 
 @pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
-def test_a_job_that_still_runs_at_the_end_of_the_grace_is_released(
+def test_a_job_that_still_runs_at_the_end_of_the_grace_period_is_released(
     workers: WorkerProcesses, db: Connection[Any], task: str
 ) -> None:
     worker, _ = workers.start_registered("--grace", "0.3")
@@ -113,7 +113,7 @@ def test_a_second_signal_ends_the_worker_immediately(
 # ---------------------------------------------------------------- --drain, --processes
 
 
-def test_a_worker_with_drain_runs_all_due_jobs_and_ends(
+def test_a_worker_with_the_option_drain_runs_all_due_jobs_and_ends(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     load(db, count=60, ms=20)
@@ -173,12 +173,12 @@ def test_a_worker_that_lost_its_lease_registers_again(workers: WorkerProcesses, 
 
 
 @pytest.mark.parametrize("statement", ["claim", "complete"])
-def test_no_job_is_stuck_if_the_answer_to_a_claim_or_to_an_outcome_is_lost_after_the_commit(
+def test_all_jobs_complete_once_although_the_answer_to_a_committed_claim_or_outcome_is_lost(
     workers: WorkerProcesses, db: Connection[Any], statement: str
 ) -> None:
-    """The worker of the claimed jobs lives, so no leader would rescue them: the worker itself must find them.
+    """After a claim whose answer is lost, the worker still lives, so no leader rescues the jobs: the worker itself must find them.
 
-    The completed jobs stay completed.
+    After an outcome whose answer is lost, the completed jobs must stay completed.
     """
     job_ids = [enqueue(db, "mail_async", op, effect=False, ms=1) for op in range(3)]
     worker, worker_id = workers.start_registered(broken=f"lose_the_answer_to_{statement}")
@@ -187,9 +187,8 @@ def test_no_job_is_stuck_if_the_answer_to_a_claim_or_to_an_outcome_is_lost_after
         "select distinct state, worker_id, attempt from pgqueue.jobs where id = any(%s)", [job_ids]
     ).fetchall()
     assert rows == [("completed", worker_id, 1)]
-    wait_until(
-        lambda: worker.lines("the answer is lost")
-    )  # the worker writes this line after the commit for which the test waits above
+    # The worker logs the lost answer after the commit for which the test waits above.
+    wait_until(lambda: worker.lines("the answer is lost"))
 
 
 @pytest.fixture
@@ -236,7 +235,7 @@ def test_a_worker_waits_for_the_server_and_survives_its_restarts(home: Path, tmp
 
 
 def test_an_outage_that_is_shorter_than_a_heartbeat_is_logged_once(home: Path, tmp_path: Path) -> None:
-    """The idle connections notice the outage later, when the busy connection has already been made again."""
+    """The idle connections notice the outage only after the busy connection has already been opened again."""
     server = embedded.start(home, settings=FAST)
     try:
         dsn = create_database(server.dsn, "here")
@@ -264,7 +263,7 @@ def test_an_outage_that_is_shorter_than_a_heartbeat_is_logged_once(home: Path, t
 
 
 def imported(pid: int) -> bool:
-    """Whether that process has loaded the database driver."""
+    """Returns whether this process has loaded the database driver."""
     return "libpq" in Path(f"/proc/{pid}/maps").read_text()
 
 

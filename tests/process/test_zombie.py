@@ -1,6 +1,6 @@
-"""A zombie is a worker that was stopped until its lease had ended, and then goes on.
+"""A zombie is a worker that is stopped by a signal until its lease has run out, and then goes on.
 
-It must change nothing of a job that another worker has finished since then.
+It must not change a job that another worker has finished in the meantime.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.waiting import wait_until
 OP, NEXT = 1, 2
 
 
-def picture(db: Connection[Any], job_id: int) -> list[Any]:
-    """All rows that are stored about a job."""
+def all_rows(db: Connection[Any], job_id: int) -> list[Any]:
+    """Returns all rows that are stored about a job."""
     return [
         db.execute(query, [job_id]).fetchall()
         for query in (
@@ -41,7 +41,7 @@ def is_rescued(db: Connection[Any], job_id: int) -> bool:
 
 @pytest.mark.parametrize("inside", [False, True], ids=["before_the_transaction", "inside_the_transaction"])
 @pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
-def test_a_zombie_changes_nothing(
+def test_a_zombie_does_not_change_a_job_that_another_worker_has_completed(
     workers: WorkerProcesses, db: Connection[Any], task: str, inside: bool
 ) -> None:
     first, first_id = workers.start_registered(*QUICK)
@@ -52,7 +52,7 @@ def test_a_zombie_changes_nothing(
         _, second_id = workers.start_registered(*QUICK)
         wait_until(lambda: state_of(db, job_id) == "completed")
         assert is_rescued(db, job_id)
-        before = picture(db, job_id)
+        before = all_rows(db, job_id)
         opened()
     resume(db, first, OP)
     # The zombie notices that it has lost its lease, and gives up the job. Then it works on under another id. It still runs jobs of
@@ -64,7 +64,7 @@ def test_a_zombie_changes_nothing(
     wait_until(lambda: state_of(db, next_id) == "completed")
     wait_until(lambda: no_transaction_open(db))
 
-    assert picture(db, job_id) == before
+    assert all_rows(db, job_id) == before
     row = db.execute(
         "select lease_id, worker_id, attempt from pgqueue.jobs where id = %s", [job_id]
     ).fetchone()
@@ -77,7 +77,7 @@ def test_a_zombie_changes_nothing(
 
 
 def handlers(db: Connection[Any], op: int) -> set[int]:
-    """The pids of the processes in which the first attempt of the job with this ``op`` has begun."""
+    """Returns the pids of the processes in which the first attempt of the job with this ``op`` has begun."""
     first = "select pid from chk.runs where op = %(op)s and lease_id = (select min(lease_id) from chk.runs where op = %(op)s)"
     return {pid for (pid,) in db.execute(first, {"op": op})}
 

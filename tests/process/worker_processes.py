@@ -20,6 +20,7 @@ from tests.waiting import STARTS, wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.apps.workload:app"
+# With the default lease, a test would have to wait half a minute for a rescue.
 QUICK = (
     "--lease",
     "1.5",
@@ -27,7 +28,7 @@ QUICK = (
     "0.3",
     "--poll",
     "0.2",
-)  # with the default lease, a test would have to wait half a minute for a rescue
+)
 
 
 class WorkerProcess:
@@ -56,7 +57,7 @@ class WorkerProcess:
             self.stopped = number is signal.SIGSTOP
 
     def wait(self, timeout: float = 20) -> int:
-        """Waits for the end of the process; returns the exit code."""
+        """Waits until the process has ended, and returns its exit code."""
         return self.process.wait(timeout=timeout)
 
     def end(self) -> None:
@@ -64,12 +65,12 @@ class WorkerProcess:
         self.process.wait()
 
     def lines(self, containing: str, since: int = 0) -> list[str]:
-        """The lines of its log that contain this text, from the byte ``since`` on."""
+        """Returns the lines of the worker's log that contain this text, without the first ``since`` bytes of the log."""
         text = self.log.read_bytes()[since:].decode(errors="replace")
         return [line for line in text.splitlines() if containing in line]
 
     def id(self, db: Connection[Any]) -> int | None:
-        """The id under which the worker works now."""
+        """Returns the id under which the worker works now, or None if it is not registered."""
         row = db.execute(
             "select id from pgqueue.workers where pid = %s and state in ('running', 'draining')"
             " and started_at > clock_timestamp() - interval '1 hour' order by started_at desc limit 1",
@@ -81,7 +82,7 @@ class WorkerProcess:
 class WorkerProcesses:
     """Starts workers on one database. When the ``with`` block ends, all of them are killed and their logs are printed.
 
-    ``quiet``: the logs are printed only if the block failed.
+    If ``quiet`` is true, the logs are printed only if the block raises an error.
     """
 
     def __init__(
@@ -145,7 +146,10 @@ def unfinished(db: Connection[Any]) -> int:
 
 @contextmanager
 def gate(dsn: str, op: int) -> Any:
-    """Every handler that comes to the gate ``op`` waits there, until the test calls the function that it gets, or the block ends."""
+    """Keeps the gate ``op`` closed: every handler that comes to this gate waits. Yields a function that opens the gate.
+
+    The gate also opens when the block ends.
+    """
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(%s)", [op])
         yield lambda: holder.execute("select pg_advisory_unlock_all()")

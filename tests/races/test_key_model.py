@@ -1,6 +1,7 @@
-"""Compares what pgqueue does with keys to what a simple model of keys says.
+"""Checks that pgqueue treats keys exactly as a simple model of keys does.
 
-Enqueues under every rule, claims, outcomes, cancels, purges and passing time come in any order.
+Enqueues with every option about duplicates, claims, outcomes, cancels and purges follow each other in random order. Between them, time
+passes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.worker_by_hand import Hand
 
 TASK = "modelled"
 THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0
-STEP = 20.0  # seconds that pass in one step. The test itself takes far less time, so its own duration does not matter
+STEP = 20.0  # in one step, this many seconds pass in the model. The test itself takes far less time, so its own duration does not matter
 OUTCOMES = {
     "completed": COMPLETED,
     "dead": Outcome.dead("permanent_error", ValueError("no")),
@@ -50,8 +51,8 @@ items = st.tuples(st.sampled_from(sorted(MODES)), keys, values)
 
 
 @dataclass
-class Modelled:
-    """The values that a job should have. ``due`` (its run_at) and ``since`` (its enqueue) are moments of the model's time."""
+class ModelJob:
+    """The values that a job should have. ``due`` is its run_at, and ``since`` is the time of its enqueue, both by the clock of the model."""
 
     n: int
     key: str | None
@@ -72,7 +73,7 @@ class Keys(RuleBasedStateMachine):
         self.db.execute("truncate pgqueue.jobs, pgqueue.idempotency_keys, pgqueue.workers")
         self.hand = Hand(self.db, [TASK])
         self.now = 0.0
-        self.jobs: dict[int, Modelled] = {}
+        self.jobs: dict[int, ModelJob] = {}
         self.throttled: dict[str, tuple[int, float]] = {}
         self.debounced: dict[str, int] = {}
         self.requests: dict[str, tuple[int, int, float]] = {}
@@ -89,7 +90,8 @@ class Keys(RuleBasedStateMachine):
         chosen=st.lists(st.tuples(keys, values), max_size=4),
     )
     def enqueue_many(self, mode: str, chosen: list[tuple[str, int]]) -> None:
-        if mode == "debounce":  # a call makes one job for each key, from the last item with this key
+        # A call stores one job for each key, and this job is the last item with the key.
+        if mode == "debounce":
             chosen = list(dict(chosen).items())
         self.expect([(mode, key, n) for key, n in chosen])
 
@@ -110,11 +112,11 @@ class Keys(RuleBasedStateMachine):
         assert self.hand.settle(self.running.pop(job_id), OUTCOMES[end])
         self.jobs[job_id].state = end
         self.jobs[job_id].due = self.now
-        if end == "retrying":  # only a job that has not started expires
+        if end == "retrying":  # a job that has started does not expire
             self.jobs[job_id].expires = None
 
     @rule()
-    def sweep(self) -> None:
+    def finish_overdue(self) -> None:
         run(self.db, statements.finish_overdue(100))
         for job in self.jobs.values():
             if job.is_over(self.now):
@@ -123,8 +125,10 @@ class Keys(RuleBasedStateMachine):
     @precondition(lambda self: any(job.state in ("pending", "retrying") for job in self.jobs.values()))
     @rule(data=st.data())
     def cancel(self, data: Any) -> None:
-        waiting = sorted(job_id for job_id, job in self.jobs.items() if job.state in ("pending", "retrying"))
-        job_id = data.draw(st.sampled_from(waiting))
+        unclaimed = sorted(
+            job_id for job_id, job in self.jobs.items() if job.state in ("pending", "retrying")
+        )
+        job_id = data.draw(st.sampled_from(unclaimed))
         assert run(self.db, statements.cancel(job_id)) == "cancelled"
         self.jobs[job_id].state = "cancelled"
 
@@ -157,10 +161,10 @@ class Keys(RuleBasedStateMachine):
             if mode == "idempotent" and holder is not None and self.requests[key][1] != n:
                 assert found == (holder, False, self.jobs[holder].state, "idempotency_mismatch")
             elif holder is not None:
-                told = {"idempotent": "idempotency_key", "raise": "duplicate"}.get(
+                expected = {"idempotent": "idempotency_key", "raise": "duplicate"}.get(
                     mode, mode if mode in ("throttle", "debounce") else "unique_key"
                 )
-                assert found == (holder, False, self.jobs[holder].state, told)
+                assert found == (holder, False, self.jobs[holder].state, expected)
                 self.replace(holder, mode, n)
             else:
                 assert (created, state, conflict) == (True, "pending", None)
@@ -195,7 +199,7 @@ class Keys(RuleBasedStateMachine):
 
     def create(self, job_id: int, mode: str, key: str, n: int) -> None:
         due = self.now + (DEBOUNCE if mode == "debounce" else 0)
-        self.jobs[job_id] = Modelled(
+        self.jobs[job_id] = ModelJob(
             n, key if mode in ("skip", "expiring", "replace", "raise") else None, due, self.now
         )
         if mode == "expiring":
@@ -208,7 +212,7 @@ class Keys(RuleBasedStateMachine):
             self.debounced[key] = job_id
 
     @invariant()
-    def the_jobs_are_those_of_the_model(self) -> None:
+    def the_database_has_the_jobs_of_the_model(self) -> None:
         rows = self.db.execute(
             "select id, state, (args -> 'n')::int, unique_key, extract(epoch from run_at - clock_timestamp())::float8"
             " from pgqueue.jobs"
@@ -221,7 +225,7 @@ class Keys(RuleBasedStateMachine):
                 assert abs(due_in - (job.due - self.now)) < STEP / 2
 
 
-def test_jobs_with_keys_are_as_the_model_says(db: Connection[Any]) -> None:
+def test_pgqueue_treats_keys_as_the_model_does(db: Connection[Any]) -> None:
     machine = type("KeysHere", (Keys,), {"db": db})
     run_state_machine_as_test(
         machine,

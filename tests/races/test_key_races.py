@@ -105,7 +105,7 @@ def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: st
 def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
     players: Players, connect: Callable[..., Connection[Any]], key: str
 ) -> None:
-    """Two batches have the same keys in opposite order. Both wait for a third batch, so its end lets them go on at the same moment."""
+    """Two batches have the same keys in opposite order. Both wait for a third batch. When it ends, both go on at the same moment."""
 
     def batch(*names: str) -> Jsonb:
         rest = {"throttle": 60} if key == "throttle" else {}
@@ -118,8 +118,8 @@ def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
     enqueue = "select created from pgqueue.enqueue_many(%s)"
     blocked = "select count(*) from unnest(%s::int[]) p where cardinality(pg_blocking_pids(p)) > 0"
     with ThreadPoolExecutor(2) as pool:
-        for turn in range(25):
-            names = [f"{turn} {number:02}" for number in range(200)]
+        for repetition in range(25):
+            names = [f"{repetition} {number:02}" for number in range(200)]
             with players.one.transaction():
                 players.one.execute(enqueue, [batch(names[0], names[-1])])
                 both = [
@@ -132,7 +132,7 @@ def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
             assert sum(made) == 198
 
 
-def test_a_batch_gets_the_job_of_another_batch_for_a_key_that_both_have(players: Players) -> None:
+def test_a_batch_returns_the_job_of_another_batch_for_a_key_that_both_batches_have(players: Players) -> None:
     first, second, waited = players.race(
         enqueues({"unique_key": "a"}, {"unique_key": "c"}, {}),
         enqueues({"unique_key": "d"}, {"unique_key": "c"}, {"unique_key": "b"}, {}),

@@ -1,6 +1,6 @@
-"""A job can be committed late: behind the cursor, where claims no longer look for it.
+"""A job is committed late if the cursor has already passed its position when its transaction commits. Claims begin at the cursor.
 
-A claimer finds such a job even if a look behind the cursor takes so long that the claimer makes none.
+The claimer must find such a job even if it never looks behind the cursor. It does not look behind if that would take too long.
 """
 
 from __future__ import annotations
@@ -59,9 +59,8 @@ async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
 
     insert(db)
     await claimer._claim(100)
-    claimer._late_commits.next_look_behind = (
-        math.inf
-    )  # from now on no look behind is made, as if it took too long
+    # From now on the claimer does not look behind, as if that took too long.
+    claimer._late_commits.next_look_behind = math.inf
     with writer.transaction():
         late = insert(writer)
         await claim_until(

@@ -1,6 +1,7 @@
-"""Races between two of these: claim, settle, rescue, heartbeat, cancel, revive, edit, and the end of overdue jobs.
+"""Races between two transactions. Each claims, settles, rescues, renews a lease, cancels, revives, edits, or finishes overdue jobs.
 
-In most tests, a first transaction acts and stays open, and then a second one acts. Most pairs are tested in both orders.
+In most tests, the first transaction executes its statement and stays open, and then the second one executes its own. Most pairs of
+statements are tested in both orders.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ SNOOZED = Outcome.snoozed(0.0)
 
 
 def claimed(players: Players) -> tuple[int, int, int]:
-    """Stores a job and claims it; returns the ids of its worker, of the job and of its lease."""
+    """Stores a job and claims it; returns its worker's id, its own id and its lease_id."""
     worker_id, job_id = register(players.db), enqueue(players.db)
     [claimed_row] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed_row[1]
 
 
-def test_two_claims_share_the_due_jobs_without_waiting(players: Players) -> None:
+def test_two_claims_at_the_same_time_take_different_jobs_and_do_not_wait_for_each_other(
+    players: Players,
+) -> None:
     job_ids = {enqueue(players.db) for _ in range(6)}
     workers = register(players.db), register(players.db)
     first, second, waited = players.race(does(claim(workers[0], 4)), does(claim(workers[1], 4)))
@@ -109,9 +112,12 @@ def test_only_one_of_two_rescues_takes_the_job(players: Players) -> None:
     assert row(players.db, job_id, "crash_count") == (1,)
 
 
-def test_a_rescue_takes_no_job_if_the_lease_has_been_renewed_but_not_committed(players: Players) -> None:
-    """The heartbeat renews the lease at the last moment. The rescue begins when the former lease has ended and the heartbeat is not
-    committed yet.
+def test_a_rescue_takes_no_job_if_a_heartbeat_that_is_not_committed_yet_has_renewed_the_lease(
+    players: Players,
+) -> None:
+    """The heartbeat renews the lease at the last moment. The rescue begins when the lease would have run out without this heartbeat.
+
+    At that time, the heartbeat is not committed yet.
     """
     worker_id, job_id, _ = claimed(players)
     players.db.execute(
@@ -129,8 +135,8 @@ def test_a_rescue_takes_no_job_if_the_lease_has_been_renewed_but_not_committed(p
         wait_until(is_over)
         return run(connection, RESCUE)
 
-    beat, rescued, _ = players.race(does(statements.heartbeat(worker_id, 30, "running")), rescue_when_over)
-    assert beat is not None
+    renewed, rescued, _ = players.race(does(statements.heartbeat(worker_id, 30, "running")), rescue_when_over)
+    assert renewed is not None
     assert rescued == []
     assert run(players.db, RESCUE) == []
     assert row(players.db, job_id) == ("running",)
@@ -140,9 +146,9 @@ def test_a_heartbeat_during_a_rescue_finds_that_its_lease_is_lost(players: Playe
     """The heartbeat waits for the rescue, and then returns None instead of the worker's id."""
     worker_id, job_id, _ = claimed(players)
     expire(players.db, worker_id)
-    rescued, beat, _ = players.race(does(RESCUE), does(statements.heartbeat(worker_id, 30, "running")))
+    rescued, renewed, _ = players.race(does(RESCUE), does(statements.heartbeat(worker_id, 30, "running")))
     assert len(rescued) == 1
-    assert beat is None
+    assert renewed is None
     assert row(players.db, job_id) == ("retrying",)
 
 
@@ -166,7 +172,7 @@ def test_a_cancel_that_waits_for_a_settle_cancels_the_job_unless_it_is_completed
 
 
 def test_a_job_that_completes_during_a_cancel_request_stays_completed(players: Players) -> None:
-    """The cancel of a running job is a request to its worker. The job completes before its worker sees the request."""
+    """To cancel a running job is to ask its worker to stop it. The job completes before its worker notices the request."""
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
         does(statements.cancel(job_id)), does(settle(worker_id, job_id, lease_id, COMPLETED))
@@ -192,8 +198,9 @@ def test_a_job_is_cancelled_if_its_attempt_ends_before_its_worker_sees_the_cance
 def test_a_job_that_is_settled_during_a_cancel_request_never_runs_again(
     players: Players, outcome: Outcome
 ) -> None:
-    """The request is committed while the settle waits for the row. If the settle does not cancel the job, no claim takes the job
-    again, and ``finish_overdue`` cancels it.
+    """The request is committed while the settle waits for the row. The settle perhaps does not cancel the job.
+
+    Then no claim takes the job again, and ``finish_overdue`` cancels it.
     """
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
@@ -204,7 +211,7 @@ def test_a_job_that_is_settled_during_a_cancel_request_never_runs_again(
     assert settled == [job_id]
     if row(players.db, job_id) != ("cancelled",):
         assert run(players.db, claim(worker_id)) == []
-        assert [swept.reason for swept in run(players.db, statements.finish_overdue(10))] == ["cancelled"]
+        assert [ended.reason for ended in run(players.db, statements.finish_overdue(10))] == ["cancelled"]
     assert row(players.db, job_id) == ("cancelled",)
 
 
@@ -235,7 +242,7 @@ def test_a_rescued_job_is_cancelled_if_its_cancel_was_requested(players: Players
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "dead"])
-def test_the_second_of_two_revivals_finds_the_job_pending(players: Players, ended: str) -> None:
+def test_the_second_of_two_revives_returns_that_the_job_is_pending(players: Players, ended: str) -> None:
     worker_id, job_id, lease_id = claimed(players)
     outcome = (
         Outcome.cancelled("enough")
@@ -254,8 +261,8 @@ def test_the_second_of_two_revivals_finds_the_job_pending(players: Players, ende
 # ---------------------------------------------------------------- edit, expiry
 
 
-def bounded(players: Players, column: str) -> int:
-    """A job whose expiry or deadline has just passed."""
+def overdue(players: Players, column: str) -> int:
+    """Stores a job whose expiry or deadline has just passed; returns its id."""
     job_id = enqueue(players.db)
     players.db.execute(
         f"update pgqueue.jobs_live set {column} = clock_timestamp() - interval '1 ms' where id = %s".encode(),
@@ -300,13 +307,13 @@ def test_a_job_is_not_ended_as_overdue_while_an_edit_gives_it_more_time(
     players: Players, column: str
 ) -> None:
     """The edit has locked the row, so ``finish_overdue`` skips it. After the edit, the job is no longer overdue."""
-    job_id = bounded(players, column)
+    job_id = overdue(players, column)
     option = column.removesuffix("_at")
-    said, swept, waited = players.race(
+    said, ended, waited = players.race(
         does(statements.edit(job_id, {option: 60})), does(statements.finish_overdue(10))
     )
     assert not waited
-    assert (said, swept) == ("edited", [])
+    assert (said, ended) == ("edited", [])
     assert run(players.db, statements.finish_overdue(10)) == []
     assert row(players.db, job_id) == ("pending",)
 
@@ -315,13 +322,13 @@ def test_a_job_is_not_ended_as_overdue_while_an_edit_gives_it_more_time(
 def test_an_edit_that_waits_for_the_end_of_an_overdue_job_changes_nothing(
     players: Players, column: str, end: str
 ) -> None:
-    job_id = bounded(players, column)
+    job_id = overdue(players, column)
     option = column.removesuffix("_at")
-    swept, said, waited = players.race(
+    ended, said, waited = players.race(
         does(statements.finish_overdue(10)), does(statements.edit(job_id, {option: 60}))
     )
     assert waited
-    assert [job.id for job in swept] == [job_id]
+    assert [job.id for job in ended] == [job_id]
     assert said == end
     assert row(players.db, job_id) == (end,)
 
@@ -330,7 +337,7 @@ def test_an_edit_that_waits_for_the_end_of_an_overdue_job_changes_nothing(
 def test_only_one_of_two_calls_of_finish_overdue_ends_the_job(
     players: Players, column: str, end: str
 ) -> None:
-    job_id = bounded(players, column)
+    job_id = overdue(players, column)
     first, second, waited = players.race(
         does(statements.finish_overdue(10)), does(statements.finish_overdue(10))
     )
@@ -340,7 +347,7 @@ def test_only_one_of_two_calls_of_finish_overdue_ends_the_job(
 
 
 def test_a_cancel_that_waits_for_the_end_of_an_overdue_job_changes_nothing(players: Players) -> None:
-    job_id = bounded(players, "deadline_at")
+    job_id = overdue(players, "deadline_at")
     _, said, waited = players.race(does(statements.finish_overdue(10)), does(statements.cancel(job_id)))
     assert waited
     assert said == "dead"

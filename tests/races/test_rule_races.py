@@ -1,6 +1,6 @@
-"""Races of enqueues with a key: under the rules replace, raise, throttle and debounce, and when the job with the key has expired.
+"""Races of enqueues with a key, and races in which the job with the key has expired.
 
-The holder of a key is the job that has it.
+A rule is a set of options that say what happens to a duplicate: see RULES. The holder of a key is the job that has it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.factories import row
 from tests.races.two_connections import (
-    SETUP,
+    TASK,
     Players,
     claim,
     does,
@@ -35,7 +35,8 @@ RULES: dict[str, dict[str, Any]] = {
     "unique": {"unique": ["n"], "unique_for": 3600},
 }
 
-SAID = {
+# The value of ``conflict`` that an enqueue returns for a duplicate under each rule.
+CONFLICTS = {
     "replace": "unique_key",
     "raise": "duplicate",
     "throttle": "throttle",
@@ -55,7 +56,7 @@ def count(players: Players, table: str = "jobs") -> int:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_second_of_two_enqueues_under_one_rule_waits_and_stores_no_job(
+def test_the_second_of_two_enqueues_under_the_same_rule_waits_and_stores_no_job(
     players: Players, rule: str
 ) -> None:
     first, second, waited = players.race(
@@ -64,13 +65,13 @@ def test_the_second_of_two_enqueues_under_one_rule_waits_and_stores_no_job(
     assert waited
     [(job_id, created, _)] = first
     assert created
-    assert second == [(job_id, False, SAID[rule])]
+    assert second == [(job_id, False, CONFLICTS[rule])]
     assert count(players) == 1
     assert args_of(players, job_id)["by"] == ("two" if rule in ("replace", "debounce") else "one")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_an_enqueue_under_a_rule_stores_its_job_if_the_enqueue_before_it_is_rolled_back(
+def test_an_enqueue_under_a_rule_stores_its_job_if_the_enqueue_for_which_it_waits_is_rolled_back(
     players: Players, rule: str
 ) -> None:
     with players.during(enqueues(RULES[rule]), enqueues(RULES[rule])) as later:
@@ -111,7 +112,7 @@ def test_two_batches_under_a_rule_in_opposite_order_do_not_deadlock(players: Pla
 def test_an_enqueue_that_waits_for_a_claim_does_not_replace_the_running_job(
     players: Players, rule: str
 ) -> None:
-    """After the claim, it is too late to replace the job. A debounce stores a new job instead."""
+    """After the claim, the job cannot be replaced. Under the rule debounce, the enqueue stores a new job instead."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -134,7 +135,7 @@ def test_a_claim_skips_a_job_that_is_being_replaced(players: Players, rule: str)
     worker_id = register(players.db)
     second, claimed, waited = players.race(enqueues(RULES[rule], args={"n": 2}), does(claim(worker_id)))
     assert not waited
-    assert second == [(job_id, False, SAID[rule])]
+    assert second == [(job_id, False, CONFLICTS[rule])]
     assert claimed == []
     assert args_of(players, job_id) == {"n": 2}
     assert len(run(players.db, claim(worker_id))) == (rule == "replace")
@@ -192,7 +193,7 @@ def test_a_cancel_that_waits_for_a_replacement_cancels_the_replaced_job(players:
     [(holder, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     found, said, waited = players.race(enqueues(RULES[rule], args={"n": 2}), does(statements.cancel(holder)))
     assert waited
-    assert found == [(holder, False, SAID[rule])]
+    assert found == [(holder, False, CONFLICTS[rule])]
     assert said == "cancelled"
     assert row(players.db, holder, "args, state") == ({"n": 2}, "cancelled")
 
@@ -227,10 +228,10 @@ def test_an_enqueue_that_waits_for_the_end_of_an_expired_holder_stores_a_new_job
     players: Players, batch: list[str]
 ) -> None:
     holder = expired_holder(players)
-    swept, found, waited = players.race(
+    ended, found, waited = players.race(
         does(statements.finish_overdue(10)), enqueues(*({"unique_key": name} for name in batch))
     )
-    assert [job.id for job in swept] == [holder]
+    assert [job.id for job in ended] == [holder]
     assert waited
     assert all(created for _, created, _ in found)
 
@@ -238,8 +239,8 @@ def test_an_enqueue_that_waits_for_the_end_of_an_expired_holder_stores_a_new_job
 def test_finish_overdue_does_not_wait_for_an_enqueue_that_ends_the_expired_holder(players: Players) -> None:
     """The enqueue has locked the holder's row, so ``finish_overdue``, which the leader runs, skips it."""
     holder = expired_holder(players)
-    found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.finish_overdue(10)))
-    assert (found[0][1], swept, waited) == (True, [], False)
+    found, ended, waited = players.race(enqueues({"unique_key": "k"}), does(statements.finish_overdue(10)))
+    assert (found[0][1], ended, waited) == (True, [], False)
     assert row(players.db, holder) == ("cancelled",)
 
 
@@ -257,19 +258,19 @@ def test_an_enqueue_that_waits_for_an_edit_of_the_expiry_returns_the_edited_job(
 
 
 def test_an_enqueue_from_sql_finds_the_derived_key_of_an_enqueue_from_python(players: Players) -> None:
-    """A single enqueue from Python uses a statement of its own. It must derive the same key as the function of the SQL API."""
+    """An enqueue of one job from Python uses a statement of its own. This statement must derive the same key as ``pgqueue.enqueue_many``."""
     options = {"unique": ["n"], "unique_for": 3600.0}
     job_id, second, waited = players.race(
-        does(statements.insert_unique(SETUP, '{"n": 1}', options)), enqueues(options, args={"n": 1})
+        does(statements.insert_unique(TASK, '{"n": 1}', options)), enqueues(options, args={"n": 1})
     )
     assert waited
     assert second == [(job_id, False, "unique_key")]
-    again = run(players.db, statements.insert_unique(SETUP, '{"n": 1}', options))
+    again = run(players.db, statements.insert_unique(TASK, '{"n": 1}', options))
     assert again is None
 
 
-# Ends the holder after an enqueue has found that the key is taken, and before the enqueue reads the holder's id. A worker can be as
-# quick. The trigger does this at its first call only.
+# A trigger that ends the holder after an enqueue has found that the key is taken, and before the enqueue reads the holder's id. A quick
+# worker could do the same. Only the first call of the trigger ends the holder.
 QUICK = """
 create sequence chk.quick;
 create function chk.end_holder() returns trigger language plpgsql as $$
@@ -284,12 +285,12 @@ create trigger chk_end_holder after insert on pgqueue.jobs_live for each stateme
 
 
 @pytest.mark.parametrize("batch", [["k"], ["a", "k", "z"]], ids=["alone", "in a batch"])
-def test_an_enqueue_tries_again_if_the_holder_ends_before_its_id_is_read(
+def test_an_enqueue_is_tried_again_if_the_holder_ends_before_the_enqueue_reads_its_id(
     players: Players, batch: list[str]
 ) -> None:
-    """For a single job, the second try stores the job. A batch is tried again as a whole, in the order of its keys.
+    """An enqueue of one job stores the job at the second try. A batch is tried again as a whole, in the order of its keys.
 
-    Before that, the first try of the batch is undone, and with it the end of the holder.
+    Before a batch is tried again, its first try is rolled back, and so is the end of the holder.
     """
     holder = enqueue(players.db, unique_key="k")
     players.db.execute(QUICK.format(holder=holder).encode())
@@ -299,12 +300,11 @@ def test_an_enqueue_tries_again_if_the_holder_ends_before_its_id_is_read(
     assert ended[0] >= 2, "the enqueue was tried again"
     if len(batch) == 1:
         assert found[0][1]
-        players.db.execute(
-            "delete from chk.events where job_id = %s", [holder]
-        )  # for the checker: no worker ended the holder
+        # Otherwise the checker would find that a job has ended although no worker ended it.
+        players.db.execute("delete from chk.events where job_id = %s", [holder])
     else:
         assert found[1] == (holder, False, "unique_key"), (
-            "the end of the holder was undone with the first try"
+            "the end of the holder was rolled back with the first try"
         )
         assert [created for _, created, _ in found] == [True, False, True]
     held = players.db.execute("select unique_key from pgqueue.jobs_live order by 1").fetchall()

@@ -1,4 +1,4 @@
-"""Attempts that end between their claim and their first step, attempts of suspects, and attempts at the end of a worker.
+"""Attempts that end after their claim and before their handler is called, attempts of suspects, and attempts at the end of a worker.
 
 Suspects are jobs that ran in a process when it crashed. Each of them runs in a process of its own.
 """
@@ -35,7 +35,7 @@ Done = list[tuple[int, str | None]]
 
 
 def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Attempt:
-    """``left``: the seconds until the job expires, or until its deadline."""
+    """Returns an attempt of a job. ``left`` contains the seconds until the job expires, or until its deadline."""
     now = time.monotonic()
     moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
     extra = RareFields(*moments, None).text() if left else None
@@ -59,10 +59,10 @@ def runner_of(app: App, done: Done) -> Runner:
     ids=["lost", "cancelled", "released"],
 )
 @pytest.mark.parametrize("executor", ["async", "process"])
-def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
+def test_an_attempt_that_ends_before_its_handler_is_called_frees_its_slot(
     executor: str, give_up: Callable[[Runner], Any], reason: str | None
 ) -> None:
-    """An asyncio task that is cancelled before its first step never runs, so it cannot report its own end."""
+    """An asyncio task that is cancelled before its first step never runs any of its code, so it cannot report its own end."""
     app = App()
 
     @app.task(name="never", executor=executor)
@@ -124,7 +124,7 @@ def test_an_attempt_never_begins_if_it_expired_or_was_cancelled_while_it_waited_
     assert dict(done)[9] == reason
 
 
-def deed(job_id: int, task: str, crash_count: int, **args: Any) -> Attempt:
+def killer_attempt(job_id: int, task: str, crash_count: int, **args: Any) -> Attempt:
     text = json.dumps({"n": job_id, **args})
     return factories.attempt(job_id, task, text, crash_count=crash_count)
 
@@ -161,10 +161,14 @@ def test_a_suspect_runs_in_a_process_of_its_own_while_other_jobs_go_on(task: str
     async def play() -> None:
         runner = suspects_runner(ended)
         runner.take(
-            [deed(1, task, 1, gate=str(gate)), deed(2, task, 2, gate=str(gate)), deed(3, "looped", 0)]
+            [
+                killer_attempt(1, task, 1, gate=str(gate)),
+                killer_attempt(2, task, 2, gate=str(gate)),
+                killer_attempt(3, "looped", 0),
+            ]
         )
         await until(lambda: 3 in ended)
-        runner.take([deed(4, "threaded", 0)])
+        runner.take([killer_attempt(4, "threaded", 0)])
         await until(lambda: 4 in ended)
         gate.touch()
         await until(lambda: len(ended) == 4)
@@ -184,7 +188,12 @@ def test_the_crash_of_a_suspect_ends_no_other_attempt(task: str, way: str) -> No
     async def play() -> None:
         runner = suspects_runner(ended)
         runner.take(
-            [deed(1, task, 1, deadly=way), deed(2, task, 1), deed(3, task, 2, deadly=way), deed(4, task, 2)]
+            [
+                killer_attempt(1, task, 1, deadly=way),
+                killer_attempt(2, task, 1),
+                killer_attempt(3, task, 2, deadly=way),
+                killer_attempt(4, task, 2),
+            ]
         )
         await until(lambda: len(ended) == 4)
         runner.close()
@@ -202,7 +211,7 @@ def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(t
 
     async def play() -> None:
         runner = suspects_runner(ended)
-        runner.take([deed(n, "threaded", 1, gate=str(gate)) for n in range(SUSPECTS + 3)])
+        runner.take([killer_attempt(n, "threaded", 1, gate=str(gate)) for n in range(SUSPECTS + 3)])
         assert len(runner) == SUSPECTS
         assert runner.prefetch() == 3
         runner.release_waiting(older_than=1e-9)
@@ -214,7 +223,7 @@ def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(t
         gate.touch()
         async with asyncio.timeout(60):
             await runner.wait_idle()
-            runner.take([deed(100 + n, "threaded", 1) for n in range(SUSPECTS + 1)])
+            runner.take([killer_attempt(100 + n, "threaded", 1) for n in range(SUSPECTS + 1)])
             await runner.wait_idle()
         runner.close()
 
@@ -226,11 +235,12 @@ def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(t
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_attempts_that_have_not_begun_at_the_end_of_the_grace_are_released_and_not_counted(
+def test_attempts_that_have_not_begun_at_the_end_of_the_grace_period_are_released_and_do_not_count(
     dsn: str, executor: str
 ) -> None:
-    """One job still runs at the end of the grace. The jobs that wait for its slot have not begun, and neither has a suspect that waits
-    for a process.
+    """One job still runs at the end of the grace period. The jobs that wait for its slot have not begun.
+
+    A suspect, which waits for a process, has not begun either.
     """
     app, done = App(), dict[int, Conclusion]()
     begun, go_on = [], threading.Event()
@@ -270,10 +280,10 @@ def test_attempts_that_have_not_begun_at_the_end_of_the_grace_are_released_and_n
 
 
 @pytest.mark.parametrize("way", ["async", "thread", "chunk", "process"])
-def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
+def test_running_handlers_are_stopped_and_their_attempts_are_not_settled_after_the_lease_is_lost(
     way: str, tmp_path: Path
 ) -> None:
-    app, told, done = App(), [], list[tuple[int, Conclusion]]()
+    app, stopped, done = App(), [], list[tuple[int, Conclusion]]()
     begun = threading.Event()
 
     @app.task(name="async")
@@ -282,7 +292,7 @@ def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            told.append("cancelled")
+            stopped.append("cancelled")
             raise
 
     @app.task(name="thread")
@@ -293,7 +303,7 @@ def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
                 job.check()
                 time.sleep(0.001)
         except BaseException:
-            told.append("stopped")
+            stopped.append("stopped")
             raise
 
     @app.task(name="chunk", chunk=1)
@@ -302,7 +312,7 @@ def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            told.append("cancelled")
+            stopped.append("cancelled")
             raise
 
     def note(one: Attempt, outcome: Conclusion) -> None:
@@ -315,15 +325,15 @@ def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
             crash_limit=3, done=note,
         )  # fmt: skip
         gate = tmp_path / "gate"
-        one = deed(1, "child", 0, gate=str(gate)) if is_child else attempt(1, way)
+        one = killer_attempt(1, "child", 0, gate=str(gate)) if is_child else attempt(1, way)
         runner.take([one])
         await until(lambda: is_child or begun.is_set())
         runner.lose()
-        await until(lambda: bool(done) and (is_child or bool(told)))
+        await until(lambda: bool(done) and (is_child or bool(stopped)))
         async with asyncio.timeout(20):
             await runner.wait_idle()
         runner.close()
 
     asyncio.run(play())
     assert done == [(1, NothingToSettle.LEASE_LOST)]
-    assert told == ([] if way == "process" else ["stopped"] if way == "thread" else ["cancelled"])
+    assert stopped == ([] if way == "process" else ["stopped"] if way == "thread" else ["cancelled"])

@@ -1,4 +1,7 @@
-"""Races of claims under limits with each other, with ``recount_seats``, which corrects the taken seats, and with changes of a limit."""
+"""Races of a claim under limits: with another such claim, with ``recount_seats``, and with a change of a limit.
+
+``recount_seats`` corrects the numbers of taken seats.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.sql import Statement
-from tests.races.two_connections import SETUP, Players, claim, does, enqueue, register, settle
+from tests.races.two_connections import TASK, Players, claim, does, enqueue, register, settle
 
 
 def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[Sequence[Any]]]:
-    by_turns = statements.claim_limited(worker_id, [SETUP], ("default", 0), "", count)
+    by_turns = statements.claim_limited(worker_id, [TASK], ("default", 0), "", count)
     return Statement(
         by_turns.name, by_turns.text, by_turns.parameters, lambda rows: by_turns.decode(rows).rows
     )
@@ -30,7 +33,7 @@ def test_two_claims_of_one_key_take_no_more_jobs_than_its_limit_allows(players: 
     first, second, waited = players.race(
         does(claim_by_turns(workers[0], 2)), does(claim_by_turns(workers[1], 2))
     )
-    assert waited, "the second claim waits until it is known which seats the first one takes"
+    assert waited, "the second claim waits until the first claim has committed the seats that it takes"
     assert (len(first), len(second)) == (2, 1)
 
 
@@ -68,7 +71,9 @@ def test_ordered_jobs_never_run_at_the_same_time_even_if_the_first_is_committed_
     assert claimed[0] == first
 
 
-def test_a_claim_of_jobs_without_keys_waits_for_no_seat(players: Players) -> None:
+def test_a_claim_of_jobs_without_keys_does_not_wait_for_another_claim_that_takes_seats(
+    players: Players,
+) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
     enqueue(players.db, concurrency_key="k")
     enqueue(players.db)

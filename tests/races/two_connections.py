@@ -1,4 +1,4 @@
-"""Two connections that race in a given order: the first acts and keeps its transaction open, then the second acts."""
+"""Two connections that race in a given order. The first one acts and keeps its transaction open. Then the second one acts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests import factories
 from tests.waiting import wait_until
 
 Act = Callable[[Connection[Any]], Any]
-SETUP = "task"  # the task of every job here
+TASK = "task"  # the task of every job here
 Rows = list[tuple[int, bool, str | None]]
 
 
 class Players:
-    """``one`` and ``two`` are the connections that race: a transaction begins with the first statement. ``db`` takes no part in the race."""
+    """``one`` and ``two`` are the connections that race. They are not in autocommit mode. ``db`` takes no part in the race."""
 
     def __init__(self, db: Connection[Any], one: Connection[Any], two: Connection[Any]) -> None:
         self.db, self.one, self.two = db, one, two
 
     @contextmanager
     def during(self, first: Act, second: Act) -> Iterator[Future[Any]]:
-        """Inside the block, ``first`` has acted but not committed, and ``second`` waits or has ended."""
+        """Inside the block, ``first`` has acted and is not committed yet. ``second`` waits for a lock, or has ended."""
         self.result = first(self.one)
         with ThreadPoolExecutor(1) as pool:
             later = pool.submit(self._commit, second)
@@ -41,7 +41,7 @@ class Players:
                 self.one.commit()
 
     def race(self, first: Act, second: Act) -> tuple[Any, Any, bool]:
-        """Returns the answers of both, and whether ``second`` had to wait for the commit of ``first``."""
+        """Returns the answer of ``first``, the answer of ``second``, and whether ``second`` had to wait for the commit of ``first``."""
         with self.during(first, second) as later:
             waited = not later.done()
         return self.result, later.result(timeout=20), waited
@@ -63,21 +63,21 @@ def does(statement: Statement[Any]) -> Act:
 
 
 def enqueue(db: Connection[Any], **options: Any) -> int:
-    return factories.enqueue(db, SETUP, **options)
+    return factories.enqueue(db, TASK, **options)
 
 
 def register(db: Connection[Any], seconds: float = 60) -> int:
     return run(
         db,
         statements.register_worker(
-            host="here", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=[SETUP],
+            host="here", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=[TASK],
             lease_seconds=seconds,
         ),
     )  # fmt: skip
 
 
 def claim(worker_id: int, count: int = 1) -> Statement[Any]:
-    return statements.claim(worker_id, [SETUP], [("default", 0)], [(0.0, 0)], count)
+    return statements.claim(worker_id, [TASK], [("default", 0)], [(0.0, 0)], count)
 
 
 def settle(worker_id: int, job_id: int, lease_id: int, outcome: Outcome) -> Statement[Any]:
@@ -92,10 +92,10 @@ def expire(db: Connection[Any], worker_id: int) -> None:
 
 
 def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
-    """Enqueues these jobs. The answer is (id, created, conflict) of each job."""
+    """Returns a function that enqueues these jobs and returns (id, created, conflict) of each job."""
 
     def act(connection: Connection[Any]) -> Rows:
-        items = Jsonb([{"task": SETUP, "args": args or {}, **job} for job in jobs])
+        items = Jsonb([{"task": TASK, "args": args or {}, **job} for job in jobs])
         return connection.execute(
             "select id, created, conflict from pgqueue.enqueue_many(%s) order by item", [items]
         ).fetchall()
@@ -104,7 +104,7 @@ def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
 
 
 def running_holder(players: Players) -> tuple[int, int, int]:
-    """Stores a job with the unique_key k and claims it; returns the ids of its worker, of the job and of its lease."""
+    """Stores a job with the unique_key k and claims it; returns its worker's id, its own id and its lease_id."""
     worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
     [claimed] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed[1]

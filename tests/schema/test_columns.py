@@ -1,7 +1,7 @@
 """The lists of columns in the SQL agree with the tables.
 
 There are three kinds of lists: the columns that a job keeps when its row moves to another table, the columns that a claim returns,
-and the columns that are shown. If ``jobs`` gets a new column, tests fail here until the lists say whether a job keeps it.
+and the columns that are shown to users. If ``jobs`` gets a new column, tests fail here until these lists also contain or exclude it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgqueue.sql import Statement, whole
 from tests.worker_by_hand import Hand
 
 Row = dict[str, Any]
-# For each column of an unfinished job, a value that is not the column's default. The columns OF_THE_END have no value before the end.
+# For each column of an unfinished job, a value that is not the column's default. The columns OF_THE_END are null until the job ends.
 LIVING = {
     "id": "7", "lease_id": "5", "worker_id": "1", "run_at": "now() - interval '1 h'", "created_at": "now() - interval '2 h'",
     "started_at": "now() - interval '1 m'", "priority": "3", "attempt": "2", "max_attempts": "9", "crash_count": "1",
@@ -49,7 +49,7 @@ def store(db: Connection[Any], table: str, values: dict[str, str]) -> Row:
 
 
 def stored(db: Connection[Any]) -> Row:
-    """The row of the only job that is stored."""
+    """Returns the row of the only job that is stored."""
     with db.cursor(row_factory=dict_row) as cursor:
         [row] = cursor.execute("select * from pgqueue.jobs where task = 't'").fetchall()
         return row
@@ -115,7 +115,7 @@ def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
     renamed = {
         "queue_of": "queue",
         "priority_of": "priority",
-    }  # parameters of the function already have these names
+    }  # the function claim_limited cannot use the names of its parameters for these two columns
     assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "rank", "front"]
 
 
@@ -128,12 +128,13 @@ def test_a_job_is_shown_with_all_columns_except_those_for_internal_use(db: Conne
 
 
 @pytest.mark.parametrize("name", ["claim_idx", "key_idx", "due_idx"])
-def test_the_condition_that_the_sql_names_after_an_index_equals_the_condition_of_the_index(
+def test_a_condition_that_has_the_name_of_an_index_in_the_sql_equals_the_condition_of_this_index(
     db: Connection[Any], name: str
 ) -> None:
+    """In the SQL files, a line such as ``--+ claim_idx`` stands for the condition of the index jobs_live_claim_idx."""
     db.execute(f"create index likewise on pgqueue.jobs_live (id) where {whole(f'--+ {name}')}".encode())
     condition = "select pg_get_expr(i.indpred, i.indrelid) from pg_index i where i.indexrelid = %s::regclass"
-    [said], [stands] = (
+    [in_files], [in_index] = (
         db.execute(condition, [f"pgqueue.{index}"]).fetchone() for index in ("likewise", f"jobs_live_{name}")
     )
-    assert said == stands
+    assert in_files == in_index

@@ -53,9 +53,9 @@ where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
 
 
 def shape(connection: Connection[Any]) -> Shape:
-    """The definitions in the catalog, by name. Day tables are left out because they come and go, and alembic's own table too."""
+    """Returns the definitions in the catalog, by name. It leaves out day tables, which come and go, and the table of alembic."""
     rows = connection.execute(SHAPE).fetchall()
-    # The definition of a partitioned table's index says ON ONLY, which is not part of the shape.
+    # The definition of an index of a partitioned table contains ON ONLY, which is not part of the shape.
     return {
         name: text.replace(" ON ONLY ", " ON ")
         for name, text in rows
@@ -128,7 +128,7 @@ def test_any_difference_from_the_declared_shape_is_found(
     assert shape(db) != declared
 
 
-def test_the_revision_that_the_code_requires_is_the_newest(db: Connection[Any]) -> None:
+def test_a_migrated_database_has_the_revision_that_the_code_requires(db: Connection[Any]) -> None:
     assert run(db, statements.read_schema_version()) == migrate.HEAD
     assert migrate.differences(db) == []
 
@@ -168,7 +168,7 @@ select t.tgrelid::regclass::text || ' ' || t.tgname, pg_get_triggerdef(t.oid), t
 from pg_trigger t join pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgparentid = 0 order by 1
 """
-# Each trigger, with its event and its function. The body of the function is not compared here.
+# Each trigger, with its event and its function. These tests do not compare the body of the function.
 DECLARED = {
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",

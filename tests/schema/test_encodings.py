@@ -1,4 +1,4 @@
-"""Jobs contain any Unicode text, so a database whose encoding cannot store every text is refused in one sentence."""
+"""Jobs can contain any Unicode text. So a database whose encoding cannot store every such text is refused, with an error of one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encoded(request, admin):
     drop_database(admin, name)
 
 
-def test_a_database_with_another_encoding_is_refused_and_not_changed(encoded):
+def test_a_database_with_an_encoding_other_than_utf8_is_refused_and_not_changed(encoded):
     encoding, dsn = encoded
     with pytest.raises(UnsupportedServerError, match=f"PGQ-203  The database .* has the encoding {encoding}"):
         migrate.upgrade(dsn)

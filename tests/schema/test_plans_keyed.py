@@ -1,6 +1,6 @@
-"""A claim by turns reads few rows of a long backlog and returns jobs in the order of turns.
+"""A claim by turns reads few rows of a long backlog, and returns jobs in the order of turns.
 
-This is so even if the planner believes that there is only one job.
+It does so even if the planner's statistics say that the table is empty.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pgqueue.database.run import PINNED, run
 from tests.worker_by_hand import LimitedHand
 
 KEYS, EACH = 100, 50
-MOST = 20  # the most rows that a claim reads for each claimed job
+MOST = 20  # a claim reads at most this many rows for each claimed job
 
 
 def fill(db: Connection[Any], ordering: str | None) -> None:
-    """Stores jobs of every key, and those of the last key first.
+    """Stores jobs of every key. The jobs of the last key are stored first.
 
     The keys are long on purpose: this makes the index on the key deeper than every other index.
     """

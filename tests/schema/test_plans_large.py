@@ -1,7 +1,7 @@
 """With a million stored jobs, every hot statement uses its index and reads a small part of it, whatever statistics the planner has.
 
-All cases are in one test, because it takes long to fill the table. The plans are those of a worker: generic plans, in a session
-with a worker's settings (``PINNED``).
+The hot statements are those that workers run all the time. All cases are in one test, because it takes long to fill the table. The
+plans are those that a worker gets: generic plans, in a session with a worker's settings (``PINNED``).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pgqueue.sql import Statement
 from tests.schema.test_plans import HOT, SAMPLES
 
 ROWS = 1_000_000
-MOST = 50  # the most buffers that a statement touches for each row that it returns
+MOST = 50  # a statement touches at most this many buffers for each row that it returns
 ALIVE, EXPIRED = 1, 2
 
 Plan = dict[str, Any]
 
 
 def fill(db: Connection[Any], count: int) -> None:
-    """Stores pending jobs in two queues and three priorities, and running jobs: one job in a hundred.
+    """Stores jobs in two queues with three priorities. One job in a hundred is running, and the others are pending.
 
-    Half of the running jobs belong to a dead worker.
+    Half of the running jobs belong to a worker whose lease has run out.
     """
     db.execute(
         "insert into pgqueue.jobs_live (task, queue, priority, run_at, state, worker_id, attempt, cancel_requested)"
@@ -40,7 +40,7 @@ def fill(db: Connection[Any], count: int) -> None:
 
 
 def fill_quickly(db: Connection[Any], count: int) -> None:
-    """Fills the table in the same way, but makes the indexes afterwards."""
+    """Fills the table as ``fill`` does, but drops the indexes before and makes them again afterwards."""
     indexes = db.execute(
         "select indexname, indexdef from pg_indexes where schemaname = 'pgqueue' and tablename = 'jobs_live'"
     ).fetchall()
@@ -52,7 +52,7 @@ def fill_quickly(db: Connection[Any], count: int) -> None:
 
 
 def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
-    """The samples of the hot statements. ``complete`` and ``settle`` get the ids of jobs that are running."""
+    """Returns the samples of the hot statements. In ``complete`` and ``settle``, the ids are those of running jobs."""
     running = db.execute(
         "select id from pgqueue.jobs_live where worker_id = %s and not cancel_requested order by id limit 20",
         [ALIVE],
@@ -65,7 +65,7 @@ def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
 
 
 def explained(db: Connection[Any], statement: Statement[Any], options: str) -> Plan:
-    """The generic plan, as the worker's prepared statement gets it. If the statement is executed, its changes are rolled back."""
+    """Returns the generic plan, which a worker's prepared statement gets. If the statement is executed, its changes are rolled back."""
     names = list(dict.fromkeys(PARAMETER.findall(statement.text)))
     text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement.text).replace("%%", "%")
     values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
@@ -113,7 +113,8 @@ def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[
 
     check(db, "never analyzed")
 
-    with db.transaction(force_rollback=True):  # the count of rows that ANALYZE stores outlives the rollback
+    # The count of rows that ANALYZE stores is kept after the rollback.
+    with db.transaction(force_rollback=True):
         db.execute("delete from pgqueue.jobs_live")
         db.execute("analyze pgqueue.jobs_live")
     [(believed,)] = db.execute("select reltuples from pg_class where oid = 'pgqueue.jobs_live'::regclass")

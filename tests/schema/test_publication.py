@@ -1,4 +1,4 @@
-"""In a database that publishes all tables, every statement that writes works.
+"""In a database that publishes all tables, every statement that writes succeeds.
 
 PostgreSQL refuses to update or delete rows of a published table without a replica identity, so each table has one.
 """
@@ -38,7 +38,7 @@ def published(db: Connection[Any]) -> Connection[Any]:
     return db
 
 
-def test_every_table_has_a_replica_identity_and_so_have_day_tables_made_later(
+def test_every_table_has_a_replica_identity_and_this_includes_day_tables(
     published: Connection[Any],
 ) -> None:
     assert published.execute(BARE).fetchall() == []
@@ -75,7 +75,7 @@ def test_no_statement_is_refused_because_a_table_has_no_replica_identity(publish
             except psycopg.errors.ObjectNotInPrerequisiteState as error:
                 refused.append((name, str(error)))
             except psycopg.Error:
-                pass  # the sample is about a row that does not exist
+                pass  # the sample refers to a row that does not exist
     assert refused == []
 
 
@@ -91,7 +91,7 @@ def test_jobs_are_settled_rescued_revived_and_purged_in_a_published_database(
     db.execute("insert into pgqueue.limits (rate, period, sliding, burst) values (100, '1 min', true, null)")
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 5)")
     attempts = hand.claim()
-    if not attempts:  # a plain claim takes no jobs under a limit
+    if not attempts:  # the statement `claim` takes no jobs that have a limit
         db.execute("delete from pgqueue.limits")
         attempts = hand.claim()
     run(db, statements.write_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Progress(1))]))

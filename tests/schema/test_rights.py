@@ -19,11 +19,11 @@ where p.pronamespace = 'pgqueue'::regnamespace and a.grantee = 0 and a.privilege
 USAGE = "grant usage on schema pgqueue to ROLE"
 
 
-def test_public_may_execute_nothing(db):
+def test_public_has_no_right_to_execute_a_function(db):
     assert db.execute(FUNCTIONS).fetchall() == []
 
 
-def test_public_may_execute_nothing_after_the_printed_sql_either(empty_dsn):
+def test_the_printed_sql_gives_public_no_right_to_execute_a_function(empty_dsn):
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(migrate.upgrade_sql().encode())
         assert connection.execute(FUNCTIONS).fetchall() == []
@@ -34,9 +34,8 @@ def test_an_upgrade_revokes_the_rights_of_public_and_keeps_the_grants_to_roles(d
         USAGE, "grant execute on function pgqueue.why(bigint) to ROLE", "grant select on pgqueue.jobs to ROLE"
     )
     db.execute("grant execute on function pgqueue.recount_seats() to public")
-    db.execute(
-        "drop function pgqueue.time_in_words(timestamptz)"
-    )  # the upgrade makes the function again, and PUBLIC gets the default right to execute it
+    # The upgrade makes the function again, and by default PUBLIC gets the right to execute a new function.
+    db.execute("drop function pgqueue.time_in_words(timestamptz)")
     migrate.upgrade(dsn)
     assert db.execute(FUNCTIONS).fetchall() == []
     with psycopg.connect(mine) as connection:
@@ -120,9 +119,9 @@ def test_no_advisory_lock_delays_add_partitions_or_sync_schedules(db, role):
 def test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it(dsn, connect, hurried):
     reader = connect(autocommit=False)
     reader.execute("lock table pgqueue.jobs in access exclusive mode")
-    heard: list[str] = []
+    reported: list[str] = []
     with pytest.raises(LockedError) as caught:
-        migrate.upgrade(dsn, heard.append)
+        migrate.upgrade(dsn, reported.append)
     assert f"session {reader.info.backend_pid} (" in caught.value.why
     assert f"pg_terminate_backend({reader.info.backend_pid})" in caught.value.do
 
@@ -130,15 +129,15 @@ def test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it(ds
 def test_a_migration_reports_the_session_that_has_a_lock_and_goes_on_when_the_lock_is_free(dsn, connect):
     reader = connect(autocommit=False)
     reader.execute("lock table pgqueue.schema_version in access exclusive mode")
-    heard: list[str] = []
+    reported: list[str] = []
 
     def free(said: str) -> None:
-        heard.append(said)
+        reported.append(said)
         reader.rollback()
 
     migrate.upgrade(dsn, free)
-    assert len(heard) == 1
-    assert f"session {reader.info.backend_pid} (" in heard[0]
+    assert len(reported) == 1
+    assert f"session {reader.info.backend_pid} (" in reported[0]
 
 
 def test_a_role_with_the_rights_of_a_worker_cannot_lock_the_table_that_migrations_lock(dsn, role):
@@ -167,7 +166,7 @@ def test_a_migration_refuses_a_schema_that_belongs_to_another_role(empty_dsn, ad
         connection.execute(f"drop owned by {other}".encode())
 
 
-def test_a_role_migrates_a_schema_of_its_own_without_being_a_superuser(empty_dsn, role):
+def test_a_role_that_is_no_superuser_can_migrate_a_schema_of_its_own(empty_dsn, role):
     owner = psycopg.conninfo.conninfo_to_dict(role())["user"]
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(f"create schema pgqueue authorization {owner}".encode())

@@ -1,8 +1,8 @@
 """The SQL of pgqueue calls only the server's own functions and operators, whatever the schemas of the search path contain.
 
 Here a schema with traps comes before pg_catalog in the search path. A trap has the name and the arguments of a function or an
-operator of the server that our SQL can mean, and raises an error when it is called. So a test fails if PostgreSQL looks up such a
-name by the search path.
+operator of the server. It raises an error when it is called. So a test fails if the SQL of pgqueue uses such a name without its
+schema. SQL that calls no trap is called safe.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DOMAINS = "select t.typname, t.typbasetype::regtype::text from pg_type t where t
 
 
 def lay_traps(db: Connection[Any]) -> int:
-    """Makes the traps in the schema ``evil``; returns their number."""
+    """Makes the traps in the schema ``evil``; returns the number of traps."""
     words = sorted(
         set(re.findall(r"\b([a-z_0-9]+)\(", " ".join([*functions().values(), *map(load, names())])))
     )
@@ -49,9 +49,8 @@ def lay_traps(db: Connection[Any]) -> int:
             traps.append(trap(f"evil.{name}({arguments})", result, name))
     for name, left, right, result in db.execute(SERVERS_OPERATORS).fetchall():
         traps.append(operator(len(traps), name, left, right, result))
-    for domain, base in db.execute(
-        DOMAINS
-    ).fetchall():  # for our own types, because an operator for exactly these types is preferred
+    # Makes traps for the domains of pgqueue, too: PostgreSQL prefers an operator for exactly these types to an operator for their base types.
+    for domain, base in db.execute(DOMAINS).fetchall():
         for name in ("=", "<>", "<", "<=", ">", ">="):
             traps.append(operator(len(traps), name, f"pgqueue.{domain}", base, "boolean"))
     with db.transaction():
@@ -74,7 +73,7 @@ def operator(number: int, name: str, left: str | None, right: str, result: str) 
 
 @pytest.fixture
 def trapped(db: Connection[Any], dsn: str) -> str:
-    """A DSN whose sessions have the schema with the traps first in their search path."""
+    """A DSN. In its sessions, the schema with the traps comes first in the search path."""
     assert lay_traps(db) > 1000
     return make_conninfo(dsn, options="-c search_path=evil,pg_catalog")
 
@@ -154,7 +153,7 @@ def test_the_statements_of_handles_are_safe(there, app):
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limited):
-    """A worker claims, settles, retries, calls a hook and obeys a limit, and its sessions have the traps first in their search path."""
+    """A worker claims, settles, retries, calls a hook and keeps to a limit. The traps come first in the search path of its sessions."""
     app = App(trapped)
     ended: list[str] = []
 

@@ -15,7 +15,7 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from tests.schema.test_drift import shape
 
-# Functions of the first revision, of which only the types matter here, and day tables as these functions made them.
+# Functions of the first revision, with the right types but without their bodies, and day tables as the real functions made them.
 FIRST = """
 create function pgqueue.add_partitions(ahead integer default 3) returns setof text language sql
     as 'select null::text where false';
@@ -65,10 +65,10 @@ def test_a_database_of_the_first_revision_is_upgraded_and_keeps_its_jobs(
     assert [name for (name,) in checks if name.endswith("_check")] == []
 
 
-def test_a_first_revision_that_already_has_the_shape_of_the_second_is_upgraded(
+def test_a_database_of_the_first_revision_with_the_shape_of_the_second_revision_is_upgraded(
     former: Connection[Any], db: Connection[Any]
 ) -> None:
-    """For some time, the first revision itself made everything that is now made by the second revision."""
+    """For some time, the first revision itself made everything that only the second revision makes now."""
     command.upgrade(migrate._config(dsn=former.info.dsn), "0002")
     before = former.execute(f"{ROWS} order by id".encode()).fetchall()
     former.execute("update pgqueue.schema_version set version_num = '0001'")
@@ -163,7 +163,7 @@ def test_an_upgrade_replaces_the_path_of_an_app_by_its_name_in_schedules(empty_d
         assert sets == [("mail", "g", False), ("shop", "f", True)]
 
 
-# Rows with a value in each column that a later revision renames. One row is in a detached day table.
+# Rows with a value in each column that a later revision renames. One row is in a day table that is detached.
 NAMED_ANEW = """
 insert into pgqueue.jobs_live (task, state, worker_id, holds, ours) values ('t:on_dead', 'running', 7, '{1,2}', true), ('t', 'pending', null, null, null);
 insert into pgqueue.jobs_dead (task, state, finished_at, ours) values ('t:on_dead', 'dead', now(), true);
@@ -202,9 +202,8 @@ def test_renamed_columns_keep_their_values_and_no_row_is_rewritten(
         assert migrate.differences(connection) == []
         connection.execute("drop table pgqueue.jobs_done_20250102")
         assert shape(connection) == shape(db)
-        connection.execute(
-            "update pgqueue.limits set rate = 2"
-        )  # the trigger on this table writes a renamed column
+        # The trigger on this table writes a renamed column.
+        connection.execute("update pgqueue.limits set rate = 2")
         assert connection.execute("select full_at from pgqueue.seats").fetchall() == [(None,)]
 
 
@@ -224,7 +223,7 @@ def test_no_column_is_renamed_while_a_worker_of_the_former_version_lives(empty_d
 
 
 def test_a_renamed_function_keeps_the_grants_to_roles(empty_dsn: str) -> None:
-    """A role that is only allowed to enqueue needs this function. The role got the right to it under the function's former name."""
+    """A role that is only allowed to enqueue must be able to execute this function. It got this right under the function's former name."""
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         migrate.upgrade(empty_dsn)
         connection.execute("update pgqueue.schema_version set version_num = '0016'")

@@ -1,4 +1,4 @@
-"""Enqueues in all ways on a connection of any kind, and checks which rows the database contains afterwards."""
+"""Enqueues in all ways on a connection of any kind. Also checks the rows that the database contains afterwards."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def played_async(note: Task[..., Any], done: int, connection: AsyncConnect
 
 
 def check(db: Connection[Any]) -> None:
-    """Checks the rows that ``played`` or ``played_async`` has stored and its caller has committed."""
+    """Checks the rows that ``played`` or ``played_async`` has stored. The caller must have committed them."""
     rows = db.execute(
         "select args ->> 'text', priority, count(*) from pgqueue.jobs_live group by 1, 2 order by 1"
     )

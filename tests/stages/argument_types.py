@@ -176,7 +176,7 @@ def spec_of(kind: Any) -> TaskSpec:
 
 
 def through(db: Connection[Any], spec: TaskSpec, value: Any) -> Any:
-    """Passes the value through jsonb, as an argument; returns what a handler gets."""
+    """Passes the value through jsonb, as an argument of a job; returns the value that a handler gets."""
     text = spec.encode((), {"value": value})
     assert spec.encode_many([{"value": value}]) == [text], "a value has the same text in a batch and alone"
     row = db.execute("select %s::jsonb::text", [text]).fetchone()
@@ -184,5 +184,5 @@ def through(db: Connection[Any], spec: TaskSpec, value: Any) -> Any:
 
 
 def is_same(value: Any, got: Any) -> bool:
-    """Whether both are equal, and ``got`` has the type of ``value`` or a base class of that type."""
+    """Returns whether both values are equal, and the type of ``got`` is the type of ``value`` or one of its base classes."""
     return value == got and isinstance(value, type(got))

@@ -37,7 +37,7 @@ def refresh(app: App) -> Task[..., Any]:
 
 @pytest.fixture
 def note(app: App) -> Task[..., Any]:
-    """A task with a text and a time, which tests enqueue in all ways."""
+    """A task with a text and a time as arguments. Tests enqueue it in all ways."""
 
     @app.task(name="note")
     def note(text: str, at: datetime | None = None) -> None: ...

@@ -1,6 +1,6 @@
-"""Alerts in the database: each opens once, sends its messages once, and can be muted.
+"""Alerts in the database. Each alert opens once, sends its messages once, and can be muted.
 
-Reminders can follow until it is resolved: by a person, or because its cause is gone.
+Reminders can follow until the alert is resolved. A person resolves it, or it is resolved because its cause is gone.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def cause(subject: str = "mail", kind: str = "late", **more: Any) -> Cause:
     return Cause(kind, subject, f"{subject} is {kind}", **more)
 
 
-def see(
+def raise_alerts(
     db: Connection[Any], *causes: Cause, calm: float = 60.0, remind: float | None = None
 ) -> list[AlertChange]:
     return run(db, statements.raise_alerts(causes, TARGETS, calm=calm, remind=remind))
 
 
 def messages(db: Connection[Any]) -> list[tuple[str, int, int]]:
-    """The stored messages: (task, id of the alert, number of the message among the messages of that alert) of each."""
+    """Returns, for each stored message, (task, id of the alert, number of the message among the messages of this alert)."""
     return db.execute(
         "select task, (args ->> 'alert')::int, (args ->> 'message')::int from pgqueue.jobs_live"
         " where queue = 'pgqueue.alerts' order by id"
@@ -57,23 +57,23 @@ def older(db: Connection[Any], column: str) -> None:
 
 def test_an_alert_opens_once_sends_each_target_one_message_and_counts_its_causes(db):
     sender(db, "webhook", "mail")
-    [opened] = see(db, cause())
+    [opened] = raise_alerts(db, cause())
     assert (opened.kind, opened.subject, opened.opened) == ("late", "mail", True)
-    assert see(db, cause()) == see(db, cause()) == []
+    assert raise_alerts(db, cause()) == raise_alerts(db, cause()) == []
     assert sorted(messages(db)) == [(task, opened.id, 1) for task in TARGETS]
     [alert] = run(db, statements.list_alerts(False))
     assert (alert.count, alert.messages, alert.resolved_at) == (3, 1, None)
-    assert len(see(db, cause("other"), cause("mail", "stalled"))) == 2
+    assert len(raise_alerts(db, cause("other"), cause("mail", "stalled"))) == 2
     assert len(messages(db)) == 6
 
 
 def test_two_leaders_at_the_same_time_send_one_message_for_each_alert(db, connect):
     sender(db, "webhook")
     one = connect(autocommit=False)
-    assert len(see(one, cause("a"), cause("b"))) == 2
+    assert len(raise_alerts(one, cause("a"), cause("b"))) == 2
     two = connect()
     with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(see, two, cause("b"), cause("a"))
+        later = pool.submit(raise_alerts, two, cause("b"), cause("a"))
         waits = "select cardinality(pg_blocking_pids(%s)) > 0"
         wait_until(lambda: db.execute(waits, [two.info.backend_pid]).fetchone()[0])
         one.commit()
@@ -82,7 +82,7 @@ def test_two_leaders_at_the_same_time_send_one_message_for_each_alert(db, connec
     assert [alert.count for alert in run(db, statements.list_alerts(True))] == [2, 2]
 
 
-def told(db: Connection[Any]) -> list[dict[str, Any]]:
+def message_args(db: Connection[Any]) -> list[dict[str, Any]]:
     return [
         args
         for (args,) in db.execute(
@@ -91,11 +91,11 @@ def told(db: Connection[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_one_counts_the_rest(db):
+def test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_message_counts_the_other_alerts(db):
     sender(db, "webhook")
     causes = [cause(f"made_up_{n:04}", "dead") for n in range(2000)]
-    assert len(see(db, *causes)) == 2000
-    *each, rest = told(db)
+    assert len(raise_alerts(db, *causes)) == 2000
+    *each, rest = message_args(db)
     assert [message["subject"] for message in each] == [f"made_up_{n:04}" for n in range(MESSAGES_A_MINUTE)]
     assert (rest["kind"], rest["subject"], rest["count"]) == (
         "many",
@@ -103,84 +103,86 @@ def test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_one_counts
         2000 - MESSAGES_A_MINUTE,
     )
     assert "made_up_0020" in rest["text"]
-    see(db, *causes, cause("another"))
-    see(db, cause("one more"))
-    assert len(told(db)) == MESSAGES_A_MINUTE + 1, "no more messages are sent in that minute"
+    raise_alerts(db, *causes, cause("another"))
+    raise_alerts(db, cause("one more"))
+    assert len(message_args(db)) == MESSAGES_A_MINUTE + 1, "no more messages are sent in that minute"
     db.execute("update pgqueue.alerts set sent_at = sent_at - interval '61 s'")
-    see(db, *causes, cause("another"), cause("one more"))
-    assert sorted(message["subject"] for message in told(db)[MESSAGES_A_MINUTE + 1 :]) == [
+    raise_alerts(db, *causes, cause("another"), cause("one more"))
+    assert sorted(message["subject"] for message in message_args(db)[MESSAGES_A_MINUTE + 1 :]) == [
         "another",
         "one more",
     ], "alerts without a message get one in the next minute"
-    assert len({(message["alert"], message["message"]) for message in told(db)}) == MESSAGES_A_MINUTE + 3
+    assert (
+        len({(message["alert"], message["message"]) for message in message_args(db)}) == MESSAGES_A_MINUTE + 3
+    )
 
 
-def test_a_mail_can_be_written_from_the_message_that_counts_the_rest(db):
+def test_a_mail_can_be_written_from_the_message_that_counts_the_other_alerts(db):
     sender(db, "webhook")
-    see(db, *(cause(f"c{n}") for n in range(MESSAGES_A_MINUTE + 2)))
+    raise_alerts(db, *(cause(f"c{n}") for n in range(MESSAGES_A_MINUTE + 2)))
     settings = AlertSettings(smtp="smtp://localhost", mail_from="a@example.org", mail_to=("b@example.org",))
-    mail = written(settings, told(db)[-1])
+    mail = written(settings, message_args(db)[-1])
     assert mail["Subject"] == "pgqueue: many: 2 more"
     assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
 def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_one_opens_when_the_cause_returns(db):
     sender(db, "webhook")
-    [first] = see(db, cause())
-    assert see(db) == []
+    [first] = raise_alerts(db, cause())
+    assert raise_alerts(db) == []
     older(db, "last_at")
-    assert [(change.id, change.opened) for change in see(db)] == [(first.id, False)]
+    assert [(change.id, change.opened) for change in raise_alerts(db)] == [(first.id, False)]
     assert run(db, statements.list_alerts(False)) == []
-    [second] = see(db, cause())
+    [second] = raise_alerts(db, cause())
     assert second.id != first.id
     assert [alert for _, alert, _ in messages(db)] == [first.id, second.id]
     older(db, "last_at")
-    assert see(db, cause()) == []  # a cause that is seen in time keeps its alert open
+    assert raise_alerts(db, cause()) == []  # a cause that is seen in time keeps its alert open
 
 
 def test_reminders_are_sent_when_they_are_due_and_never_if_they_are_off(db):
     sender(db, "webhook")
-    see(db, cause(), remind=300)
-    see(db, cause(), remind=300)
+    raise_alerts(db, cause(), remind=300)
+    raise_alerts(db, cause(), remind=300)
     assert [number for *_, number in messages(db)] == [1]
     older(db, "sent_at")
-    see(db, cause(), remind=None)
-    see(db, cause(), remind=700)
+    raise_alerts(db, cause(), remind=None)
+    raise_alerts(db, cause(), remind=700)
     assert [number for *_, number in messages(db)] == [1]
-    see(db, cause(), remind=300)
-    see(db, cause(), remind=300)
+    raise_alerts(db, cause(), remind=300)
+    raise_alerts(db, cause(), remind=300)
     assert [number for *_, number in messages(db)] == [1, 2]
 
 
 def test_no_message_is_stored_before_a_living_worker_can_send_it(db):
-    see(db, cause())
+    raise_alerts(db, cause())
     hand = sender(db, "mail")
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
-    see(db, cause())
+    raise_alerts(db, cause())
     assert messages(db) == []
     db.execute("update pgqueue.workers set expires_at = now() + interval '1 h' where id = %s", [hand.id])
-    see(db, cause())
-    see(db, cause())
+    raise_alerts(db, cause())
+    raise_alerts(db, cause())
     assert [(task, number) for task, _, number in messages(db)] == [(TASKS["mail"], 1)]
 
 
 def test_no_message_is_sent_about_a_muted_subject_even_if_its_alert_opens_again(db):
     sender(db, "webhook")
-    [opened] = see(db, cause())
+    [opened] = raise_alerts(db, cause())
     assert run(db, statements.mute_alert(opened.id, 3600.0)) is not None
     older(db, "sent_at")
-    see(db, cause(), remind=1)
+    raise_alerts(db, cause(), remind=1)
     assert run(db, statements.resolve_alert(opened.id)) is True
-    [again] = see(db, cause(), remind=1)
+    [again] = raise_alerts(db, cause(), remind=1)
     assert [alert for _, alert, _ in messages(db)] == [opened.id]
     for alert in (opened.id, again.id):
         run(db, statements.mute_alert(alert, 0.0))
-    see(db, cause(), remind=1)
+    raise_alerts(db, cause(), remind=1)
     assert [alert for _, alert, _ in messages(db)] == [opened.id, again.id]
 
 
-def test_resolving_returns_whether_the_alert_was_open_resolved_or_unknown(db):
-    [opened] = see(db, cause())
+def test_resolve_alert_returns_whether_the_alert_was_open_resolved_or_unknown(db):
+    [opened] = raise_alerts(db, cause())
     assert [run(db, statements.resolve_alert(alert)) for alert in (opened.id, opened.id, 99)] == [
         True,
         False,
@@ -204,7 +206,7 @@ def look(dsn: str, **settings: Any) -> None:
     asyncio.run(once())
 
 
-def bury(db: Connection[Any], task: str, count: int = 1) -> None:
+def make_dead(db: Connection[Any], task: str, count: int = 1) -> None:
     db.execute("insert into pgqueue.jobs (task) select %s from generate_series(1, %s)", [task, count])
     hand = Hand(db, [task])
     for attempt in hand.claim(count):
@@ -218,11 +220,11 @@ def open_alerts(db: Connection[Any]) -> dict[tuple[str, str], int]:
 def test_dead_jobs_open_an_alert_for_each_task_which_counts_them_until_they_are_gone(db, dsn):
     look(dsn)
     assert open_alerts(db) == {}
-    bury(db, "a", 3)
-    bury(db, "b")
+    make_dead(db, "a", 3)
+    make_dead(db, "b")
     look(dsn)
     assert open_alerts(db) == {("dead", "a"): 3, ("dead", "b"): 1}
-    bury(db, "a", 2)
+    make_dead(db, "a", 2)
     look(dsn)
     assert open_alerts(db) == {("dead", "a"): 5, ("dead", "b"): 1}
     [alert] = [alert for alert in run(db, statements.list_alerts(False)) if alert.subject == "a"]
@@ -234,19 +236,19 @@ def test_dead_jobs_open_an_alert_for_each_task_which_counts_them_until_they_are_
 
 
 def test_only_new_dead_jobs_open_an_alert_again_after_a_person_has_resolved_it(db, dsn):
-    bury(db, "a", 3)
+    make_dead(db, "a", 3)
     look(dsn)
     [alert] = run(db, statements.list_alerts(False))
     run(db, statements.resolve_alert(alert.id))
     look(dsn)
     assert open_alerts(db) == {}
-    bury(db, "a")
+    make_dead(db, "a")
     look(dsn)
     assert open_alerts(db) == {("dead", "a"): 1}
 
 
 def test_jobs_that_became_dead_long_ago_open_no_alert(db, dsn):
-    bury(db, "a")
+    make_dead(db, "a")
     db.execute("update pgqueue.jobs_dead set finished_at = now() - interval '2 h'")
     look(dsn)
     assert open_alerts(db) == {}
@@ -308,7 +310,7 @@ def test_the_oldest_job_with_a_key_is_found_however_many_keys_there_are(db):
 
 def test_resolved_alerts_are_purged_after_the_retention(db):
     for subject in ("old", "new", "open"):
-        see(db, cause(subject))
+        raise_alerts(db, cause(subject))
     db.execute(
         "update pgqueue.alerts set resolved_at = now() - case subject when 'old' then interval '8 days' else '1 day' end"
         " where subject <> 'open'"
@@ -332,8 +334,8 @@ def test_an_alert_with_a_missing_or_unknown_value_is_refused(db, broken):
 
 def test_commands_list_resolve_and_mute_alerts(pgq, db):
     assert pgq("alerts").err.strip() == "No alert is open."
-    [one] = see(db, cause("mail", queue="mail", job_id=7))
-    [two] = see(db, cause("shop"))
+    [one] = raise_alerts(db, cause("mail", queue="mail", job_id=7))
+    [two] = raise_alerts(db, cause("shop"))
     assert [row[:3] for row in pgq("alerts").rows] == [
         [str(two.id), "late", "shop"],
         [str(one.id), "late", "mail"],

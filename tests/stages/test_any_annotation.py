@@ -1,4 +1,4 @@
-"""An argument with any annotation comes back unchanged from the database, or is refused."""
+"""The value of an argument with any annotation comes back unchanged from the database, or is refused."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ anything = st.recursive(
 
 @QUIET
 @given(closed, st.data())
-def test_plain_annotations_are_recognised_as_safe_and_their_values_come_back_unchanged(
+def test_simple_annotations_are_recognised_as_closed_and_their_values_come_back_unchanged(
     db: Connection[Any], kind: Kind, data: st.DataObject
 ):
     annotation, values = kind

@@ -34,15 +34,15 @@ class Anything:
 
 
 class OwnCursor(psycopg.Cursor[Any]):
-    """A user's cursor class. Our statements must not call its ``execute``."""
+    """A user's cursor class. The statements of pgqueue must not call its ``execute``."""
 
     def execute(self, query: Any, params: Any = None, **rest: Any) -> Any:
-        raise AssertionError("our statements are not the user's")
+        raise AssertionError("a statement of pgqueue has used the user's cursor")
 
 
 class OwnAsyncCursor(psycopg.AsyncCursor[Any]):
     async def execute(self, query: Any, params: Any = None, **rest: Any) -> Any:
-        raise AssertionError("our statements are not the user's")
+        raise AssertionError("a statement of pgqueue has used the user's cursor")
 
 
 class Shouted(TextLoader):
@@ -96,7 +96,10 @@ Play = Callable[..., None]
 
 @pytest.fixture(params=["sync", "async"])
 def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note: Any, done: int) -> Play:
-    """Enqueues in all ways on a connection, and checks the rows. The test chooses the options and the preparation of the connection."""
+    """A function that enqueues in all ways on a connection, and checks the rows.
+
+    A test passes options of the connection to it, or a function that prepares the connection.
+    """
 
     def sync(prepare: Callable[[Any], object] = lambda connection: None, **options: Any) -> None:
         with psycopg.connect(dsn, **options) as connection:
@@ -131,9 +134,9 @@ def test_enqueuing_works_with_any_cursor_factory(play_on, factory):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
-    """The test makes the setting for the database, because sessions get it in the same way as a setting of their role.
+    """The test changes the setting of the database, because sessions get it in the same way as a setting of their role.
 
-    Under every encoding, the euro sign of the arguments is stored.
+    The euro sign of the arguments is stored whatever the encoding is.
     """
     name, value = setting.split("=")
     database = sql.Identifier(db.info.dbname)
@@ -143,7 +146,7 @@ def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
     play_on()
 
 
-def test_adapters_of_the_connection_do_not_concern_statements_of_pgqueue(play_on):
+def test_adapters_of_the_connection_do_not_affect_statements_of_pgqueue(play_on):
     def register(connection: Any) -> None:
         for name in ("text", "int8", "bool", "timestamptz", "float8"):
             connection.adapters.register_loader(name, Shouted)
@@ -208,13 +211,15 @@ def test_enqueuing_works_in_a_session_with_another_encoding(note, done, dsn, db)
     check(db)
 
 
-OVERLINE_AND_YEN = "‾ and ¥n"  # some encodings of Python turn these into a tilde and a backslash
+OVERLINE_AND_YEN = (
+    "‾ and ¥n"  # some encodings of Python turn an overline into a tilde, and a yen sign into a backslash
+)
 
 
 @pytest.mark.parametrize("encoding", ["EUC_JP", "SJIS", "SHIFT_JIS_2004", "LATIN1", "UTF8"])
 @pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize("options", [{}, {"tags": [OVERLINE_AND_YEN]}, {"unique_key": OVERLINE_AND_YEN}])
-def test_no_client_encoding_turns_a_character_into_another_one(dsn, db, options, count, encoding):
+def test_no_client_encoding_changes_a_character_of_an_argument_tag_or_key(dsn, db, options, count, encoding):
     app = App("")
 
     @app.task(name="read")

@@ -148,7 +148,7 @@ def test_jobs_with_keys_or_unknown_options_are_not_stored_by_copy() -> None:
 
 
 def test_the_right_id_is_returned_for_each_job_if_there_are_gaps_between_the_ids(db: Connection[Any]) -> None:
-    """An increment of 3 leaves gaps between the ids, as another session does that takes ids at the same time."""
+    """An increment of 3 leaves gaps between the ids. Such gaps also exist if another session takes ids at the same time."""
     db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
     with db.transaction():
         rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST_COPY)])])

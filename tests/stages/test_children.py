@@ -46,7 +46,7 @@ def perform(
     meanwhile: Callable[[Runner], Any] = lambda _: None,
     **args: Any,
 ) -> list[Conclusion]:
-    """Performs the tasks one after the other in one worker; returns their outcomes. During each task, ``meanwhile`` runs on a thread."""
+    """Performs the tasks one after the other with one runner; returns their outcomes. During each task, ``meanwhile`` runs on a thread."""
     done: list[Conclusion] = []
     mine = os.getpid()
 
@@ -128,7 +128,9 @@ def test_a_fork_made_while_arguments_are_decoded_does_not_act_as_a_worker(
 
 
 @pytest.mark.parametrize("number", forked.STOPS)
-def test_a_signal_to_its_process_group_does_not_end_a_child(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_child_is_not_ended_by_a_signal_to_its_process_group(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     pids = tmp_path / "pids"
 
     def send(_: Runner) -> None:
@@ -212,7 +214,7 @@ def test_the_end_of_a_child_is_reported_with_its_exit_code_even_if_its_fork_live
     wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
 
 
-def test_no_process_of_a_worker_outlives_it_if_it_was_killed(tmp_path: Path) -> None:
+def test_all_processes_of_a_worker_end_when_the_worker_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     worker = subprocess.Popen([sys.executable, "-m", "tests.apps.child_tasks", str(pids)], cwd=ROOT)
     started = noted(pids)
@@ -252,10 +254,10 @@ def test_the_death_of_an_idle_child_costs_no_job_an_attempt(tmp_path: Path) -> N
 # ---------------------------------------------------------------- how child processes are started
 
 
-def test_children_start_with_the_folder_and_the_environment_of_their_workers_start(
+def test_children_start_with_the_folder_and_the_environment_that_their_worker_had_at_its_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """After that start, the app or a handler on a thread can have changed the folder, the arguments or the environment."""
+    """After the worker's start, its app or a handler on a thread can have changed the folder, the arguments or the environment."""
 
     def change(_: Runner) -> None:
         monkeypatch.chdir(tmp_path)
@@ -313,5 +315,5 @@ def test_a_job_whose_child_cannot_be_started_is_released_with_a_delay_and_the_re
         )
         assert 0 < outcome.delay <= 1
         assert reason in (outcome.error or "")
-    # the second job came so soon after the failure that no child was started for it
+    # the second job came so soon after the first failure that the runner did not try to start a child for it
     assert len([line for line in caplog.messages if "no child process could be started" in line]) == 1

@@ -1,4 +1,4 @@
-"""The ``Job`` that a handler gets has the values of the job's row, however the job was claimed, and in a child process too."""
+"""The ``Job`` that a handler gets has the values of the job's row. This holds for every way of claiming, and also in a child process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FACTS = (
 )
 
 
-def told(attempt: Attempt, app: App) -> dict[str, Any]:
+def facts_of(attempt: Attempt, app: App) -> dict[str, Any]:
     job = attempt.job(AttemptLease(attempt, app))
     return {name: getattr(job, name) for name in FACTS}
 
@@ -52,4 +52,4 @@ def test_the_job_that_a_handler_gets_has_the_values_of_its_row(
     child = Attempt(hand.id, claimed.row())
     stored = handle.job()
     expected = {name: getattr(stored, name) for name in FACTS}
-    assert [told(attempt, app) for attempt in (claimed, again, child)] == [expected] * 3
+    assert [facts_of(attempt, app) for attempt in (claimed, again, child)] == [expected] * 3

@@ -1,4 +1,4 @@
-"""Debounce, throttle and idempotency keys: which job runs, and what the enqueue of a repeated request returns."""
+"""Debounce, throttle and idempotency keys: which job is stored, and what an enqueue returns if it repeats a request."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db
     assert row(db, second.id, "args, state, unique_key") == ({"account": 4}, "pending", None)
 
 
-def test_the_debounced_job_of_a_batch_is_its_last_item_with_the_key(refresh, db):
+def test_a_debounced_batch_stores_for_each_key_its_last_item_with_this_key(refresh, db):
     debounced = refresh.using(unique=["account"], debounce=20)
     handles = debounced.enqueue_many([{"account": n % 2, "note": str(n)} for n in range(6)])
     assert [handle.created for handle in handles] == [False, False, False, False, True, True]
@@ -87,17 +87,17 @@ def test_an_enqueue_stores_a_new_job_after_the_debounced_job_was_cancelled(refre
     assert debounced.enqueue(2).created
 
 
-def test_the_key_of_a_debounce_lasts_as_long_as_its_job(refresh, db):
+def test_the_key_of_a_debounced_job_is_kept_until_the_job_ends(refresh, db):
     debounced = refresh.using(unique_key="k", debounce=20)
     first = debounced.enqueue(1)
     let_time_pass(db, 30 * 86_400)
     assert run(db, statements.purge(100))[0] == 0
     assert debounced.enqueue(2).id == first.id
-    finish_at_once(db)
+    finish_now(db)
     assert run(db, statements.purge(100))[0] == 1
 
 
-def finish_at_once(db: Connection[Any]) -> None:
+def finish_now(db: Connection[Any]) -> None:
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     finish_one(db)
 
@@ -105,7 +105,7 @@ def finish_at_once(db: Connection[Any]) -> None:
 # ------------------------------------------------------------------ throttle and idempotency: the answer to a repeated request
 
 
-def test_a_throttle_returns_the_first_job_of_the_period_even_after_its_end(refresh, db):
+def test_a_throttle_returns_the_first_job_of_the_period_even_if_this_job_has_ended(refresh, db):
     throttled = refresh.using(unique=["account"], throttle=60)
     first = throttled.enqueue(7, note="a")
     again = throttled.enqueue(7, note="b")
@@ -137,7 +137,7 @@ def test_long_keys_are_throttled_and_debounced_too(refresh):
 
 @pytest.mark.parametrize("kept_by", ["its row", "its key after its day", "its key after a purge"])
 @pytest.mark.parametrize("outcome", [WON, Outcome.cancelled("enough")], ids=lambda outcome: outcome.state)
-def test_a_repeated_request_returns_the_outcome_of_the_first_one(refresh, db, outcome, kept_by):
+def test_a_repeated_request_returns_the_outcome_of_the_first_request(refresh, db, outcome, kept_by):
     make_days(db, *range(9))
     keyed = refresh.using(idempotency_key="i", idempotency_ttl="30d")
     first = keyed.enqueue(7)
@@ -164,13 +164,13 @@ def test_a_repeated_request_returns_the_outcome_of_the_first_one(refresh, db, ou
     db.execute("update pgqueue.idempotency_keys set expires_at = clock_timestamp()")
     anew = keyed.enqueue(8)
     assert anew.created
-    assert keyed.enqueue(8).state == "pending", "the former outcome is forgotten when its key expires"
+    assert keyed.enqueue(8).state == "pending", "the former outcome is deleted when its key expires"
 
 
 def forget(db: Connection[Any], *, by_purge: bool) -> None:
-    """Retention removes the finished job, as if it had finished days ago.
+    """Moves the finished job some days into the past, and lets retention remove it.
 
-    It removes the whole day table or, ``by_purge``, only the job, because the job's queue has a shorter retention.
+    Retention drops the whole day table of the job. With ``by_purge`` it deletes only the job, because the job's queue has a shorter retention.
     """
     if by_purge:
         db.execute("insert into pgqueue.queues (name, retention) values ('patient', '7 days')")

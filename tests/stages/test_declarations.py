@@ -1,4 +1,4 @@
-"""Schedules that code declares become rows: with two deploys at the same time, after rollbacks, and after operators changed rows."""
+"""Schedules that code declares become rows. The rows are right with two deploys at the same time, after rollbacks, and after edits by people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.ui.cli.doctor import examine
 from tests.schedules_by_hand import add
 
-HEARTBEAT = 1.0  # so a set of schedules expires 30 s after its last report
+HEARTBEAT = 1.0  # seconds: with this heartbeat, a set of schedules expires 30 s after a worker last synced it
 
 
 def hourly(name: str, minute: int = 0, **columns: Any) -> Schedule:
@@ -27,7 +27,11 @@ def hourly(name: str, minute: int = 0, **columns: Any) -> Schedule:
 
 
 def sync(db: Connection[Any], *schedules: Schedule, app: str = "shop:app") -> dict[str | None, str]:
-    """Syncs schedules as a worker of their deploy does at its start and then again and again; returns what became of each."""
+    """Syncs schedules as a worker of their deploy does, at its start and repeatedly after it.
+
+    Returns what happened to each schedule, by its name, and what happened to the whole set, under None. Schedules to which nothing
+    happened are left out.
+    """
     return dict(run(db, Declarations(app, schedules, HEARTBEAT).sync()))
 
 
@@ -35,8 +39,8 @@ def rows(db: Connection[Any]) -> dict[str, str]:
     return dict(db.execute("select name, cron from pgqueue.schedules order by name").fetchall())
 
 
-def leave(db: Connection[Any], *schedules: Schedule) -> None:
-    """Makes the set of these schedules expire, as happens half a minute after the last worker of their deploy has ended."""
+def expire_set(db: Connection[Any], *schedules: Schedule) -> None:
+    """Makes the set of these schedules expire. In reality it expires half a minute after the last worker of their deploy has ended."""
     fingerprint = Declarations("", schedules, HEARTBEAT)._fingerprint
     db.execute(
         "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where fingerprint = %s",
@@ -54,7 +58,7 @@ def test_rows_of_declared_schedules_are_added_changed_and_removed_as_the_code_ch
         "a": "changed", "b": "removed", "c": "added", None: "applied",
     }  # fmt: skip
     assert rows(db) == {"a": "5 * * * *", "c": "0 * * * *"}
-    leave(db, hourly("a", 5), hourly("c"))
+    expire_set(db, hourly("a", 5), hourly("c"))
     assert sync(db) == {"a": "removed", "c": "removed", None: "applied"}
     assert rows(db) == {}
 
@@ -71,10 +75,10 @@ def test_every_column_of_a_declared_schedule_is_stored(db: Connection[Any]) -> N
     assert row.source == "code"
     sync(db, Schedule(**{**vars(schedule), "jitter": 0.0}))
     [row] = run(db, statements.list_schedules())
-    assert row.schedule.anchor == anchor, "a deploy does not move the interval"
+    assert row.schedule.anchor == anchor, "a deploy does not move the fire times of an interval"
 
 
-def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_after_a_rollback(
+def test_an_older_deploy_changes_nothing_while_workers_of_a_newer_deploy_live_and_takes_over_after_a_rollback(
     db: Connection[Any],
 ) -> None:
     old, new = (hourly("a"), hourly("gone")), (hourly("a", 30), hourly("fresh"))
@@ -84,7 +88,7 @@ def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_
         assert sync(db, *old) == {None: "older"}
         assert sync(db, *new) == {None: "current"}
     assert rows(db) == {"a": "30 * * * *", "fresh": "0 * * * *"}
-    leave(db, *new)
+    expire_set(db, *new)
     assert sync(db, *old) == {"a": "changed", "fresh": "removed", "gone": "added", None: "applied"}
     assert sync(db, *new) == {None: "older"}, (
         "the last worker of a deploy that was rolled back changes nothing"
@@ -92,14 +96,14 @@ def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_
     assert rows(db) == {"a": "0 * * * *", "gone": "0 * * * *"}
 
 
-def test_an_older_deploy_without_schedules_removes_none_while_a_newer_one_with_schedules_lives(
+def test_an_older_deploy_without_schedules_removes_no_schedules_while_workers_of_a_newer_deploy_live(
     db: Connection[Any],
 ) -> None:
     assert sync(db) == {None: "none"}
     sync(db, hourly("a"))
     assert sync(db) == {None: "older"}
     assert sync(db, hourly("a")) == {None: "current"}
-    leave(db, hourly("a"))
+    expire_set(db, hourly("a"))
     assert sync(db) == {"a": "removed", None: "applied"}
 
 
@@ -112,14 +116,14 @@ def test_schedules_of_other_apps_and_sources_are_never_changed(db: Connection[An
     assert sync(db, hourly("mine"), hourly("theirs"), hourly("a")) == {
         "mine": "foreign", "theirs": "foreign", "a": "added", None: "applied",
     }  # fmt: skip
-    leave(db, hourly("mine"), hourly("theirs"), hourly("a"))
+    expire_set(db, hourly("mine"), hourly("theirs"), hourly("a"))
     sync(db)
     assert rows(db) == {"mine": "7 * * * *", "typed": "8 * * * *", "theirs": "0 * * * *"}
 
 
 def test_a_renamed_app_takes_over_its_schedules(db: Connection[Any]) -> None:
     sync(db, hourly("a"), app="shop:app")
-    leave(db, hourly("a"))
+    expire_set(db, hourly("a"))
     assert sync(db, hourly("a", 5), app="store:app") == {"a": "changed", None: "applied"}
     assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store", "5 * * * *")]
 
@@ -137,7 +141,7 @@ def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_unchanged_declara
     assert rows(db) == {"a": "1 * * * *", "b": "2 * * * *"}
 
 
-def test_a_sync_that_meets_another_sync_does_not_wait_and_is_tried_again_soon(
+def test_a_sync_does_not_wait_for_another_sync_of_the_same_app_and_is_tried_again_soon(
     db: Connection[Any], connect: Callable[..., Connection[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     one = connect(autocommit=False)
@@ -168,10 +172,10 @@ def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
     assert sync(db, hourly("a")) == {None: "current"}
 
 
-def of(service: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
-    """The declarations of a worker of a service. The service has one task, which has the service's name."""
-    tasks = [TaskSpec(name=service, function=_nothing)]
-    mine = [replace(schedule, task=service) for schedule in schedules]
+def service(name: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
+    """Returns the declarations of a worker of a service. The service has one task, whose name is the name of the service."""
+    tasks = [TaskSpec(name=name, function=_nothing)]
+    mine = [replace(schedule, task=name) for schedule in schedules]
     return Declarations(app, mine, HEARTBEAT, tasks, **options)
 
 
@@ -183,35 +187,34 @@ def start(db: Connection[Any], declarations: Declarations) -> dict[str | None, s
 def _nothing() -> None: ...
 
 
-def test_two_services_with_one_name_do_not_remove_each_others_schedules(db: Connection[Any]) -> None:
-    billing, mailer = of("billing", hourly("nightly")), of("mailer", hourly("digest"))
+def test_two_services_with_the_same_name_do_not_remove_each_others_schedules(db: Connection[Any]) -> None:
+    billing, mailer = service("billing", hourly("nightly")), service("mailer", hourly("digest"))
     for _ in range(3):
         start(db, billing)
         start(db, mailer)
     assert rows(db) == {"digest": "0 * * * *", "nightly": "0 * * * *"}
-    db.execute(
-        "update pgqueue.schedule_sets set expires_at = now() - interval '1 s'"
-    )  # both services are stopped
-    assert start(db, of("mailer", hourly("digest", 7))) == {
+    # Both services are stopped.
+    db.execute("update pgqueue.schedule_sets set expires_at = now() - interval '1 s'")
+    assert start(db, service("mailer", hourly("digest", 7))) == {
         "digest": "changed", "nightly": "kept", None: "applied",
     }  # fmt: skip
-    assert start(db, of("billing", hourly("nightly", 8))) == {
+    assert start(db, service("billing", hourly("nightly", 8))) == {
         "nightly": "changed", "digest": "kept", None: "applied",
     }  # fmt: skip
     assert rows(db) == {"digest": "7 * * * *", "nightly": "8 * * * *"}
 
 
-def test_the_rollback_of_a_service_does_not_wait_for_another_service_with_its_name(
+def test_the_rollback_of_a_service_does_not_wait_for_another_service_with_the_same_name(
     db: Connection[Any],
 ) -> None:
-    start(db, of("billing", hourly("nightly")))
-    start(db, of("mailer", hourly("digest")))
-    start(db, of("billing", hourly("nightly", 5)))
-    start(db, of("mailer", hourly("digest", 5)))
+    start(db, service("billing", hourly("nightly")))
+    start(db, service("mailer", hourly("digest")))
+    start(db, service("billing", hourly("nightly", 5)))
+    start(db, service("mailer", hourly("digest", 5)))
     db.execute(
         "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where tasks = '{billing}'"
     )
-    assert start(db, of("billing", hourly("nightly"))) == {
+    assert start(db, service("billing", hourly("nightly"))) == {
         "nightly": "changed",
         "digest": "kept",
         None: "applied",
@@ -221,28 +224,32 @@ def test_the_rollback_of_a_service_does_not_wait_for_another_service_with_its_na
 def test_a_schedule_is_removed_a_week_after_its_task_was_last_declared(
     db: Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    start(db, of("former", hourly("a")))
-    now = of("latter", hourly("b"))
+    start(db, service("former", hourly("a")))
+    now = service("latter", hourly("b"))
     run(db, now.sync_tasks())
     now.note(run(db, now.sync()))
     assert "give each service a name of its own" in caplog.text
     assert rows(db) == {"a": "0 * * * *", "b": "0 * * * *"}
     db.execute("update pgqueue.tasks set seen_at = now() - interval '8 days' where name = 'former'")
-    assert start(db, of("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
+    assert start(db, service("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
 
 
-def test_a_schedule_that_left_the_code_is_removed_immediately_if_its_app_has_a_chosen_name(
+def test_a_schedule_that_is_no_longer_in_the_code_is_removed_immediately_if_its_app_has_a_chosen_name(
     db: Connection[Any],
 ) -> None:
-    start(db, of("former", hourly("a"), named=True))
-    assert start(db, of("latter", hourly("b"), named=True)) == {"a": "removed", "b": "added", None: "applied"}
+    start(db, service("former", hourly("a"), named=True))
+    assert start(db, service("latter", hourly("b"), named=True)) == {
+        "a": "removed",
+        "b": "added",
+        None: "applied",
+    }
 
 
 def test_an_app_takes_over_schedules_of_its_former_name_when_the_workers_of_that_name_are_gone(
     db: Connection[Any],
 ) -> None:
-    start(db, of("t", hourly("a"), app="old"))
-    new = of("t", hourly("a", 9), app="new")
+    start(db, service("t", hourly("a"), app="old"))
+    new = service("t", hourly("a", 9), app="new")
     assert start(db, new) == {"a": "foreign", None: "applied"}
     assert start(db, new) == {"a": "foreign", None: "current"}
     db.execute("update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where app = 'old'")
@@ -253,7 +260,7 @@ def test_an_app_takes_over_schedules_of_its_former_name_when_the_workers_of_that
 
 def test_a_worker_of_a_version_without_names_of_apps_belongs_to_the_same_app(db: Connection[Any]) -> None:
     old = "select what from pgqueue.sync_schedules('shop:app', 'f', '[]', 30)"
-    start(db, of("t", hourly("a"), app="shop"))
+    start(db, service("t", hourly("a"), app="shop"))
     assert db.execute(old).fetchall() == [("older",)]
     assert rows(db) == {"a": "0 * * * *"}
 
@@ -269,11 +276,11 @@ def test_an_app_has_the_name_of_the_module_that_makes_it_unless_a_name_is_chosen
         App("", name="a b")
 
 
-def test_the_doctor_reports_several_services_with_one_name(db: Connection[Any]) -> None:
-    start(db, of("billing", hourly("nightly")))
-    start(db, of("billing", hourly("nightly", 5)))  # a new deploy of the same service
+def test_the_doctor_reports_several_services_with_the_same_name(db: Connection[Any]) -> None:
+    start(db, service("billing", hourly("nightly")))
+    start(db, service("billing", hourly("nightly", 5)))  # a new deploy of the same service
     assert run(db, statements.list_shared_names()) == []
-    start(db, of("mailer", hourly("digest")))
+    start(db, service("mailer", hourly("digest")))
     assert run(db, statements.list_shared_names()) == ["app"]
     [said] = [found.what for found in examine(db, "") if "Several services" in found.what]
     assert "named app" in said

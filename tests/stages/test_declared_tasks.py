@@ -1,4 +1,4 @@
-"""Jobs that SQL makes get the options that their task declares, unless the caller gives other options."""
+"""Jobs that SQL stores get the options that their task declares, unless the caller gives other options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tasks(app: App, db: Connection[Any]) -> App:
     return app
 
 
-def plain(db: Connection[Any], columns: str = "", *values: object, task: str = "t") -> int:
+def insert(db: Connection[Any], columns: str = "", *values: object, task: str = "t") -> int:
     places = ", %s" * len(values)
     [(job_id,)] = db.execute(
         f"insert into pgqueue.jobs (task, args{columns}) values (%s, '{{}}'{places}) returning id".encode(),
@@ -64,8 +64,8 @@ def columns(db: Connection[Any], job_id: int) -> Sequence[Any]:
     return row
 
 
-@pytest.mark.parametrize("make", [plain, enqueue, enqueue_many])
-def test_options_that_sql_leaves_out_are_those_that_the_task_declares(
+@pytest.mark.parametrize("make", [insert, enqueue, enqueue_many])
+def test_options_that_sql_leaves_out_get_the_values_that_the_task_declares(
     tasks, db, make: Callable[..., int]
 ) -> None:
     assert columns(db, make(db)) == DECLARED
@@ -81,10 +81,10 @@ def test_options_given_in_sql_override_the_options_that_the_task_declares(
     assert columns(db, make(db, '{"timeout": null}')) == (*DECLARED[:3], None)
 
 
-def test_columns_given_in_a_plain_insert_override_the_options_that_the_task_declares(tasks, db) -> None:
-    assert columns(db, plain(db, ", queue", "default")) == ("default", *DECLARED[1:])
-    assert columns(db, plain(db, ", max_attempts, priority", 6, 0)) == ("slow", 6, 0, DECLARED[3])
-    assert columns(db, plain(db, ", timeout", None)) == (*DECLARED[:3], None)
+def test_columns_given_in_an_insert_statement_override_the_options_that_the_task_declares(tasks, db) -> None:
+    assert columns(db, insert(db, ", queue", "default")) == ("default", *DECLARED[1:])
+    assert columns(db, insert(db, ", max_attempts, priority", 6, 0)) == ("slow", 6, 0, DECLARED[3])
+    assert columns(db, insert(db, ", timeout", None)) == (*DECLARED[:3], None)
 
 
 def test_each_row_of_one_insert_gets_the_options_that_its_task_declares(tasks, db) -> None:
@@ -108,7 +108,7 @@ def test_finished_jobs_that_are_inserted_get_the_defaults(tasks, db) -> None:
     ).fetchall() == [DEFAULTS]
 
 
-def test_declared_rules_of_keys_hold_unless_the_caller_gives_others(tasks, db) -> None:
+def test_declared_options_about_duplicates_apply_unless_the_caller_gives_other_options(tasks, db) -> None:
     first = enqueue(db, task="keyed")
     assert enqueue(db, task="keyed") == first
     other = enqueue(db, '{"unique": false}', task="keyed")
@@ -151,7 +151,7 @@ def test_jobs_of_a_schedule_made_by_sql_get_the_declared_options(tasks, db) -> N
     assert columns(db, job_id) == DECLARED
 
 
-def test_the_newest_declaration_of_a_task_is_in_force_while_workers_of_its_deploy_live(db, dsn) -> None:
+def test_the_newest_declaration_of_a_task_applies_while_workers_of_its_deploy_live(db, dsn) -> None:
     def deploy(queue: str) -> App:
         app = App(dsn)
         app.task(name="t", queue=queue)(_nothing)
@@ -169,7 +169,8 @@ def test_the_newest_declaration_of_a_task_is_in_force_while_workers_of_its_deplo
         declare(db, old)
         declare(db, new)
         assert queue() == "newest"
-    db.execute("update pgqueue.tasks set seen_at = now() - interval '1 min'")  # the newest workers are gone
+    # The workers of the newest deploy have ended.
+    db.execute("update pgqueue.tasks set seen_at = now() - interval '1 min'")
     declare(db, old)
     assert queue() == "old"
     declare(db, newest)
@@ -185,8 +186,8 @@ def test_a_task_that_no_worker_has_declared_for_a_month_is_deleted(tasks, db) ->
     assert db.execute("select name from pgqueue.tasks").fetchall() == [("keyed",)]
 
 
-@pytest.mark.parametrize("make", [plain, enqueue, enqueue_many])
-def test_jobs_stored_before_their_task_was_declared_get_its_options_with_the_declaration(
+@pytest.mark.parametrize("make", [insert, enqueue, enqueue_many])
+def test_jobs_stored_before_their_task_was_declared_get_its_options_when_it_is_declared(
     app, db, make: Callable[..., int]
 ) -> None:
     bare = make(db)
@@ -219,8 +220,8 @@ def test_jobs_stored_before_their_task_was_declared_get_its_options_with_the_dec
     ]
 
 
-def test_a_plain_insert_before_the_declaration_keeps_the_columns_that_it_gave(app, db) -> None:
-    said = plain(db, ", queue, max_attempts", "default", 6)
+def test_a_row_inserted_before_the_declaration_of_its_task_keeps_the_columns_that_were_given(app, db) -> None:
+    said = insert(db, ", queue, max_attempts", "default", 6)
     app.task(name="t", queue="slow", retry=2, priority=-5, timeout=90)(_nothing)
     declare(db, app)
     assert columns(db, said) == ("default", 6, *DECLARED[2:])

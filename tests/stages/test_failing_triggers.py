@@ -20,7 +20,7 @@ from pgqueue.model.outcome import COMPLETED
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
-from tests.failing_rows import PASSING, die, ended, linked, refuse
+from tests.failing_rows import PASSING, count_states, expire_lease, refuse, with_link
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
@@ -85,7 +85,7 @@ def test_the_other_jobs_are_settled_whatever_a_trigger_raises_for_one_job(
         settler.stop()
         await settling
 
-    linked(dsn, settle)
+    with_link(dsn, settle)
     assert len(freed) == 9
     assert states(db, odd=False) == {"completed"}
     assert "completed" in states(db, odd=True) or code not in PASSING
@@ -123,7 +123,7 @@ def test_jobs_stay_pending_and_delay_no_other_jobs_if_every_claim_under_limits_f
     db.execute(add, ["default", 0, 4])
     db.execute(add, ["limited", priority, jobs])
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == 4
-    assert ended(db) == [("ok", "pending", jobs), ("ok", "running", 4)]
+    assert count_states(db) == [("ok", "pending", jobs), ("ok", "running", 4)]
     db.execute("drop trigger no on pgqueue.seats")
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
 
@@ -137,7 +137,7 @@ def test_a_job_becomes_dead_if_the_statement_fails_to_claim_it_but_claims_other_
         db.execute(add, [priority, tags])
     refuse(db, "P0001", "update")
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == 2
-    assert ended(db) == [("ok", "dead", 1), ("ok", "running", 2)]
+    assert count_states(db) == [("ok", "dead", 1), ("ok", "running", 2)]
 
 
 def test_a_claimer_forgets_the_failed_claims_of_a_round_before_the_next_round(
@@ -172,7 +172,7 @@ def test_a_failed_look_for_urgent_jobs_makes_no_job_dead_but_skips_their_lane_fo
         assert claimer._claims.singly.awake(claimer._lanes.all()) == []
 
     claims(db, ok, play)
-    assert ended(db) == [("ok", "pending", 1)]
+    assert count_states(db) == [("ok", "pending", 1)]
 
 
 @pytest.mark.parametrize("code", CODES + PASSING)
@@ -185,8 +185,8 @@ def test_the_other_jobs_are_rescued_or_ended_whatever_a_trigger_raises_for_one_j
     assert len(hand.claim()) == 9
     db.execute(f"insert into pgqueue.jobs (task, expires_at, tags) select 'old', now(), {odd}".encode())
     refuse(db, code, "update or delete")
-    die(db, hand.id)
-    linked(dsn, lambda made: rescue_all(made, 3))
-    linked(dsn, finish_overdue_once)
+    expire_lease(db, hand.id)
+    with_link(dsn, lambda made: rescue_all(made, 3))
+    with_link(dsn, finish_overdue_once)
     assert states(db, odd=False) == {"retrying", "cancelled"}
     assert states(db, odd=True) == {"running", "pending"}

@@ -17,20 +17,20 @@ from pgqueue.errors import (
     InvalidBatchError,
     InvalidOptionError,
 )
-from tests.factories import count, enqueue_told, row
+from tests.factories import count, enqueue_row, row
 
 
 def test_a_job_is_unique_by_the_chosen_arguments_in_python_and_in_sql(refresh, db):
     by_account = refresh.using(unique=["account"])
     first = by_account.enqueue(7, note="a")
-    assert enqueue_told(db, "refresh", {"note": "b", "account": 7}, unique=["account"]) == (
+    assert enqueue_row(db, "refresh", {"note": "b", "account": 7}, unique=["account"]) == (
         first.id,
         False,
         "pending",
         "unique_key",
     )
     assert by_account.enqueue_many([{"account": 7}, {"account": 8}, {"account": 8}])[0].id == first.id
-    _, created, _, _ = enqueue_told(db, "refresh", {"account": 9}, unique=["account"])
+    _, created, _, _ = enqueue_row(db, "refresh", {"account": 9}, unique=["account"])
     assert created
     assert not by_account.enqueue(9).created
     assert row(db, first.id, "unique_key") == ('pgq:by:{"account": 7}',)
@@ -40,7 +40,7 @@ def test_a_job_is_unique_by_the_chosen_arguments_in_python_and_in_sql(refresh, d
 def test_different_lists_of_arguments_make_different_keys(refresh, db):
     whole = refresh.using(unique=True)
     first = whole.enqueue(7, note="a")
-    assert enqueue_told(db, "refresh", {"note": "a", "account": 7}, unique=True)[:2] == (first.id, False)
+    assert enqueue_row(db, "refresh", {"note": "a", "account": 7}, unique=True)[:2] == (first.id, False)
     assert whole.enqueue(7, note="b").created
     assert refresh.using(unique=["note", "account"]).enqueue(7, note="a").created
     assert not refresh.using(unique=["account", "note"]).enqueue(7, note="a").created
@@ -60,7 +60,7 @@ def test_a_long_derived_key_becomes_a_hash(refresh, db):
     whole = refresh.using(unique=True)
     first, other = whole.enqueue(7, note="ż" * 300), whole.enqueue(7, note="ż" * 301)
     assert other.created
-    assert enqueue_told(db, "refresh", {"note": "ż" * 300, "account": 7}, unique=True)[0] == first.id
+    assert enqueue_row(db, "refresh", {"note": "ż" * 300, "account": 7}, unique=True)[0] == first.id
     [key] = row(db, first.id, "unique_key")
     assert key.startswith("pgq:sha256:")
     assert len(key) == 11 + 64
@@ -74,7 +74,7 @@ def test_run_at_decides_to_which_period_of_unique_for_a_job_belongs(refresh, db)
     assert daily.using(run_at=day + timedelta(days=1)).enqueue(7).created
     assert daily.using(run_at=day - timedelta(seconds=1)).enqueue(7).created
     assert refresh.using(unique=["account"], unique_for="2d", run_at=day).enqueue(7).created
-    same = enqueue_told(
+    same = enqueue_row(
         db, "refresh", {"account": 7}, unique=["account"], unique_for=86400, run_at="2031-05-06 02:00+01"
     )
     assert same[:2] == (first.id, False)
@@ -147,14 +147,14 @@ def test_bad_combinations_of_options_are_refused_by_python_and_by_sql(refresh, d
     with pytest.raises(InvalidOptionError):
         refresh.using(**options).enqueue(7)
     with pytest.raises(psycopg.Error, match="pgqueue: item 1: ") as caught:
-        enqueue_told(db, "refresh", {"account": 7}, **options)
+        enqueue_row(db, "refresh", {"account": 7}, **options)
     assert caught.value.sqlstate == "PQ404"
     assert count(db) == 0
 
 
 def test_sql_refuses_unique_together_with_unique_key(db):
     with pytest.raises(psycopg.Error, match="unique and unique_key are both given"):
-        enqueue_told(db, "refresh", {"account": 7}, unique=True, unique_key="k")
+        enqueue_row(db, "refresh", {"account": 7}, unique=True, unique_key="k")
 
 
 def test_one_item_of_enqueue_many_in_sql_can_store_many_jobs_with_the_same_options(db):
@@ -178,7 +178,7 @@ def test_one_item_of_enqueue_many_in_sql_can_store_many_jobs_with_the_same_optio
     found = db.execute("select args -> 'account', queue from pgqueue.jobs order by id").fetchall()
     assert found == [(1, "mail"), (2, "mail"), (3, "default")]
     with pytest.raises(psycopg.Error, match="item 1 has both args and each"):
-        enqueue_told(db, "refresh", {"account": 7}, each=[{}])
+        enqueue_row(db, "refresh", {"account": 7}, each=[{}])
 
 
 def test_sql_refuses_an_ordering_without_a_concurrency_key(db: Connection[Any]) -> None:

@@ -14,7 +14,7 @@ from pgqueue.errors import (
     DuplicateJobError,
 )
 from pgqueue.model.outcome import Outcome
-from tests.factories import count, enqueue_told, row
+from tests.factories import count, enqueue_row, row
 from tests.worker_by_hand import Hand, finish_one
 
 RULES = "weight, ordering, expires_at, deadline_at"
@@ -67,7 +67,7 @@ def test_a_pending_job_is_replaced_as_a_whole_and_keeps_its_id(refresh, db):
 def test_a_job_with_a_key_is_stored_with_all_its_other_options(refresh, db, rules, by):
     others = {"concurrency_key": "c", "weight": 3, "ordering": "block", "expires": 3600, "deadline": 7200}
     if by == "sql":
-        job_id = enqueue_told(db, "refresh", {"account": 1}, **rules, **others)[0]
+        job_id = enqueue_row(db, "refresh", {"account": 1}, **rules, **others)[0]
     else:
         # Without these two options, an enqueue of one job uses a shorter statement.
         if by == "python with its shorter statement":
@@ -196,8 +196,8 @@ def test_on_conflict_raise_reports_the_job_with_the_key_and_does_not_abort_the_t
 
 
 def test_on_conflict_raise_returns_a_row_in_sql_instead_of_an_error(db):
-    held, *_ = enqueue_told(db, "refresh", {}, unique_key="k")
-    assert enqueue_told(db, "refresh", {}, unique_key="k", on_conflict="raise") == (
+    held, *_ = enqueue_row(db, "refresh", {}, unique_key="k")
+    assert enqueue_row(db, "refresh", {}, unique_key="k", on_conflict="raise") == (
         held,
         False,
         "pending",

@@ -24,7 +24,7 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.claiming.lost_claims import jobs_of_lost_claims
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
-from tests.failing_rows import die, ended, linked, refuse
+from tests.failing_rows import count_states, expire_lease, refuse, with_link
 from tests.schedules_by_hand import add
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
@@ -77,7 +77,7 @@ def test_if_a_claim_fails_on_one_job_this_job_is_made_dead_and_the_others_are_cl
     db.execute(f"insert into pgqueue.jobs (task, {poison})".encode())
     db.execute(neighbours)
     drain(ok)
-    assert ended(db) == [("ok", "completed", 4), ("ok", "dead", 1)]
+    assert count_states(db) == [("ok", "completed", 4), ("ok", "dead", 1)]
     [(_, reason, error)] = dead_letters(db)
     assert reason == "undecodable"
     assert "exceeds" in error or "out of range" in error
@@ -98,7 +98,7 @@ def test_a_job_that_a_trigger_refuses_is_made_dead_because_other_jobs_succeed(
         "create trigger no before update on pgqueue.jobs_live for each row when (new.tags <> '{}') execute function no()"
     )
     drain(ok)
-    assert ended(db) == [("ok", "completed", 9), ("ok", "dead", 1)]
+    assert count_states(db) == [("ok", "completed", 9), ("ok", "dead", 1)]
 
 
 def test_a_claim_that_leaves_out_a_row_still_takes_no_more_jobs_than_there_is_room_for(
@@ -119,7 +119,7 @@ def test_a_claim_that_leaves_out_a_row_still_takes_no_more_jobs_than_there_is_ro
             await claimer._link.close()
 
     assert asyncio.run(play()) == 3
-    assert sorted(ended(db)) == [("ok", "dead", 1), ("ok", "pending", 5), ("ok", "running", 3)]
+    assert sorted(count_states(db)) == [("ok", "dead", 1), ("ok", "pending", 5), ("ok", "running", 3)]
 
 
 def test_the_jobs_of_a_lost_claim_are_found_except_the_one_that_cannot_be_read(
@@ -162,8 +162,8 @@ def test_if_a_rescue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_r
         "update pgqueue.jobs_live set seats_taken = '{0,2147483647,0,2147483647}', concurrency_key = 'k'"
         " where id = (select max(id) from pgqueue.jobs_live)"
     )
-    die(db, hand.id)
-    linked(dsn, lambda made: rescue_all(made, 3))
+    expire_lease(db, hand.id)
+    with_link(dsn, lambda made: rescue_all(made, 3))
     assert db.execute("select state, count(*) from pgqueue.jobs group by 1 order by 1").fetchall() == [
         ("dead", 1),
         ("retrying", 20),
@@ -182,8 +182,8 @@ def test_if_finish_overdue_fails_on_one_job_this_job_is_made_dead_and_the_others
         "insert into pgqueue.jobs (id, task, state, finished_at) values (%s, 'old', 'cancelled', now())",
         [job],
     )
-    linked(dsn, finish_overdue_once)
-    assert ended(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
+    with_link(dsn, finish_overdue_once)
+    assert count_states(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
 
 
 def test_schedules_fire_although_one_of_them_cannot_be_read(db: Connection[Any], dsn: str) -> None:
@@ -196,7 +196,7 @@ def test_schedules_fire_although_one_of_them_cannot_be_read(db: Connection[Any],
         scheduler = Scheduler(made)
         await scheduler.turn(datetime(2026, 1, 1, 12, tzinfo=UTC))
 
-    linked(dsn, turn)
+    with_link(dsn, turn)
     problems = dict(db.execute("select name, problem from pgqueue.schedules").fetchall())
     assert problems["one"] is None
     assert "exceeds" in problems["bad"] or "maximum" in problems["bad"]
@@ -226,7 +226,7 @@ def test_a_schedule_that_could_not_be_read_for_a_while_has_no_problem_and_fires_
     async def turn(made: Link) -> None:
         await Scheduler(made).turn(noon)
 
-    linked(dsn, turn)
+    with_link(dsn, turn)
     assert db.execute("select name, problem, next_at > %s from pgqueue.schedules order by name", [noon]).fetchall() == [
         ("one", None, True), ("slow", None, True),
     ]  # fmt: skip
@@ -241,7 +241,7 @@ def test_the_watch_finds_a_dead_job_although_other_dead_jobs_have_impossible_tim
     async def look(made: Link) -> None:
         await Watch(made, AlertSettings(), 5.0).look(0.0)
 
-    linked(dsn, look)
+    with_link(dsn, look)
     assert db.execute("select count from pgqueue.alerts").fetchall() == [(1,)]
 
 
@@ -255,7 +255,7 @@ def test_workers_start_and_other_declarations_are_stored_although_one_declaratio
     )
     db.execute("insert into pgqueue.jobs (task, queue) values ('one', 'default')")
     Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
-    assert ended(db) == [("one", "completed", 1)]
+    assert count_states(db) == [("one", "completed", 1)]
 
     async def declare(made: Link) -> None:
         declarations = Declarations(app.name, [], 1.0, [task.spec for task in app.tasks.values()])
@@ -266,7 +266,7 @@ def test_workers_start_and_other_declarations_are_stored_although_one_declaratio
         running.cancel()
         await asyncio.wait([running])
 
-    linked(dsn, declare)
+    with_link(dsn, declare)
     assert db.execute("select name, digest = 'other' from pgqueue.tasks order by name").fetchall() == [
         ("bad", True), ("one", False), ("two", False),
     ]  # fmt: skip
@@ -286,7 +286,7 @@ def test_a_declaration_that_fails_for_a_while_is_stored_later_and_not_logged_as_
         db.execute("drop trigger no on pgqueue.tasks")
         await declarations._sift_tasks(made)
 
-    linked(dsn, declare)
+    with_link(dsn, declare)
     assert db.execute("select name from pgqueue.tasks order by name").fetchall() == [("late",), ("one",)]
     assert "are not stored" not in caplog.text
 
@@ -313,9 +313,9 @@ def test_an_outcome_that_cannot_be_sent_makes_only_its_own_job_dead(db: Connecti
         settler.stop()
         await settler.run()
 
-    linked(dsn, settle)
+    with_link(dsn, settle)
     assert len(freed) == 9
-    assert ended(db) == [("ok", "completed", 8), ("ok", "dead", 1)]
+    assert count_states(db) == [("ok", "completed", 8), ("ok", "dead", 1)]
     assert [reason for _, reason, _ in dead_letters(db)] == ["unsettleable"]
 
 
@@ -339,8 +339,8 @@ def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_it(
         settler.stop()
         await settler.run()
 
-    linked(dsn, settle)
-    assert ended(db) == [("ok", "completed", 2), ("ok", "dead", 1)]
+    with_link(dsn, settle)
+    assert count_states(db) == [("ok", "completed", 2), ("ok", "dead", 1)]
     assert [reason for _, reason, _ in dead_letters(db)] == ["undecodable"]
 
 
