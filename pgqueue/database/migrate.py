@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 OLDEST_SERVER = 150_000
-HEAD = "0017"
+HEAD = "0018"
 LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)

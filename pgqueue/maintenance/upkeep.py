@@ -1,4 +1,4 @@
-"""The leader's slow work: it makes and drops day tables, purges over-age rows, and rebuilds outgrown indexes."""
+"""The leader's slow work: it makes and drops day tables, purges over-age rows and checkpoints, and rebuilds outgrown indexes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
+from pgqueue.maintenance.checkpoints import Checkpoints
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
@@ -20,6 +21,7 @@ class Upkeep:
         self._link = link
         self._trouble = Trouble("upkeep")
         self._partitions = Partitions(link)
+        self._checkpoints = Checkpoints(link)
         self._indexes = Indexes(link)
 
     async def run(self) -> None:
@@ -34,7 +36,7 @@ class Upkeep:
     async def once(self) -> bool:
         """Runs each step. Returns False if a step failed, or if another session was in the way. Then the caller tries again soon."""
         done = True
-        for step in (self._partitions.keep, self._indexes.keep):
+        for step in (self._partitions.keep, self._checkpoints.keep, self._indexes.keep):
             try:
                 done = await step() and done
             except Exception as error:  # noqa: BLE001 - it is logged

@@ -46,6 +46,7 @@ PARTS = (
     "claiming",
     "settling",
     "leases",
+    "steps",
     "jobs",
     "queues",
     "limits",

@@ -170,6 +170,7 @@ where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgpa
 """
 # Each trigger, with its event and its function. These tests do not compare the body of the function.
 DECLARED = {
+    "pgqueue.checkpoints checkpoints_fence_trigger": r"CONSTRAINT TRIGGER .* AFTER INSERT OR UPDATE ON pgqueue\.checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN .*'effect'.*'cursor'.* EXECUTE FUNCTION pgqueue\.fence_checkpoint\(\)",
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",
     "pgqueue.schedules schedules_replan": r"BEFORE INSERT OR UPDATE ON pgqueue\.schedules FOR EACH ROW EXECUTE FUNCTION pgqueue\.replan_schedule\(\)",

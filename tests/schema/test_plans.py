@@ -18,6 +18,7 @@ from pgqueue.model.job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import Schedule
+from pgqueue.model.steps import Checkpoint
 from pgqueue.sql import Statement, names
 
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
@@ -112,6 +113,11 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.pause_queue("default"),
         statements.pause_schedule("nightly", True),
         statements.purge(100),
+        statements.purge_checkpoints(0, 100),
+        statements.load_checkpoints([1, 2]),
+        statements.store_checkpoints([(1, 1, 1, Checkpoint("step", "a", "", 1, "{}"))]),
+        statements.store_effect(1, 1, 1, Checkpoint("effect", "a", "", 1, "{}")),
+        statements.save_cursor(1, 1, 1, "7"),
         statements.purge_jobs("jobs_done_default", 0, 500),
         statements.purge_runs(100),
         statements.raise_alerts([Cause("late", "mail", "late")], ["a"], calm=15.0, remind=None),

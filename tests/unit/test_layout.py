@@ -16,7 +16,8 @@ PACKAGE = Path(pgqueue.__file__).parent
 PUBLIC = {
     "pgqueue": pgqueue.__all__,
     "pgqueue.schema": [
-        "DOMAINS", "alerts", "idempotency_keys", "jobs", "jobs_dead", "jobs_done", "jobs_done_default", "jobs_live", "leader",
+        "DOMAINS", "alerts", "checkpoints", "checkpoints_default", "idempotency_keys", "jobs", "jobs_dead", "jobs_done",
+        "jobs_done_default", "jobs_live", "leader",
         "limits", "metadata", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "starts", "tasks",
         "transitions", "transitions_default", "workers",
     ],

@@ -102,6 +102,13 @@ from pgqueue.database.statements.settling import (
     settle,
     write_progress,
 )
+from pgqueue.database.statements.steps import (
+    load_checkpoints,
+    purge_checkpoints,
+    save_cursor,
+    store_checkpoints,
+    store_effect,
+)
 from pgqueue.database.statements.upkeep import (
     add_partitions,
     check_indexes,
@@ -176,6 +183,7 @@ __all__ = [
     "list_timeline",
     "list_transitions",
     "list_workers",
+    "load_checkpoints",
     "lock_running_job",
     "make_dead",
     "mark_busy",
@@ -190,6 +198,7 @@ __all__ = [
     "pause_schedule",
     "pin_search_path",
     "purge",
+    "purge_checkpoints",
     "purge_jobs",
     "purge_runs",
     "raise_alerts",
@@ -206,9 +215,12 @@ __all__ = [
     "resume_queue",
     "revive",
     "run_schedule",
+    "save_cursor",
     "set_limit",
     "settle",
     "stop_worker",
+    "store_checkpoints",
+    "store_effect",
     "survey_lanes",
     "sync_schedules",
     "sync_tasks",

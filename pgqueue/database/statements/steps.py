@@ -1,0 +1,95 @@
+"""The statements of steps: they store checkpoints, read them, and delete those of jobs that are gone."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pgqueue.database.statements.decoding import array, nothing, one, statement
+from pgqueue.model.steps import CURSOR, Checkpoint
+from pgqueue.sql import Row, Statement
+
+Lease = tuple[int, int]  # a job's id and its lease_id
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoints:
+    """What became of checkpoints.
+
+    ``leases``: the leases that still hold, and whether the job was asked to stop. ``locked``: leases whose jobs another transaction has
+    locked. ``stored``: lease, name and key of each new checkpoint.
+    """
+
+    leases: dict[Lease, bool] = field(default_factory=dict)
+    locked: set[Lease] = field(default_factory=set)
+    stored: set[tuple[Lease, str, str]] = field(default_factory=set)
+
+
+def store_checkpoints(
+    items: Sequence[tuple[int, int, int, Checkpoint]],
+) -> Statement[StoredCheckpoints]:
+    """``items``: (worker id, job id, lease id, checkpoint), sorted by job id."""
+    return statement(
+        "store_checkpoints", _stored, items="[" + ",".join([_item(*item) for item in items]) + "]"
+    )
+
+
+def _item(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> str:
+    head = json.dumps({
+        "job_id": job_id, "lease_id": lease_id, "worker_id": worker_id, "kind": made.kind, "name": made.name, "key": made.key,
+        "fingerprint": made.fingerprint,
+    })  # fmt: skip
+    return f'{head[:-1]}, "value": {made.value}}}'
+
+
+def _stored(rows: Sequence[Row]) -> StoredCheckpoints:
+    found = StoredCheckpoints()
+    for what, job_id, lease_id, name, key, asked in rows:
+        match what:
+            case "held":
+                found.leases[job_id, lease_id] = asked
+            case "locked":
+                found.locked.add((job_id, lease_id))
+            case _:
+                found.stored.add(((job_id, lease_id), name, key))
+    return found
+
+
+def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpoint]]]:
+    """Returns the checkpoints of each of these jobs. A job without checkpoints has an empty list."""
+
+    def decode(rows: Sequence[Row]) -> dict[int, list[Checkpoint]]:
+        found: defaultdict[int, list[Checkpoint]] = defaultdict(list)
+        for job_id, kind, name, key, fingerprint, lease_id, at, value in rows:
+            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, lease_id, at))
+        return {job_id: found[job_id] for job_id in job_ids}
+
+    return statement("load_checkpoints", decode, ids=array(job_ids))
+
+
+def store_effect(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> Statement[None]:
+    """Stores a checkpoint in the transaction of the step's own rows. It fails with a unique violation if there is one already."""
+    return statement(
+        "store_effect", nothing, worker_id=worker_id, job_id=job_id, lease_id=lease_id, name=made.name, key=made.key,
+        fingerprint=made.fingerprint, value=made.value,
+    )  # fmt: skip
+
+
+def save_cursor(worker_id: int, job_id: int, lease_id: int, value: str) -> Statement[None]:
+    """Stores the place that a job has come to, as JSON text, in the caller's transaction."""
+    return statement(
+        "save_cursor",
+        nothing,
+        worker_id=worker_id,
+        job_id=job_id,
+        lease_id=lease_id,
+        name=CURSOR,
+        value=value,
+    )
+
+
+def purge_checkpoints(after: int, count: int) -> Statement[int | None]:
+    """Looks at ``count`` jobs with checkpoints. Returns the id after which the next call goes on; None: there are no more."""
+    return statement("purge_checkpoints", one, after=after, count=count)

@@ -1,0 +1,15 @@
+-- Deletes the checkpoints of jobs that have no row any longer. Looks at the next `count` jobs that have checkpoints, in the order of their
+-- ids, after the id `after`.
+-- Walks along the primary key of checkpoints, and reads one entry for each job. Looks each id up in the index of each partition of jobs.
+-- Locks the rows that it deletes. Returns the largest id that it looked at; null: there is none after `after`.
+with recursive walk (id, n) as (
+    select (select min(c.job_id) from pgqueue.checkpoints c where c.job_id > %(after)s::bigint), 1
+    union all
+    select (select min(c.job_id) from pgqueue.checkpoints c where c.job_id > w.id), w.n + 1
+    from walk w where w.id is not null and w.n < %(count)s::int
+), gone as materialized (
+    select w.id from walk w where w.id is not null and not exists (select from pgqueue.jobs j where j.id = w.id)
+), deleted as (
+    delete from pgqueue.checkpoints c where c.job_id = any(array(select g.id from gone g))
+)
+select max(w.id) from walk w

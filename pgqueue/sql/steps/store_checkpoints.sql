@@ -1,0 +1,45 @@
+-- Stores the checkpoints of many attempts of this worker, given as a JSON array. The first commit wins: a checkpoint that is there already
+-- stays as it is.
+-- The fence is that of complete.sql, with the worker of each attempt. The row of each job is locked with FOR KEY SHARE until the commit. So a
+-- rescue or a cancel waits, and a write of progress does not wait. A row that another transaction has locked is skipped, so one such row
+-- holds up no other checkpoint. The caller tries that checkpoint again.
+-- Locks the rows of the jobs in the order of the array, which the caller sorts by job. Then inserts in the order of the primary key.
+-- Uses the index jobs_live_id_key and the primary key of checkpoints.
+-- jsonb_to_recordset() returns SQL's null for a null of JSON, so a stored null is put in again.
+-- Returns rows of three kinds: (held, job, lease, null, null, asked): the lease holds, and whether the job was asked to stop;
+-- (locked, job, lease, null, null, null): the lease held when the statement began, but the row is locked;
+-- (stored, job, lease, name, key, null). If a job is in no row, its lease is lost. If a checkpoint of a held job is not stored, another one
+-- is there. This statement cannot read that one, because it can be newer than the snapshot (load_checkpoints.sql reads it).
+-- Zero rows: all leases were lost.
+with asked as materialized (
+    select a.job_id, a.lease_id, a.worker_id, a.kind, a.name, a.key, a.fingerprint, coalesce(a.value, 'null') as value
+    from jsonb_to_recordset(%(items)s::jsonb) as a (
+        job_id bigint, lease_id bigint, worker_id bigint, kind text, name text, key text, fingerprint bigint, value jsonb)
+), leases as materialized (
+    select a.job_id, a.lease_id, a.worker_id from asked a group by a.job_id, a.lease_id, a.worker_id order by a.job_id, a.lease_id
+), held as materialized (
+    select j.id, j.lease_id, j.cancel_requested
+    from leases a
+    cross join lateral (
+        select l.id, a.lease_id, l.cancel_requested from pgqueue.jobs_live l
+        where l.id = a.job_id and l.lease_id = a.lease_id and l.worker_id = a.worker_id and l.state = 'running'
+        for key share skip locked
+    ) j
+), stored as (
+    insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, key, fingerprint, value)
+    select a.job_id, a.lease_id, a.worker_id, a.kind, a.name, a.key, a.fingerprint, a.value
+    from asked a
+    where (a.job_id, a.lease_id) in (select h.id, h.lease_id from held h)
+    order by a.job_id, a.name, a.key
+    on conflict (job_id, name, key) do nothing
+    returning job_id, lease_id, name, key
+)
+select 'held' as what, h.id, h.lease_id, null as name, null as key, h.cancel_requested from held h
+union all
+select 'locked', a.job_id, a.lease_id, null, null, null
+from leases a
+where (a.job_id, a.lease_id) not in (select h.id, h.lease_id from held h)
+  and exists (select from pgqueue.jobs_live l
+              where l.id = a.job_id and l.lease_id = a.lease_id and l.worker_id = a.worker_id and l.state = 'running')
+union all
+select 'stored', s.job_id, s.lease_id, s.name, s.key, null from stored s
