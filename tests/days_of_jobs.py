@@ -1,4 +1,4 @@
-"""Makes the tables of past and future days, and jobs that finished on past days."""
+"""Makes day tables of past and future days, and jobs that finished on past days."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One Postgres server for all processes of a test run. It is started when the first test asks for it.
 
-With xdist, the tests run in xdist's workers. The process that starts these workers (the controller) also starts the server, and
-sends its DSN to a worker that asks for it on a socket. If no test of the run needs a database, no server is started.
+With xdist, the tests run in xdist's workers. The process that starts these workers (the controller) also starts the server. A worker
+asks the controller for the server's DSN on a socket. If no test of the run needs a database, no server is started.
 """
 
 from __future__ import annotations

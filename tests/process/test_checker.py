@@ -91,7 +91,7 @@ def handler_gone(db: Connection[Any], pid: int) -> bool:
 def test_the_checker_finds_a_broken_settle_after_a_rescue(
     recorded: str, db: Connection[Any], monkeypatch: pytest.MonkeyPatch, broken: str, caught: set[str]
 ) -> None:
-    """The worker writes the outcome after a rescue has made the job pending again."""
+    """The worker writes the outcome after a rescue has taken the job back."""
     use_broken(monkeypatch, broken)
     worker_id, lease_id, job_id = claimed(db)
     expire(db, worker_id)

@@ -50,7 +50,7 @@ def test_every_command_that_prints_an_answer_has_the_option_json(pgq, words):
 
 def test_help_takes_less_than_a_second_of_processor_time(tmp_path):
     def spent() -> float:
-        """The processor time of child processes in seconds. It does not depend on the load of the machine."""
+        """Returns the processor time of child processes in seconds, which does not depend on the load of the machine."""
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 

@@ -147,7 +147,7 @@ def test_doctor_reports_a_replication_slot_that_no_client_reads(ours):
 
 
 @pytest.mark.parametrize("slot", ["", "standby1"])
-def test_doctor_reports_a_standby_with_an_old_snapshot_and_its_slot(ours, slot):
+def test_doctor_reports_a_standby_with_an_old_snapshot_and_the_replication_slot_of_the_standby(ours, slot):
     """The test acts as a standby: it starts replication, and sends the message that a standby with hot_standby_feedback sends."""
     with psycopg.connect(ours, autocommit=True) as connection:
         if slot:

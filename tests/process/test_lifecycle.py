@@ -34,7 +34,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 
 
 def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
-    """Starts two worker processes. If only their heartbeats reported cancels, they would notice a cancel after up to 5 s."""
+    """Starts two worker processes. Between two heartbeats, 5 s pass, so a cancel that only a heartbeat reports would come too late."""
     options = (*slow_tasks.APP, "-c", str(2 * EACH), "--poll", "0.2")
     if mode == "supervised":
         workers.start(*options, "--processes", "2")

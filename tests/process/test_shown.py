@@ -1,4 +1,4 @@
-"""Text that comes from jobs is shown without its control characters, so that it cannot control the terminal."""
+"""Text that comes from jobs is shown with escapes in the place of its control characters, so that it cannot control the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job is committed late if the cursor has already passed its position when its transaction commits. Claims begin at the cursor.
+"""A job is committed late if the cursor has already passed the job's position when its transaction commits. Claims begin at the cursor.
 
 The claimer must find such a job even if it never looks behind the cursor. It does not look behind if that would take too long.
 """

@@ -24,7 +24,7 @@ SNOOZED = Outcome.snoozed(0.0)
 
 
 def claimed(players: Players) -> tuple[int, int, int]:
-    """Stores a job and claims it; returns its worker's id, its own id and its lease_id."""
+    """Stores a job and claims it; returns (worker id, job id, lease_id)."""
     worker_id, job_id = register(players.db), enqueue(players.db)
     [claimed_row] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed_row[1]

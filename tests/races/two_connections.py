@@ -104,7 +104,7 @@ def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
 
 
 def running_holder(players: Players) -> tuple[int, int, int]:
-    """Stores a job with the unique_key k and claims it; returns its worker's id, its own id and its lease_id."""
+    """Stores a job with the unique_key k and claims it; returns (worker id, job id, lease_id)."""
     worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
     [claimed] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed[1]

@@ -1,8 +1,8 @@
 """The SQL of pgqueue calls only the server's own functions and operators, whatever the schemas of the search path contain.
 
 Here a schema with traps comes before pg_catalog in the search path. A trap has the name and the arguments of a function or an
-operator of the server. It raises an error when it is called. So a test fails if the SQL of pgqueue uses such a name without its
-schema. SQL that calls no trap is called safe.
+operator of the server. It raises an error when it is called. So a test fails if PostgreSQL looks for such a name in the schemas of
+the search path. SQL that calls no trap is called safe.
 """
 
 from __future__ import annotations

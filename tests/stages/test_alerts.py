@@ -126,7 +126,7 @@ def test_a_mail_can_be_written_from_the_message_that_counts_the_other_alerts(db)
     assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
-def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_one_opens_when_the_cause_returns(db):
+def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_alert_opens_when_the_cause_returns(db):
     sender(db, "webhook")
     [first] = raise_alerts(db, cause())
     assert raise_alerts(db) == []
@@ -140,7 +140,7 @@ def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_one_opens_when_th
     assert raise_alerts(db, cause()) == []  # a cause that is seen in time keeps its alert open
 
 
-def test_reminders_are_sent_when_they_are_due_and_never_if_they_are_off(db):
+def test_reminders_are_sent_when_they_are_due_but_never_if_reminders_are_off(db):
     sender(db, "webhook")
     raise_alerts(db, cause(), remind=300)
     raise_alerts(db, cause(), remind=300)
@@ -217,7 +217,7 @@ def open_alerts(db: Connection[Any]) -> dict[tuple[str, str], int]:
     return {(alert.kind, alert.subject): alert.count for alert in run(db, statements.list_alerts(False))}
 
 
-def test_dead_jobs_open_an_alert_for_each_task_which_counts_them_until_they_are_gone(db, dsn):
+def test_dead_jobs_open_one_alert_for_each_task_and_the_alert_counts_them_until_they_are_gone(db, dsn):
     look(dsn)
     assert open_alerts(db) == {}
     make_dead(db, "a", 3)
