@@ -49,7 +49,7 @@ FIRST_STEP = {
     "QueueInUseError": "Stop the workers whose `-Q` contains the queue, and cancel its jobs or wait until they end.",
     "InvalidScheduleError": "Correct what the message names.",
     "ScheduleExistsError": "Change the schedule by `pgq cron edit NAME`, or use another name.",
-    "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django.",
+    "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django. If the call should commit by itself, leave the connection out.",
     "CommitUnconfirmedError": "Look for the jobs with the ids in `job_ids`. If `job_ids` is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
     "JobNotFoundError": "Check that the transaction that enqueued the job was committed.",
     "QueueNotFoundError": "Use a name that `pgq queues list` prints.",

@@ -40,7 +40,7 @@
     ├── QueueInUseError                 PGQ-510   the queue is not removed: jobs or workers use it
     ├── InvalidScheduleError            PGQ-420   the schedule was refused, and nothing was stored
     ├── ScheduleExistsError             PGQ-421   another schedule has this name
-    ├── WrongConnectionError            PGQ-505   an async connection instead of a sync one or the reverse, another driver, or not PostgreSQL
+    ├── WrongConnectionError            PGQ-505   an async connection instead of a sync one or the reverse, another driver, not PostgreSQL, or None
     ├── CommitUnconfirmedError          PGQ-511   the commit got no answer: it is not known whether it succeeded
     ├── NotFoundError                   the thing that a command or call asks for does not exist
     │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed

@@ -17,6 +17,7 @@ from pgqueue.app.enqueue import Task, bad_items
 from pgqueue.app.handle import JobHandle, handles
 from pgqueue.app.storing import JobStore
 from pgqueue.database.dsn import find_dsn
+from pgqueue.database.joining import NOT_GIVEN, given
 from pgqueue.errors import DuplicateTaskError, InvalidOptionError, UnknownTaskError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.declaring import found, module_of, named, runnable, task_name
@@ -174,16 +175,16 @@ class App(Crontab, Hooked):
 
     # -------------------------------------------------------------- enqueuing
 
-    def enqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
+    def enqueue_many(self, jobs: list[NewJob], connection: object = NOT_GIVEN) -> list[JobHandle]:
         """Stores jobs of any tasks, made by ``task.job(…)``. With ``connection``, joins its transaction.
 
         Takes only a few round trips, even for very many jobs. If an item is not such a job, raises InvalidBatchError and stores none.
         """
-        return handles(self.store, self.store.insert(in_batches(_made(jobs)), connection))
+        return handles(self.store, self.store.insert(in_batches(_made(jobs)), given(connection)))
 
-    async def aenqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
+    async def aenqueue_many(self, jobs: list[NewJob], connection: object = NOT_GIVEN) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return handles(self.store, await self.store.ainsert(in_batches(_made(jobs)), connection))
+        return handles(self.store, await self.store.ainsert(in_batches(_made(jobs)), given(connection)))
 
     # -------------------------------------------------------------- reading
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from pgqueue.app.handle import JobHandle, handles
 from pgqueue.app.storing import JobStore
+from pgqueue.database.joining import NOT_GIVEN, given
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.model import options as rules
 from pgqueue.model import unique
@@ -61,7 +62,7 @@ class Enqueuer(Generic[P, R]):
             dict(self._options),
         )
 
-    def using(self, connection: object = None, **options: object) -> Enqueuer[P, R]:
+    def using(self, connection: object = NOT_GIVEN, **options: object) -> Enqueuer[P, R]:
         """Returns the same task with more options. With ``connection``, its jobs join that transaction.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
@@ -79,8 +80,9 @@ class Enqueuer(Generic[P, R]):
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
         ``wake=False``: no NOTIFY is sent, for a two-phase commit, which forbids it. The next poll finds the job.
 
-        Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 is given later, by the enqueue.
+        Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError, and WrongConnectionError if ``connection`` is None. The warning PGQ-502 is given later, by the enqueue.
         """
+        chosen_connection = given(connection)
         if not RULES.keys() >= options.keys():
             raise InvalidArgumentsError(
                 f"using() has no option {rules.unknown(options)}.", do="it takes " + ", ".join(sorted(RULES))
@@ -100,7 +102,7 @@ class Enqueuer(Generic[P, R]):
         return Enqueuer(
             self._store,
             self.spec,
-            self._connection if connection is None else connection,
+            self._connection if chosen_connection is None else chosen_connection,
             unique.merged(self._options, chosen),
             self._beside_keys if len(chosen) == 1 and "unique_key" in chosen else None,
         )

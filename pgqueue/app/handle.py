@@ -14,6 +14,7 @@ from pgqueue.app.storing import JobStore
 from pgqueue.database import statements
 from pgqueue.database.driver_errors import may_not_read
 from pgqueue.database.flows import Flow, drive, drive_async
+from pgqueue.database.joining import NOT_GIVEN, given
 from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.database.statements.jobs import Why
 from pgqueue.errors import (
@@ -87,21 +88,21 @@ class JobHandle:
         why: Why = yield statements.why(self.id)
         return why
 
-    def cancel(self, connection: object = None) -> str:
+    def cancel(self, connection: object = NOT_GIVEN) -> str:
         """Cancels the job. Returns ``cancelled``, ``requested`` if the job runs, or the state in which the job had ended before.
 
         The job's worker receives a request within a second. With ``connection``, joins its transaction. Raises JobNotFoundError.
         """
         return self._ask(self._cancel(), connection)
 
-    async def acancel(self, connection: object = None) -> str:
+    async def acancel(self, connection: object = NOT_GIVEN) -> str:
         """``cancel`` for async callers."""
         return await self._aask(self._cancel(), connection)
 
     def _cancel(self) -> Flow[str]:
         return _known(self.id, (yield statements.cancel(self.id)))
 
-    def edit(self, connection: object = None, **changes: object) -> None:
+    def edit(self, connection: object = NOT_GIVEN, **changes: object) -> None:
         """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. With ``connection``, joins its transaction.
 
         Takes ``args`` (a dict of all arguments), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
@@ -111,7 +112,7 @@ class JobHandle:
         """
         self._ask(self._edit(changes), connection)
 
-    async def aedit(self, connection: object = None, **changes: object) -> None:
+    async def aedit(self, connection: object = NOT_GIVEN, **changes: object) -> None:
         """``edit`` for async callers."""
         await self._aask(self._edit(changes), connection)
 
@@ -179,10 +180,12 @@ class JobHandle:
 
     def _ask(self, flow: Flow[T], connection: object) -> T:
         """Runs the flow on ``connection`` if it is given, because then even a handle without an app can send statements."""
-        return self._store().ask(flow) if connection is None else drive(connection, flow)
+        callers = given(connection)
+        return self._store().ask(flow) if callers is None else drive(callers, flow)
 
     async def _aask(self, flow: Flow[T], connection: object) -> T:
-        return await (self._store().aask(flow) if connection is None else drive_async(connection, flow))
+        callers = given(connection)
+        return await (self._store().aask(flow) if callers is None else drive_async(callers, flow))
 
     def _store(self) -> JobStore:
         if self.store is None:

@@ -17,6 +17,16 @@ from pgqueue import errors
 # A connection of psycopg, SQLAlchemy or Django. A more exact type is not possible, because pgqueue imports neither SQLAlchemy nor Django.
 CallersConnection = object
 
+
+class NotGiven:
+    """The type of ``NOT_GIVEN``, the default of a parameter for a connection. The default is not None, so that None can be refused."""
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+
+NOT_GIVEN = NotGiven()
+
 KINDS = {
     "sqlalchemy.ext.asyncio.engine.AsyncConnection": "async",
     "sqlalchemy.ext.asyncio.session.AsyncSession": "async",
@@ -28,6 +38,20 @@ KINDS = {
     "django.utils.connection.ConnectionProxy": "django",
     "django.db.backends.base.base.BaseDatabaseWrapper": "django",
 }
+
+
+def given(connection: object) -> CallersConnection | None:
+    """Returns the caller's connection; None if the caller gave none, so that the app's own connections are used.
+
+    If the caller gave None, raises WrongConnectionError: a variable that holds no connection yet would leave the caller's transaction.
+    """
+    if connection is None:
+        raise errors.WrongConnectionError(
+            "None is given in place of a connection.",
+            why="without a connection, the call would not belong to your transaction",
+            do="pass the connection of your transaction, or leave this argument out: then the call commits by itself",
+        )
+    return None if connection is NOT_GIVEN else connection
 
 
 def joined(connection: CallersConnection) -> CallersConnection:
