@@ -1,11 +1,12 @@
-"""The connections that a caller can pass (psycopg's, SQLAlchemy's, Django's), and what they can do. This module sends no statement.
+"""The connections that a caller can pass (psycopg's, SQLAlchemy's, asyncpg's, Django's), and what they can do. This module sends no statement.
 
-SQLAlchemy and Django are recognized by the names of their classes, so that neither is imported.
+SQLAlchemy, asyncpg and Django are recognized by the names of their classes, so that none of them is imported.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -14,7 +15,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgqueue import errors
 
-# A connection of psycopg, SQLAlchemy or Django. A more exact type is not possible, because pgqueue imports neither SQLAlchemy nor Django.
+# A connection of psycopg, SQLAlchemy, asyncpg or Django. No type says so, because pgqueue imports only psycopg.
 CallersConnection = object
 
 
@@ -35,6 +36,8 @@ KINDS = {
     "sqlalchemy.orm.session.Session": "sync",
     "sqlalchemy.orm.scoping.scoped_session": "sync",
     "sqlalchemy.pool.base.PoolProxiedConnection": "raw",
+    "asyncpg.connection.Connection": "asyncpg",
+    "asyncpg.pool.PoolConnectionProxy": "asyncpg",
     "django.utils.connection.ConnectionProxy": "django",
     "django.db.backends.base.base.BaseDatabaseWrapper": "django",
 }
@@ -61,7 +64,7 @@ def joined(connection: CallersConnection) -> CallersConnection:
     """
     if isinstance(connection, Connection | AsyncConnection):
         return connection
-    kind = _kind_of(connection)
+    kind = kind_of(connection)
     if kind == "django":
         return _inside_django(connection)
     if kind == "raw":
@@ -98,14 +101,18 @@ def is_async(connection: CallersConnection) -> bool:
     """Returns whether this connection wants ``await``. If it is no connection, raises WrongConnectionError."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
-    kind = _kind_of(connection)
+    kind = kind_of(connection)
     if kind is None:
         raise errors.WrongConnectionError(
             f"{type(connection).__module__}.{type(connection).__name__} is no connection that pgqueue can join.",
             do="pass a psycopg (3) connection, SQLAlchemy's Connection, Session, AsyncConnection or AsyncSession,"
-            " or Django's connection",
+            " asyncpg's connection, or Django's connection",
         )
-    return kind == "async"
+    return kind in ("async", "asyncpg")
+
+
+def is_asyncpg(connection: CallersConnection) -> bool:
+    return kind_of(connection) == "asyncpg"
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
@@ -113,11 +120,8 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
 
     If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
     """
-    alone: bool = (
-        isinstance(connection, Connection | AsyncConnection)
-        and connection.autocommit
-        and connection.info.transaction_status is TransactionStatus.IDLE
-    )
+    is_psycopg = isinstance(connection, Connection | AsyncConnection)
+    alone = _is_psycopg_alone(connection) if is_psycopg else _is_asyncpg_alone(connection)
     if alone:
         warnings.warn(
             "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
@@ -126,7 +130,15 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
             errors.AutocommitWarning,
             stacklevel=5,
         )
-    return alone
+    return alone and is_psycopg
+
+
+def _is_psycopg_alone(connection: Any) -> bool:
+    return connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
+
+
+def _is_asyncpg_alone(connection: Any) -> bool:
+    return is_asyncpg(connection) and not connection.is_in_transaction()
 
 
 def is_utf8(connection: CallersConnection) -> bool:
@@ -149,7 +161,7 @@ def is_two_phase(connection: CallersConnection) -> bool:
     """Returns whether the connection's transaction is two-phase. Postgres cannot prepare a transaction that has sent a NOTIFY."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg has no public attribute for this
-    return _is_two_phase_in_sqlalchemy(connection)
+    return not is_asyncpg(connection) and _is_two_phase_in_sqlalchemy(connection)
 
 
 def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
@@ -162,12 +174,12 @@ def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
     return type(connection.get_transaction()).__name__ == "TwoPhaseTransaction"
 
 
-def _kind_of(connection: CallersConnection) -> str | None:
-    cls: type = connection.__class__  # a proxy returns the class of the object behind it
-    return _kind(cls)
+def kind_of(given: object, kinds: Mapping[str, str] = KINDS) -> str | None:
+    """The kind of the object's class, or of the first of its base classes that is named in ``kinds``; None if there is none."""
+    cls: type = given.__class__  # a proxy returns the class of the object behind it
+    return next((kind for name in _names(cls) if (kind := kinds.get(name))), None)
 
 
 @cache
-def _kind(cls: type) -> str | None:
-    names = [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]
-    return next((kind for name in names if (kind := KINDS.get(name))), None)
+def _names(cls: type) -> list[str]:
+    return [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]

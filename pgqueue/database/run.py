@@ -29,13 +29,17 @@ from psycopg.types.string import TextLoader
 
 from pgqueue import errors
 from pgqueue.database.driver_errors import explained
-from pgqueue.database.joining import CallersConnection, is_async, is_two_phase, joined
+from pgqueue.database.joining import CallersConnection, is_async, is_asyncpg, is_two_phase, joined
+from pgqueue.database.numbered import as_text, lists_in, numbered
 from pgqueue.database.silence import within
 from pgqueue.sql import Statement
 
 T = TypeVar("T")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
+COLON = re.compile(
+    r"(?<!:):(?=\w)"
+)  # SQLAlchemy would read the word after it as a parameter, also inside a string
 # Each connection of pgqueue is opened with these parameters.
 KEEPALIVE: dict[str, Any] = {
     "client_encoding": "UTF8",
@@ -141,11 +145,11 @@ def run(connection: CallersConnection, statement: Statement[T]) -> T:
     with explained():
         if is_two_phase(connection):
             execute(_sqlalchemy_text(SILENT), {})
-        return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
+        return statement.decode(execute(*_for_sqlalchemy(statement)).fetchall())
 
 
 async def run_async(connection: CallersConnection, statement: Statement[T]) -> T:
-    """``run`` on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
+    """``run`` on an AsyncConnection of psycopg or SQLAlchemy, an AsyncSession, or a connection of asyncpg."""
     connection = joined(connection)
     if isinstance(connection, AsyncConnection):
         with explained():
@@ -154,11 +158,14 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
                 await cursor.execute(SILENT)
             await cursor.execute(statement.text, statement.parameters, binary=True)
             return statement.decode(await cursor.fetchall())
+    if is_asyncpg(connection):
+        text, values = numbered(statement.text, statement.parameters)
+        return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])  # type: ignore[attr-defined]
     execute = _sqlalchemy(connection, asynchronous=True)
     with explained():
         if is_two_phase(connection):
             await execute(_sqlalchemy_text(SILENT), {})
-        result = await execute(_sqlalchemy_text(statement.text), statement.parameters)
+        result = await execute(*_for_sqlalchemy(statement))
         return statement.decode(result.fetchall())
 
 
@@ -235,11 +242,22 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
     return execute
 
 
+def _for_sqlalchemy(statement: Statement[Any]) -> tuple[object, dict[str, object]]:
+    """The statement's text and values for SQLAlchemy. Values go as text, because asyncpg would insist on the exact types (numbered.py)."""
+    parameters = statement.parameters
+    values = {name: as_text(value) for name, value in parameters.items()}
+    return _sqlalchemy_text(statement.text, lists_in(parameters)), values
+
+
 @cache
-def _sqlalchemy_text(text: str) -> object:
+def _sqlalchemy_text(text: str, lists: frozenset[str] = frozenset()) -> object:
     from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
 
-    return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
+    def place(found: re.Match[str]) -> str:
+        return f"(:{found[1]})" if found[1] in lists else f"(:{found[1]})::text"
+
+    literal = COLON.sub(r"\:", text)
+    return sqlalchemy_text(PARAMETER.sub(place, literal).replace("%%", "%"))
 
 
 # ------------------------------------------------------------------ connections of pgqueue itself

@@ -9,14 +9,24 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
 from pgqueue.model.progress import Progress, Track, length
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+    from sqlalchemy import Connection as SQLAlchemyConnection
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncConnection as SQLAlchemyAsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+    from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
+SessionT = TypeVar("SessionT", bound="Session")
+AsyncSessionT = TypeVar("AsyncSessionT", bound="AsyncSession")
+ConnectionT = TypeVar("ConnectionT", bound="Connection[Any]")
+AsyncConnectionT = TypeVar("AsyncConnectionT", bound="AsyncConnection[Any]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
@@ -24,13 +34,21 @@ FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
+class AsyncpgPool(Protocol):
+    """The part of asyncpg's pool by which type checkers recognize it, because pgqueue does not import asyncpg."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any: ...
+    def get_idle_size(self) -> int: ...
+
+
 class Lease(Protocol):
     """The part of a ``Job`` that works only during its attempt. The worker makes it."""
 
     def check(self) -> None: ...
     def progress(self, progress: Progress) -> None: ...
-    def transaction(self, result: object) -> AbstractContextManager[Connection]: ...
-    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    def transaction(self, result: object, using: object) -> AbstractContextManager[Any]: ...
+    def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]: ...
+    def finish(self, result: object) -> None: ...
 
 
 class NewJob(NamedTuple):
@@ -178,17 +196,69 @@ class Job:
         known = length(items) if total is None else total
         return Track(items, lambda done: self.progress(done, known, message), self.check)
 
-    def transaction(self, result: object = None) -> AbstractContextManager[Connection]:
-        """Opens a psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
+    @overload
+    def transaction(self, result: object = None) -> AbstractContextManager[Connection]: ...
+    @overload
+    def transaction(
+        self, result: object = None, *, using: sessionmaker[SessionT]
+    ) -> AbstractContextManager[SessionT]: ...
+    @overload
+    def transaction(
+        self, result: object = None, *, using: ConnectionPool[ConnectionT]
+    ) -> AbstractContextManager[ConnectionT]: ...
+    @overload
+    def transaction(
+        self, result: object = None, *, using: Engine
+    ) -> AbstractContextManager[SQLAlchemyConnection]: ...
+    def transaction(self, result: object = None, *, using: object = None) -> AbstractContextManager[Any]:
+        """Gives the block a transaction whose commit completes the job: ``with job.transaction() as conn: ...``.
 
-        Your own rows, jobs that you enqueue on the connection, ``result`` and the completion commit together. If the lease is lost,
+        Your own rows, jobs that you enqueue with ``using(conn)``, the result and the completion commit together. If the lease is lost,
         the block raises LeaseLostError, and everything is rolled back. So the effect happens exactly once.
-        """
-        return self._own_lease().transaction(result)
 
-    def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Does ``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
-        return self._own_lease().atransaction(result)
+        ``using``: what makes the connection. Without it, the block gets a psycopg connection of the app's pool. With a sessionmaker, it gets
+        a Session; with an Engine, SQLAlchemy's Connection; with a ConnectionPool, a psycopg connection of that pool. All must lead to the
+        database that has pgqueue's tables. ``result``: the result of the job, unless the block calls ``finish``.
+
+        If the answer to the COMMIT is lost, the worker asks the database. If the COMMIT was made, the handler goes on. If it was not,
+        the block raises the error of the lost connection. Raises CommitUnconfirmedError if the database gives no answer for 30 s.
+        Raises WrongConnectionError if ``using`` is no such maker, or if the block itself commits or rolls back.
+        """
+        return self._own_lease().transaction(result, using)
+
+    @overload
+    def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    @overload
+    def atransaction(
+        self, result: object = None, *, using: async_sessionmaker[AsyncSessionT]
+    ) -> AbstractAsyncContextManager[AsyncSessionT]: ...
+    @overload
+    def atransaction(
+        self, result: object = None, *, using: AsyncConnectionPool[AsyncConnectionT]
+    ) -> AbstractAsyncContextManager[AsyncConnectionT]: ...
+    @overload
+    def atransaction(
+        self, result: object = None, *, using: AsyncEngine
+    ) -> AbstractAsyncContextManager[SQLAlchemyAsyncConnection]: ...
+    @overload
+    def atransaction(
+        self, result: object = None, *, using: AsyncpgPool
+    ) -> AbstractAsyncContextManager[Any]: ...
+    def atransaction(
+        self, result: object = None, *, using: object = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``.
+
+        ``using``: an async_sessionmaker, an AsyncEngine, an AsyncConnectionPool of psycopg, or a pool of asyncpg.
+        """
+        return self._own_lease().atransaction(result, using)
+
+    def finish(self, result: object) -> None:
+        """Sets the result of the job, in a block of ``transaction`` or ``atransaction``, if the result is known only there.
+
+        Raises RuntimeError outside such a block: there, return the result from the handler.
+        """
+        self._own_lease().finish(result)
 
     def _own_lease(self) -> Lease:
         if self.lease is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -9,29 +10,31 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgqueue.app.app import App
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow, drive, drive_async
-from pgqueue.database.outage import is_lost
-from pgqueue.database.run import run_and_commit, run_and_commit_async
-from pgqueue.errors import LeaseLostError
+from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
+from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
+from pgqueue.errors import CommitUnconfirmedError, LeaseLostError
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending, OwnCommit
+from pgqueue.worker.in_doubt import Answer, ask
 
 
 class AttemptLease:
-    """Implements the protocol ``Lease`` of model/job.py for one attempt."""
+    """``Lease`` of model/job.py, for one attempt."""
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
+        self._results: list[object] = []  # the result of each open transaction; at most one can commit
 
     def check(self) -> None:
         self._attempt.check()
@@ -39,70 +42,100 @@ class AttemptLease:
     def progress(self, progress: Progress) -> None:
         self._attempt.note_progress(progress)
 
-    def transaction(self, result: object) -> AbstractContextManager[Connection]:
-        return self._transaction(result)
+    def finish(self, result: object) -> None:
+        if not self._results:
+            msg = "job.finish() sets the result of a job.transaction() block: call it in such a block, or return the result"
+            raise RuntimeError(msg)
+        self._results[-1] = result
 
-    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection]:
-        return self._atransaction(result)
+    def transaction(self, result: object, using: object) -> AbstractContextManager[Any]:
+        return self._transaction(result, using)
+
+    def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]:
+        return self._atransaction(result, using)
 
     @contextmanager
-    def _transaction(self, result: object) -> Iterator[Connection]:
+    def _transaction(self, result: object, using: object) -> Iterator[Any]:
         self.check()
-        with self._committing(), self._app.connection() as connection:
-            yield connection
-            if last := drive(connection, self._completion(result)):
-                run_and_commit(connection, last)
+        with self._finishing(result):
+            try:
+                with opened(self._app.store.pools, using, self._complete) as given:
+                    yield given
+            except Exception as error:
+                if self._attempt.own_commit is not OwnCommit.UNCONFIRMED:
+                    raise
+                self._learn(ask(self._app.dsn, self._attempt), error)
 
     @asynccontextmanager
-    async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection]:
+    async def _atransaction(self, result: object, using: object) -> AsyncIterator[Any]:
         self.check()
-        with self._committing():
-            async with self._app.aconnection() as connection:
-                yield connection
-                if last := await drive_async(connection, self._completion(result)):
-                    await run_and_commit_async(connection, last)
+        with self._finishing(result):
+            try:
+                async with aopened(self._app.store.pools, using, self._acomplete) as given:
+                    yield given
+            except Exception as error:
+                if self._attempt.own_commit is not OwnCommit.UNCONFIRMED:
+                    raise
+                self._learn(await asyncio.to_thread(ask, self._app.dsn, self._attempt), error)
 
-    def _completion(self, result: object) -> Flow[Statement[list[int]] | None]:
-        """Completes the job in the handler's transaction, but does not commit the transaction.
+    @contextmanager
+    def _finishing(self, result: object) -> Iterator[None]:
+        self._results.append(result)
+        try:
+            yield
+        finally:
+            self._results.pop()
 
-        A statement that gives back a seat locks a row of ``seats`` until the commit, and claims of other jobs need this row. To keep that
-        time short, such a statement is not run here. It is returned, and the caller sends it together with the COMMIT.
+    # ---------------------------------------------------------------- the completion
+
+    def _complete(self, transaction: Opened) -> None:
+        connection = transaction.given
+        last = drive(connection, self._completion())
+        if last is None:
+            transaction.commit()
+        elif isinstance(connection, Connection):
+            run_and_commit(connection, last)
+        else:
+            run(connection, last)
+            transaction.commit()
+        self._attempt.own_commit = OwnCommit.CONFIRMED
+
+    async def _acomplete(self, transaction: AsyncOpened) -> None:
+        connection = transaction.given
+        last = await drive_async(connection, self._completion())
+        if last is None:
+            await transaction.commit()
+        elif isinstance(connection, AsyncConnection):
+            await run_and_commit_async(connection, last)
+        else:
+            await run_async(connection, last)
+            await transaction.commit()
+        self._attempt.own_commit = OwnCommit.CONFIRMED
+
+    def _completion(self) -> Flow[Statement[list[int]] | None]:
+        """Completes the job in the handler's transaction, except for its COMMIT.
+
+        A seat that is given back is locked until COMMIT. So the statement that does so is not run here but returned, and goes out
+        together with COMMIT where the driver can send both in one message.
         """
         if self._attempt.may_have_seats:
             self._fenced((yield self._lock()))
             self._attempt.own_commit = OwnCommit.UNCONFIRMED
-            return self._settle(result)
-        settle = self._settle(result)
-        if settle.name != "complete":  # only ``complete`` needs no search path
-            yield statements.pin_search_path()
+            return self._settle()
+        settle = self._settle()
+        if settle.name != "complete":  # ``complete`` needs no search path, and locks only the row of this job
+            yield statements.before_commit()
         self._fenced((yield settle))
         self._attempt.own_commit = OwnCommit.UNCONFIRMED
         return None
 
-    @contextmanager
-    def _committing(self) -> Iterator[None]:
-        """Notes in ``own_commit`` whether the COMMIT succeeded.
-
-        If the server answers with an error, the COMMIT failed. If no answer comes, ``own_commit`` stays UNCONFIRMED, and the settler
-        (settler.py) later asks the database whether the COMMIT succeeded.
-        """
-        attempt = self._attempt
-        try:
-            yield
-        except BaseException as error:
-            was_answered = isinstance(error, psycopg.Error) and not is_lost(error)
-            if was_answered and attempt.own_commit is OwnCommit.UNCONFIRMED:
-                attempt.own_commit = OwnCommit.NONE
-            raise
-        attempt.own_commit = OwnCommit.CONFIRMED
-
     def _lock(self) -> Statement[list[int]]:
         return statements.lock_running_job(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)
 
-    def _settle(self, result: object) -> Statement[list[int]]:
+    def _settle(self) -> Statement[list[int]]:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
-        outcome = attempt.with_progress(Outcome.completed(spec.encode_result(result), spec.keep))
+        outcome = attempt.with_progress(Outcome.completed(spec.encode_result(self._results[-1]), spec.keep))
         has_hooks = "completed" in self._app.events_of(attempt.task)
         if outcome.result is None and outcome.progress is None and not has_hooks:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
@@ -113,3 +146,21 @@ class AttemptLease:
         if self._attempt.id not in written:
             self._attempt.end(Ending.LOST)
             raise LeaseLostError(self._attempt.id, self._attempt.lease_id)
+
+    # ---------------------------------------------------------------- a COMMIT in doubt
+
+    def _learn(self, answer: Answer, error: Exception) -> None:
+        """Notes what became of the COMMIT. If the COMMIT was made, the handler goes on. Otherwise raises the error that the attempt ends in."""
+        attempt = self._attempt
+        match answer:
+            case Answer.MADE:
+                attempt.own_commit = OwnCommit.CONFIRMED
+            case Answer.NOT_MADE:
+                attempt.own_commit = OwnCommit.NONE
+                raise error
+            case Answer.LOST:
+                attempt.own_commit = OwnCommit.NONE
+                attempt.end(Ending.LOST)
+                raise LeaseLostError(attempt.id, attempt.lease_id) from error
+            case Answer.UNKNOWN:  # the settler asks again, when it writes the outcome
+                raise CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error

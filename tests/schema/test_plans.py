@@ -89,7 +89,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_over_age_tables(),
         statements.list_obstacles(),
         statements.list_lockers(),
-        statements.pin_search_path(),
+        statements.before_commit(),
         statements.list_jobs(),
         statements.list_lockers(),
         statements.list_queues(),

@@ -94,11 +94,11 @@ from pgqueue.database.statements.server import (
     read_schema_version,
 )
 from pgqueue.database.statements.settling import (
+    before_commit,
     complete,
     find_committed,
     find_locked,
     lock_running_job,
-    pin_search_path,
     settle,
     write_progress,
 )
@@ -129,6 +129,7 @@ __all__ = [
     "add_partitions",
     "add_schedule",
     "adopt_orphans",
+    "before_commit",
     "cancel",
     "check_indexes",
     "check_partitions",
@@ -196,7 +197,6 @@ __all__ = [
     "note_problem",
     "pause_queue",
     "pause_schedule",
-    "pin_search_path",
     "purge",
     "purge_checkpoints",
     "purge_jobs",

@@ -31,9 +31,9 @@ def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[li
     return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
-def pin_search_path() -> Statement[None]:
-    """Sets the search path for the rest of a user's transaction, before ``settle`` or ``complete``. ``lock_running_job`` does this, too."""
-    return statement("pin_search_path", nothing)
+def before_commit() -> Statement[None]:
+    """Prepares the rest of a user's transaction, before ``settle`` or ``complete``. ``lock_running_job`` does this, too."""
+    return statement("before_commit", nothing)
 
 
 def find_committed(attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:

@@ -1,0 +1,214 @@
+"""Opens a transaction whose COMMIT pgqueue itself sends: from the app's pool, or from a maker of the user (``using``).
+
+A maker makes connections or sessions: a sessionmaker, an Engine, a pool. An open connection is refused, because its owner could commit
+it before the job is completed on it, or never. SQLAlchemy and asyncpg are recognized by the names of their classes, so that neither is
+imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from pgqueue.database.joining import kind_of
+from pgqueue.database.pools import Pools
+from pgqueue.errors import WrongConnectionError
+from pgqueue.runtime.interruption import uninterrupted
+
+ANSWER = 60.0  # seconds; an async COMMIT that gets no answer for so long counts as unconfirmed
+MAKERS = {
+    "sqlalchemy.orm.session.sessionmaker": "session",
+    "sqlalchemy.engine.base.Engine": "engine",
+    "sqlalchemy.ext.asyncio.session.async_sessionmaker": "async session",
+    "sqlalchemy.ext.asyncio.engine.AsyncEngine": "async engine",
+    "asyncpg.pool.Pool": "asyncpg",
+}
+TAKES = "a sessionmaker, an Engine or a psycopg pool; with atransaction, an async_sessionmaker, an AsyncEngine, an async psycopg pool or an asyncpg pool"
+
+
+class Opened(NamedTuple):
+    """An open transaction. ``given``: what the handler gets. ``flush`` sends what the handler's objects have not sent yet."""
+
+    given: Any
+    flush: Callable[[], object]
+    commit: Callable[[], object]
+
+
+class AsyncOpened(NamedTuple):
+    """``Opened`` for async handlers."""
+
+    given: Any
+    flush: Callable[[], Awaitable[object]]
+    commit: Callable[[], Awaitable[object]]
+
+
+def _nothing() -> None: ...
+
+
+async def _nothing_async() -> None: ...
+
+
+@contextmanager
+def opened(pools: Pools, using: object, complete: Callable[[Opened], None]) -> Iterator[Any]:
+    """Gives the block a transaction, and calls ``complete`` at the end of the block. ``complete`` sends the COMMIT.
+
+    If the block or ``complete`` raises an error, the transaction is rolled back. An interruption of the handler waits while a connection
+    is taken, committed or returned.
+    """
+    with uninterrupted() as gap, _open(pools, using) as transaction:
+        with gap():
+            yield transaction.given
+            transaction.flush()
+        complete(transaction)
+
+
+@asynccontextmanager
+async def aopened(
+    pools: Pools, using: object, complete: Callable[[AsyncOpened], Awaitable[None]]
+) -> AsyncIterator[Any]:
+    """``opened`` for async handlers."""
+    async with _aopen(pools, using) as transaction:
+        yield transaction.given
+        await transaction.flush()
+        async with asyncio.timeout(ANSWER):
+            await complete(transaction)
+
+
+@contextmanager
+def _open(pools: Pools, using: object) -> Iterator[Opened]:
+    if using is None:
+        with pools.connection() as connection:
+            yield Opened(connection, _nothing, connection.commit)
+    elif isinstance(using, ConnectionPool):
+        with using.connection() as connection, _without_autocommit(connection):
+            yield Opened(connection, _nothing, connection.commit)
+    elif (kind := kind_of(using, MAKERS)) == "session":
+        with using() as session:  # type: ignore[operator]
+            _require_transaction(session.connection())
+            yield Opened(session, session.flush, _one_commit(session))
+    elif kind == "engine":
+        with using.connect() as connection:  # type: ignore[attr-defined]
+            connection.begin()
+            _require_transaction(connection)
+            yield Opened(connection, _nothing, _one_commit(connection))
+    else:
+        raise _refused(using, "transaction", asynchronous=False)
+
+
+@asynccontextmanager
+async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
+    if using is None:
+        async with pools.aconnection() as connection:
+            yield AsyncOpened(connection, _nothing_async, connection.commit)
+    elif isinstance(using, AsyncConnectionPool):
+        async with using.connection() as connection, _without_autocommit_async(connection):
+            yield AsyncOpened(connection, _nothing_async, connection.commit)
+    elif (kind := kind_of(using, MAKERS)) == "async session":
+        async with using() as session:  # type: ignore[operator]
+            _require_transaction((await session.connection()).sync_connection)
+            yield AsyncOpened(session, session.flush, _one_commit(session))
+    elif kind == "async engine":
+        async with using.connect() as connection:  # type: ignore[attr-defined]
+            await connection.begin()
+            _require_transaction(connection.sync_connection)
+            yield AsyncOpened(connection, _nothing_async, _one_commit(connection))
+    elif kind == "asyncpg":
+        async with using.acquire() as connection:  # type: ignore[attr-defined]
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield AsyncOpened(connection, _nothing_async, transaction.commit)
+            except BaseException:
+                with suppress(Exception):  # it was committed, or the connection is broken
+                    await transaction.rollback()
+                raise
+    else:
+        raise _refused(using, "atransaction", asynchronous=True)
+
+
+def _refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionError:
+    cls = type(using)
+    for_the_other = (
+        isinstance(using, ConnectionPool) or kind_of(using, MAKERS) in ("session", "engine")
+        if asynchronous
+        else isinstance(using, AsyncConnectionPool) or kind_of(using, MAKERS) is not None
+    )
+    other = "transaction" if asynchronous else "atransaction"
+    return WrongConnectionError(
+        f"{verb}(using=…) was given {cls.__module__}.{cls.__name__}.",
+        why=f"it belongs to {other}" if for_the_other else "it makes no connections that pgqueue knows",
+        do=f"use job.{other}(using=…)" if for_the_other else f"pass {TAKES}",
+    )
+
+
+@contextmanager
+def _without_autocommit(connection: Connection) -> Iterator[None]:
+    """Makes the block a transaction on a connection of a pool whose connections commit each statement."""
+    if not connection.autocommit:
+        yield
+        return
+    connection.autocommit = False
+    try:
+        yield
+    except BaseException:
+        if not connection.closed:
+            connection.rollback()
+        raise
+    finally:
+        if not connection.closed:
+            connection.autocommit = True
+
+
+@asynccontextmanager
+async def _without_autocommit_async(connection: AsyncConnection) -> AsyncIterator[None]:
+    """``_without_autocommit`` for an AsyncConnection."""
+    if not connection.autocommit:
+        yield
+        return
+    await connection.set_autocommit(False)
+    try:
+        yield
+    except BaseException:
+        if not connection.closed:
+            await connection.rollback()
+        raise
+    finally:
+        if not connection.closed:
+            await connection.set_autocommit(True)
+
+
+def _require_transaction(connection: Any) -> None:
+    """Raises WrongConnectionError if each statement on SQLAlchemy's connection commits by itself: then nothing could be rolled back."""
+    driver = connection.connection.dbapi_connection
+    if getattr(driver, "autocommit", False) is True or getattr(driver, "isolation_level", "") == "autocommit":
+        raise WrongConnectionError(
+            "The engine in transaction(using=…) has the isolation level AUTOCOMMIT.",
+            why="each of its statements would commit before the job is completed",
+            do='pass engine.execution_options(isolation_level="READ COMMITTED")',
+        )
+
+
+def _one_commit(connection: Any) -> Callable[[], Any]:
+    """The commit of SQLAlchemy's session or connection. Raises WrongConnectionError if the handler has already ended the transaction."""
+    sync = (
+        getattr(connection, "sync_session", None)
+        or getattr(connection, "sync_connection", None)
+        or connection
+    )
+    begun = sync.get_transaction()
+
+    def commit() -> Any:
+        if sync.get_transaction() is not begun:
+            raise WrongConnectionError(
+                "The handler has ended the transaction that job.transaction() gave it.",
+                why="what it committed is no longer part of the job's completion",
+                do="leave commit and rollback to the end of the block",
+            )
+        return connection.commit()
+
+    return commit

@@ -1,0 +1,370 @@
+"""A handler completes its job in its own transaction, on each kind of connection: all of it commits, or nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any
+
+import asyncpg
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from pgqueue import App, Job, Task
+from pgqueue.config import WorkerSettings
+from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.errors import WrongConnectionError
+from pgqueue.worker.worker import Worker
+from tests.factories import add_limit
+from tests.proxy import Proxy, proxy_to
+
+WRITE = "insert into public.effects (n) values (1)"
+
+
+def url_of(dsn: str, driver: str) -> URL:
+    if driver == "psycopg":
+        return make_url(sqlalchemy_url(dsn))
+    parts = place(dsn)
+    query = {"host": str(parts["host"]), "port": str(parts["port"])}
+    return URL.create("postgresql+asyncpg", parts["user"], database=parts["database"], query=query)
+
+
+def place(dsn: str) -> dict[str, Any]:
+    """Where the database is, in the words of asyncpg."""
+    parts = conninfo_to_dict(dsn)
+    return {
+        "host": parts["host"],
+        "port": int(parts["port"] or 5432),
+        "user": parts.get("user", "postgres"),
+        "database": parts["dbname"],
+    }
+
+
+# ------------------------------------------------------------------ the makers
+
+
+@contextmanager
+def of_the_app(_dsn: str) -> Iterator[Any]:
+    yield None
+
+
+@contextmanager
+def pool(dsn: str) -> Iterator[Any]:
+    with ConnectionPool(dsn, min_size=1, max_size=2) as made:
+        yield made
+
+
+@contextmanager
+def autocommit_pool(dsn: str) -> Iterator[Any]:
+    with ConnectionPool(dsn, min_size=1, max_size=2, kwargs={"autocommit": True}) as made:
+        yield made
+
+
+@contextmanager
+def engine(dsn: str) -> Iterator[Any]:
+    made = create_engine(url_of(dsn, "psycopg"))
+    try:
+        yield made
+    finally:
+        made.dispose()
+
+
+@contextmanager
+def sessions(dsn: str) -> Iterator[Any]:
+    with engine(dsn) as bind:
+        yield sessionmaker(bind)
+
+
+SYNC: dict[str, Callable[[str], AbstractContextManager[Any]]] = {
+    "the app": of_the_app,
+    "a pool": pool,
+    "an autocommit pool": autocommit_pool,
+    "an engine": engine,
+    "a sessionmaker": sessions,
+}
+
+
+@asynccontextmanager
+async def of_the_app_async(_dsn: str) -> AsyncIterator[Any]:
+    yield None
+
+
+@asynccontextmanager
+async def async_pool(dsn: str) -> AsyncIterator[Any]:
+    async with AsyncConnectionPool(dsn, min_size=1, max_size=2, open=False) as made:
+        yield made
+
+
+@asynccontextmanager
+async def async_autocommit_pool(dsn: str) -> AsyncIterator[Any]:
+    async with AsyncConnectionPool(
+        dsn, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}
+    ) as made:
+        yield made
+
+
+@asynccontextmanager
+async def asyncpg_pool(dsn: str) -> AsyncIterator[Any]:
+    async with asyncpg.create_pool(min_size=1, max_size=2, ssl=False, **place(dsn)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def async_engine(dsn: str) -> AsyncIterator[Any]:
+    made = create_async_engine(url_of(dsn, "psycopg"))
+    try:
+        yield made
+    finally:
+        await made.dispose()
+
+
+@asynccontextmanager
+async def async_sessions(dsn: str) -> AsyncIterator[Any]:
+    async with async_engine(dsn) as bind:
+        yield async_sessionmaker(bind)
+
+
+@asynccontextmanager
+async def asyncpg_sessions(dsn: str) -> AsyncIterator[Any]:
+    made = create_async_engine(url_of(dsn, "asyncpg"), connect_args={"ssl": False})
+    try:
+        yield async_sessionmaker(made)
+    finally:
+        await made.dispose()
+
+
+ASYNC: dict[str, Callable[[str], AbstractAsyncContextManager[Any]]] = {
+    "the app": of_the_app_async,
+    "an async pool": async_pool,
+    "an async autocommit pool": async_autocommit_pool,
+    "a pool of asyncpg": asyncpg_pool,
+    "an async engine": async_engine,
+    "an async_sessionmaker": async_sessions,
+    "an async_sessionmaker on asyncpg": asyncpg_sessions,
+}
+ALL = [*(f"sync {name}" for name in SYNC), *(f"async {name}" for name in ASYNC)]
+
+
+# ------------------------------------------------------------------ a job that uses them
+
+
+def write(given: Any) -> None:
+    if isinstance(given, psycopg.Connection):
+        given.execute(WRITE)
+    else:
+        given.execute(text(WRITE))
+
+
+async def awrite(given: Any) -> None:
+    if isinstance(given, psycopg.AsyncConnection) or type(given).__module__.startswith("asyncpg"):
+        await given.execute(WRITE)
+    else:
+        await given.execute(text(WRITE))
+
+
+class Shop:
+    """An app with the task ``pay``, which writes a row, enqueues ``tell``, and completes itself in one transaction.
+
+    ``before`` runs before the end of the transaction. ``dsn`` leads the maker to the database, perhaps through a proxy.
+    """
+
+    def __init__(self, app: App, db: Connection[Any], way: str, dsn: str, **options: Any) -> None:
+        self.app, self.db, self.dsn = app, db, dsn
+        self.before: Callable[[Job], object] = lambda _: None
+        self.attempts = 0
+        kind, _, name = way.partition(" ")
+        db.execute("create table if not exists public.effects (n int)")
+        tell = self.tell = app.task(name="tell")(lambda: None)
+        pay = self._sync(SYNC[name], tell) if kind == "sync" else self._async(ASYNC[name], tell)
+        self.pay: Task[..., Any] = app.task(name="pay", retry=[0.0, 0.0], **options)(pay)
+
+    def _sync(self, maker: Any, tell: Any) -> Any:
+        def pay(job: Job) -> None:
+            self.attempts += 1
+            with maker(self.dsn) as using, job.transaction(using=using) as given:
+                write(given)
+                tell.using(given).enqueue()
+                self.before(job)
+                job.finish({"paid": job.attempt})
+
+        return pay
+
+    def _async(self, maker: Any, tell: Any) -> Any:
+        async def pay(job: Job) -> None:
+            self.attempts += 1
+            async with maker(self.dsn) as using, job.atransaction(using=using) as given:
+                await awrite(given)
+                await tell.using(given).aenqueue()
+                self.before(job)
+                job.finish({"paid": job.attempt})
+
+        return pay
+
+    def work(self) -> None:
+        Worker(self.app, WorkerSettings(queues={"default": None}, concurrency=2, drain=True, poll=0.05)).run()
+
+    def found(self) -> tuple[int, int]:
+        """How often the effect and the follow-up job exist."""
+        [row] = self.db.execute(
+            "select (select count(*) from public.effects), count(*) from pgqueue.jobs where task = 'tell'"
+        ).fetchall()
+        return row
+
+    def job(self) -> tuple[Any, ...]:
+        [row] = self.db.execute(
+            "select state, attempt, result from pgqueue.jobs where task = 'pay'"
+        ).fetchall()
+        return row
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with proxy_to(dsn) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("way", ALL)
+def test_rows_a_further_job_the_result_and_the_completion_commit_together(app, db, dsn, way) -> None:
+    shop = Shop(app, db, way, dsn)
+    shop.pay.enqueue()
+    shop.work()
+    assert shop.job() == ("completed", 1, {"paid": 1})
+    assert shop.found() == (1, 1)
+
+
+@pytest.mark.parametrize("way", ALL)
+def test_an_error_in_the_block_rolls_everything_back_and_the_next_attempt_does_it_once(
+    app, db, dsn, way
+) -> None:
+    shop = Shop(app, db, way, dsn)
+
+    def fail_at_first(job: Job) -> None:
+        if job.attempt == 1:
+            raise OSError("the bank does not answer")
+
+    shop.before = fail_at_first
+    shop.pay.enqueue()
+    shop.work()
+    assert shop.job() == ("completed", 2, {"paid": 2})
+    assert shop.found() == (1, 1)
+
+
+@pytest.mark.parametrize("way", ALL)
+def test_a_lost_lease_rolls_everything_back(app, db, dsn, way) -> None:
+    shop = Shop(app, db, way, dsn)
+
+    def lose(job: Job) -> None:
+        if shop.attempts == 1:
+            db.execute(
+                "update pgqueue.jobs_live set state = 'pending', worker_id = null where id = %s", [job.id]
+            )
+
+    shop.before = lose
+    shop.pay.enqueue()
+    shop.work()
+    assert shop.job() == ("completed", 2, {"paid": 2})
+    assert shop.found() == (1, 1)
+
+
+@pytest.mark.parametrize("way", [way for way in ALL if not way.endswith("the app")])
+@pytest.mark.parametrize("kind", ["plain", "limited", "forgotten"])
+@pytest.mark.parametrize("delivers", [True, False])
+def test_if_the_answer_to_commit_is_lost_the_database_is_asked(
+    app, db, dsn, proxy, way, kind, delivers
+) -> None:
+    if kind == "limited":
+        add_limit(db, task="pay", concurrency=1)
+    shop = Shop(app, db, way, proxy.dsn, **({"keep": "none"} if kind == "forgotten" else {}))
+
+    def cut(job: Job) -> None:
+        if job.attempt == 1:
+            proxy.cut_at, proxy.delivers = (
+                b"COMMIT" if kind != "limited" or "pool" not in way or "asyncpg" in way else b"; commit",
+                delivers,
+            )  # a COMMIT alone, or together with the settling
+
+    shop.before = cut
+    shop.pay.enqueue()
+    shop.work()
+    assert shop.found() == (1, 1)
+    assert shop.attempts == (1 if delivers else 2)
+
+
+def test_a_commit_in_the_block_is_refused(app, db, dsn) -> None:
+    shop = Shop(app, db, "sync a sessionmaker", dsn)
+    said: list[Exception] = []
+
+    @app.task(name="wrong")
+    def wrong(job: Job) -> None:
+        with (
+            sessions(dsn) as using,
+            pytest.raises(WrongConnectionError, match="has ended the transaction") as caught,
+            job.transaction(using=using) as session,
+        ):
+            session.commit()
+        said.append(caught.value)
+
+    wrong.enqueue()
+    shop.work()
+    assert len(said) == 1
+
+
+def test_what_is_no_maker_is_refused_with_what_to_pass(app, dsn) -> None:
+    said: list[str] = []
+
+    @app.task(name="wrong")
+    def wrong(job: Job) -> None:
+        with engine(dsn) as bind, Session(bind) as session, bind.connect() as connection:
+            for using in (session, connection, 5, Session, async_sessionmaker()):
+                with pytest.raises(WrongConnectionError) as caught, job.transaction(using=using):  # type: ignore[call-overload]
+                    pass
+                said.append(str(caught.value))
+
+    wrong.enqueue()
+    Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
+    assert len(said) == 5
+    assert all("a sessionmaker, an Engine or a psycopg pool" in one for one in said[:4])
+    assert "job.atransaction" in said[4]
+
+
+def test_an_engine_that_commits_each_statement_is_refused(app, dsn) -> None:
+    said: list[str] = []
+
+    @app.task(name="wrong")
+    def wrong(job: Job) -> None:
+        engine = create_engine(url_of(dsn, "psycopg"), isolation_level="AUTOCOMMIT")
+        for using in (engine, sessionmaker(engine)):
+            with pytest.raises(WrongConnectionError) as caught, job.transaction(using=using):
+                pass
+            said.append(str(caught.value))
+        engine.dispose()
+
+    wrong.enqueue()
+    Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
+    assert ["AUTOCOMMIT" in one for one in said] == [True, True]
+
+
+def test_finish_outside_a_block_says_what_to_do(app) -> None:
+    said: list[str] = []
+
+    @app.task(name="wrong")
+    def wrong(job: Job) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            job.finish(1)
+        said.append(str(caught.value))
+
+    wrong.enqueue()
+    Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
+    assert "return the result" in said[0]
