@@ -30,14 +30,14 @@ def lists_in(parameters: Mapping[str, object]) -> frozenset[str]:
 def _numbered(text: str, lists: frozenset[str]) -> tuple[str, tuple[str, ...]]:
     names: dict[str, int] = {}
 
-    def place(found: re.Match[str]) -> str:
+    def marker(found: re.Match[str]) -> str:
         name = found[1]
         if name is None:
             return "%"
         number = names.setdefault(name, len(names) + 1)
         return f"${number}" if name in lists else f"${number}::text"
 
-    return PARAMETER.sub(place, text), tuple(names)
+    return PARAMETER.sub(marker, text), tuple(names)
 
 
 def as_text(value: object) -> object:

@@ -253,11 +253,11 @@ def _for_sqlalchemy(statement: Statement[Any]) -> tuple[object, dict[str, object
 def _sqlalchemy_text(text: str, lists: frozenset[str] = frozenset()) -> object:
     from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
 
-    def place(found: re.Match[str]) -> str:
+    def marker(found: re.Match[str]) -> str:
         return f"(:{found[1]})" if found[1] in lists else f"(:{found[1]})::text"
 
     literal = COLON.sub(r"\:", text)
-    return sqlalchemy_text(PARAMETER.sub(place, literal).replace("%%", "%"))
+    return sqlalchemy_text(PARAMETER.sub(marker, literal).replace("%%", "%"))
 
 
 # ------------------------------------------------------------------ connections of pgqueue itself

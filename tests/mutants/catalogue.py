@@ -166,8 +166,8 @@ MUTANTS = (
     mutant("worker/claiming/in_flight.py", "                self.remove([former])\n", "", f"{PARTS}::test_an_attempt_is_lost_when_the_same_job_is_claimed_again"),
     mutant("worker/claiming/in_flight.py", "if self.attempts.get(attempt.id) is attempt:", "if attempt.id in self.attempts:",
            f"{PARTS}::test_an_attempt_is_lost_when_the_same_job_is_claimed_again"),
-    mutant("worker/attempt_lease.py", "outcome = attempt.with_progress(Outcome.completed(spec.encode_result(result), spec.keep))",
-           "outcome = Outcome.completed(spec.encode_result(result), spec.keep)", f"{PARTS}::test_the_last_progress_of_a_job_is_written_in_the_jobs_own_transaction"),
+    mutant("worker/attempt_lease.py", "outcome = attempt.with_progress(Outcome.completed(spec.encode_result(self._results[-1]), spec.keep))",
+           "outcome = Outcome.completed(spec.encode_result(self._results[-1]), spec.keep)", f"{PARTS}::test_the_last_progress_of_a_job_is_written_in_the_jobs_own_transaction"),
     mutant("worker/running/progress_writer.py", "if attempt.progress is progress and attempt.id in written:", "if attempt.id in written:",
            f"{PARTS}::test_progress_is_not_lost_if_it_is_reported_while_the_former_progress_is_written"),
     # ---------------------------------------------------------------- leases, worker ids, silent connections

@@ -289,7 +289,7 @@ def lost_lease(scene: Scene) -> None:
     app.task(name="t")(named).enqueue("Ada")
     with psycopg.connect(scene.dsn, autocommit=True) as db:
         [attempt] = Hand(db, ["t"]).claim()
-        with AttemptLease(attempt, app).transaction(None):
+        with AttemptLease(attempt, app).transaction(None, None):
             db.execute("update pgqueue.jobs_live set lease_id = lease_id + 1")
 
 

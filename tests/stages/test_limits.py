@@ -294,7 +294,7 @@ def test_a_handler_that_hangs_at_its_commit_does_not_lock_the_seats(
         commit(connection)
 
     def handle() -> None:
-        with AttemptLease(attempt, app).transaction(None) as connection:
+        with AttemptLease(attempt, app).transaction(None, None) as connection:
             connection.execute("select 1")
             monkeypatch.setattr(Connection, "commit", slow)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -15,14 +17,17 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
+from pgqueue.database.run import run
 from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.worker import in_doubt
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.ending import OwnCommit
 from pgqueue.worker.settler import Settler
 from tests.factories import add_jobs
 from tests.proxy import proxy_to
+from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
 # ------------------------------------------------------------------ a server that was read-only for a while
@@ -85,9 +90,11 @@ def test_a_pool_that_began_while_the_server_was_read_only_works_afterwards(
 @pytest.mark.parametrize("seated", [False, True])
 @pytest.mark.parametrize("made", [True, False])
 def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
-    dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
+    dsn: str, db: Connection[Any], caplog: Any, monkeypatch: pytest.MonkeyPatch, made: bool, seated: bool
 ) -> None:
+    """The database gave the handler no answer in time, so the settler asks again."""
     caplog.set_level(logging.INFO, "pgqueue")
+    monkeypatch.setattr(in_doubt, "PATIENCE", 0.0)
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()
@@ -101,8 +108,8 @@ def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
         with app.connection():
             pass
         with (
-            pytest.raises((psycopg.OperationalError, CommitUnconfirmedError)),
-            AttemptLease(attempt, app).transaction(None),
+            pytest.raises(CommitUnconfirmedError),
+            AttemptLease(attempt, app).transaction(None, None),
         ):
             proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
         app.close()
@@ -115,6 +122,72 @@ def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
     assert line.endswith(
         "but was made; the job is completed" if made else "and was not made; the job is retrying"
     )
+
+
+@pytest.mark.parametrize("seated", [False, True])
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_handler_whose_commit_gets_no_answer_goes_on_if_it_was_made_and_fails_if_not(
+    dsn: str, db: Connection[Any], asynchronous: bool, made: bool, seated: bool
+) -> None:
+    hand = Hand(db, ["t"])
+    [job] = add_jobs(db)
+    [attempt] = hand.claim()
+    attempt.may_have_seats = seated
+    went_on: list[bool] = []
+    with proxy_to(dsn) as proxy:
+        app = App(proxy.dsn, pool_size=1)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        def cut() -> None:
+            proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
+
+        async def aplay() -> None:
+            async with AttemptLease(attempt, app).atransaction(None, None):
+                cut()
+            went_on.append(True)
+            await app.aclose()
+
+        def play() -> None:
+            with AttemptLease(attempt, app).transaction(None, None):
+                cut()
+            went_on.append(True)
+
+        with nullcontext() if made else pytest.raises(psycopg.OperationalError):
+            asyncio.run(aplay()) if asynchronous else play()
+        app.close()
+    assert went_on == [True] * made
+    assert attempt.own_commit is (OwnCommit.CONFIRMED if made else OwnCommit.NONE)
+    state = "completed" if made else "running"
+    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
+
+
+def test_a_handler_whose_commit_gets_no_answer_hears_that_another_worker_took_its_job(
+    dsn: str, db: Connection[Any]
+) -> None:
+    hand = Hand(db, ["t"])
+    add_jobs(db)
+    [attempt] = hand.claim()
+    db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null")
+    assert in_doubt.ask(dsn, attempt) is in_doubt.Answer.LOST
+
+
+def test_the_question_about_a_commit_waits_for_the_transaction_in_doubt(
+    dsn: str, db: Connection[Any], connect: Callable[..., Connection[Any]]
+) -> None:
+    """Without the wait, the question would still see the job running, and the handler would run again although its COMMIT is being made."""
+    hand = Hand(db, ["t"])
+    add_jobs(db)
+    [attempt] = hand.claim()
+    other = connect(autocommit=False)
+    run(other, statements.complete(hand.id, [(attempt.id, attempt.lease_id, True)]))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(in_doubt.ask, dsn, attempt)
+        wait_until(lambda: db.execute("select from pg_locks where not granted").fetchone() is not None)
+        other.commit()
+        assert asked.result(30) is in_doubt.Answer.MADE
 
 
 @pytest.mark.parametrize("again", [False, True])

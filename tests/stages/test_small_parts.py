@@ -129,7 +129,7 @@ def test_the_last_progress_of_a_job_is_written_in_the_jobs_own_transaction(
     lease = AttemptLease(attempt, app)
     lease.progress(Progress.of(3, 10, None))
     lease.progress(Progress.of(10, 10, "done"))
-    with lease.transaction(None):
+    with lease.transaction(None, None):
         pass
     [(state, progress)] = db.execute("select state, progress - 'at' from pgqueue.jobs").fetchall()
     assert (state, progress) == ("completed", {"done": 10, "total": 10, "message": "done"})

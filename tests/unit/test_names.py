@@ -141,6 +141,7 @@ COLOURED = (
     "database/sifting.py",
     "app/",
     "database/pools.py",
+    "database/opened.py",
     "runtime/services.py",
     "worker/",
     "maintenance/",
