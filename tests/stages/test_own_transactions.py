@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -9,6 +12,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -27,9 +31,10 @@ from pgqueue.config import WorkerSettings
 from pgqueue.database.dsn import sqlalchemy_url
 from pgqueue.errors import WrongConnectionError
 from pgqueue.worker.worker import Worker
-from tests.factories import add_limit
+from tests.factories import add_limit, enqueue, row
 from tests.proxy import Proxy, proxy_to
 
+ROOT = Path(__file__).parents[2]
 WRITE = "insert into public.effects (n) values (1)"
 
 
@@ -368,3 +373,15 @@ def test_finish_outside_a_block_says_what_to_do(app) -> None:
     wrong.enqueue()
     Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
     assert "return the result" in said[0]
+
+
+def test_a_handler_in_a_child_process_completes_its_job_in_a_transaction_of_its_own(db, dsn) -> None:
+    db.execute("create table public.effects (pid int)")
+    job = enqueue(db, "pay")
+    command = [sys.executable, "-m", "pgqueue", "work", "-A", "tests.apps.paying_tasks:app", "--drain"]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PGQUEUE_DSN": dsn}) as worker:
+        assert worker.wait(60) == 0
+    [(pid,)] = db.execute("select pid from public.effects").fetchall()
+    assert pid != worker.pid
+    assert row(db, job, "state, result") == ("completed", {"paid": True})
+    assert db.execute("select state from pgqueue.jobs where task = 'tell'").fetchall() == [("completed",)]
