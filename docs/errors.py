@@ -1,6 +1,6 @@
-"""Makes docs/errors.md from pgqueue/errors.py. ``python -m docs.errors`` writes the page, and a test checks that it is up to date.
+"""Makes docs/errors.md from pgqueue/errors/__init__.py. ``python -m docs.errors`` writes the page, and a test checks that it is up to date.
 
-The tree in the docstring of pgqueue/errors.py says what each error means. This module adds what a user should do first.
+The tree in the docstring of pgqueue/errors/__init__.py says what each error means. This module adds what a user should do first.
 """
 
 from __future__ import annotations
@@ -64,12 +64,16 @@ FIRST_STEP = {
     "UndecodableJobError": "Look at the job by `pgq jobs show`. Enqueue it again with arguments that its task accepts.",
     "DeadlineExceededError": "Give the job a later `deadline=`, or the queue more workers.",
     "WrongOutcomesError": "Return a list with one outcome for each job, in their order, or None.",
+    "CheckpointMismatchError": "Give the step another name, or forget its checkpoint as the message says. Then revive the job.",
+    "DuplicateStepError": 'Give each turn of a loop a key: `job.step(("page", n), …)`.',
+    "StepTooLargeError": "Store the data elsewhere, and return a reference to it from the step.",
+    "StepRefusedError": "Do what the message says.",
     "BadResultError": "Return a value that can be written as JSON, or store no results: `store_result=False`.",
 }
 
 HEAD = """# Errors
 
-`python -m docs.errors` makes this page from [pgqueue/errors.py](../pgqueue/errors.py) and [docs/errors.py](errors.py); change it there.
+`python -m docs.errors` makes this page from [pgqueue/errors](../pgqueue/errors/__init__.py) and [docs/errors.py](errors.py); change it there.
 
 Each error says what happened, why (if this is known), and what to do. A code never changes its meaning; it is in `error.code`.
 `except errors.DatabaseError` catches all errors of the group `DatabaseError`. If a command fails, it ends with the exit code of its error.
@@ -78,7 +82,7 @@ Read the message first, because it contains the values.
 
 
 class Entry(NamedTuple):
-    """A line of the tree in the docstring of pgqueue/errors.py."""
+    """A line of the tree in the docstring of pgqueue/errors/__init__.py."""
 
     depth: int
     name: str
@@ -104,7 +108,7 @@ def page() -> str:
     lone = [entry for entry in tree if entry.code and entry.depth == 1]
     parts = [HEAD]
     for group in groups:
-        members = [entry for entry in tree if entry.kind.__bases__[0] is group.kind]
+        members = [entry for entry in tree if entry.code and entry.kind.__bases__[0] is group.kind]
         parts.append(f"## {group.name}\n\n{_sentence(group.phrase)}\n\n{_table(members)}")
     parts.append(f"## Other errors\n\nEach is a direct subclass of `PgQueueError`.\n\n{_table(lone)}")
     warning = " ".join((errors.AutocommitWarning.__doc__ or "").split())

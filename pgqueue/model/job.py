@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from pgqueue.model.progress import Progress, Track, length
+from pgqueue.model.steps import StepName
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
     from sqlalchemy.orm import Session, sessionmaker
 
+P = ParamSpec("P")
 T = TypeVar("T")
 SessionT = TypeVar("SessionT", bound="Session")
 AsyncSessionT = TypeVar("AsyncSessionT", bound="AsyncSession")
@@ -49,6 +51,12 @@ class Lease(Protocol):
     def transaction(self, result: object, using: object) -> AbstractContextManager[Any]: ...
     def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]: ...
     def finish(self, result: object) -> None: ...
+    def step(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any: ...
+    def astep(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Any]: ...
 
 
 class NewJob(NamedTuple):
@@ -195,6 +203,35 @@ class Job:
         """
         known = length(items) if total is None else total
         return Track(items, lambda done: self.progress(done, known, message), self.check)
+
+    def step(self, name: StepName, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls ``function(*args, **kwargs)`` and stores what it returns, or returns what an earlier attempt has stored under this name.
+
+        ``name``: a text of at most 255 bytes, or a name and a key: ``job.step(("page", n), fetch, n)``. No two steps of an attempt may have
+        the same one. The value is written as JSON and read back by the annotation of what the function returns, also in the first attempt.
+        A value has at most 256 KiB, a job at most 10,000 steps. If the function raises an error, nothing is stored.
+        If the attempt fails after a new step, its attempts are counted from 1 again.
+
+        Raises CheckpointMismatchError, DuplicateStepError, StepTooLargeError and StepRefusedError, which make the job dead, LeaseLostError,
+        and Cancel if someone asked for the job's end. The idea is that of DBOS and absurd: steps are plain rows beside the job.
+        """
+        value: T = self._own_lease().step(name, function, args, kwargs)
+        return value
+
+    @overload
+    def astep(
+        self, name: StepName, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def astep(
+        self, name: StepName, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+
+    def astep(
+        self, name: StepName, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` may be sync or async."""
+        return self._own_lease().astep(name, function, args, kwargs)
 
     @overload
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]: ...

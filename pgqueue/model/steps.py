@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import CoreConfig, SchemaSerializer, to_json, to_jsonable_python
 
-from pgqueue.errors import InvalidNameError
+from pgqueue.errors import (
+    InvalidNameError,
+    InvalidPayloadError,
+    PayloadTooLargeError,
+    StepRefusedError,
+    StepTooLargeError,
+)
+from pgqueue.model.payload import check_text, complaints, plain, plain_numbers
+from pgqueue.text.described import message
 from pgqueue.text.values import name_of, shown
 
 Kind = Literal["step", "effect", "cursor"]
 StepName = str | tuple[str, object]
+StepId = tuple[str, str]  # name and key; the key is empty if the step has none
 NAME_LIMIT = 255  # bytes of a name, and of a key
 VALUE_LIMIT = 256 * 1024  # bytes of a value as JSON
 MOST_STEPS = 10_000  # checkpoints of one job
@@ -41,8 +53,16 @@ class Checkpoint(NamedTuple):
     at: datetime | None = None
 
     @property
-    def step_id(self) -> tuple[str, str]:
+    def step_id(self) -> StepId:
         return self.name, self.key
+
+
+class Load(NamedTuple):
+    """The question for all checkpoints of a job."""
+
+
+LOAD = Load()
+Question = Checkpoint | Load  # a checkpoint asks to be stored
 
 
 def is_first(lease_id: int) -> bool:
@@ -50,7 +70,7 @@ def is_first(lease_id: int) -> bool:
     return lease_id & ODD == 1
 
 
-def step_id(name: object) -> tuple[str, str]:
+def step_id(name: object) -> StepId:
     """Returns name and key of a step named ``"pay"``, or ``("page", 3)``. Raises InvalidNameError for any other name."""
     key: object = ""
     if isinstance(name, tuple) and len(name) == 2:
@@ -75,6 +95,12 @@ def step_id(name: object) -> tuple[str, str]:
             name, "it is empty, or begins with pgqueue., which is reserved", "give it another name"
         )
     return name, str(key)
+
+
+def named(step_id: StepId) -> str:
+    """A step as messages name it: ``'pay'``, or ``('page', '3')``."""
+    name, key = step_id
+    return ascii(step_id if key else name)
 
 
 def _bad_name(name: object, why: str, do: str) -> InvalidNameError:
@@ -110,7 +136,68 @@ EMPTY = _digest(b"[]")
 
 
 class Codec(NamedTuple):
-    """How values of one type are written as JSON, and read back."""
+    """How the values of a step's function are written as JSON, and read back."""
 
     write: Callable[[Any], bytes]
     read: Callable[[str], Any]
+
+    def encode(self, step: str, value: object) -> str:
+        """Returns the value as JSON text. Raises StepTooLargeError or StepRefusedError if it cannot be stored."""
+        try:
+            text = plain_numbers(self.write(value))
+            return check_text(text, f"The value of step {step}", VALUE_LIMIT)
+        except PayloadTooLargeError as error:
+            raise StepTooLargeError(error.what, do=error.do) from None
+        except InvalidPayloadError as error:
+            raise StepRefusedError(error.what, why=error.why, do=error.do) from None
+        except ValidationError as error:
+            raise StepRefusedError(
+                f"The value of step {step} does not fit the annotation of its function: {complaints(error)}.",
+                do="annotate the function with the type that it returns",
+            ) from None
+        except BaseException as error:  # noqa: BLE001 - code of the value's own class can raise any exception
+            raise StepRefusedError(
+                f"The value of step {step} is of type {name_of(value)}, which is not JSON: {message(error)}",
+                do="return plain data, or annotate the function with a type that JSON can carry",
+            ) from None
+
+
+def codec_of(function: Callable[..., object]) -> Codec:
+    """Returns the codec for what a function returns, by its annotation. Without one, values come back as plain JSON.
+
+    Raises StepRefusedError if no JSON can carry the annotated type.
+    """
+    inner = getattr(function, "func", function)  # the function inside a partial
+    inner = getattr(inner, "__func__", inner)  # the function of a method
+    if "return" not in (getattr(inner, "__annotations__", None) or ()):
+        return ANY
+    try:
+        known = _codecs.get(inner)
+        if known is None:
+            known = _codecs[inner] = _made(inner)
+    except TypeError:  # no weak reference can be made to this callable
+        known = _made(inner)
+    return known
+
+
+def _made(function: Callable[..., object]) -> Codec:
+    try:
+        hint = typing.get_type_hints(function, include_extras=True)["return"]
+        adapter = TypeAdapter[Any](plain(hint))
+        written = SchemaSerializer(adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
+    except Exception as error:  # noqa: BLE001 - a user's own type, and an annotation that is a text, can raise any error
+        raise StepRefusedError(
+            f"The annotation of what {getattr(function, '__qualname__', 'the function')} returns cannot be used: {message(error)}",
+            do="annotate it with a type that JSON can carry, or leave the annotation out",
+        ) from None
+    # Fields are stored under their names, and a value may have them under an alias.
+    return Codec(
+        lambda value: written.to_json(
+            adapter.validate_python(value, by_alias=True, by_name=True), by_alias=False, round_trip=True
+        ),
+        lambda text: adapter.validate_json(text, by_alias=True, by_name=True),
+    )
+
+
+ANY = Codec(lambda value: to_json(value, inf_nan_mode="constants"), json.loads)
+_codecs: WeakKeyDictionary[Callable[..., object], Codec] = WeakKeyDictionary()

@@ -8,13 +8,22 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
-from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
+from pgqueue.errors import (
+    AttemptError,
+    DeadlineExceededError,
+    JobTimeoutError,
+    LeaseLostError,
+    StepRefusedError,
+)
 from pgqueue.model.job import Job, Lease
 from pgqueue.model.outcome import Cancel, Outcome
 from pgqueue.model.progress import Progress
+from pgqueue.model.steps import Checkpoint, Question
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
 from pgqueue.text.described import TRACEBACK
@@ -27,12 +36,31 @@ NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 _ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
 
 
+class Keeper(Protocol):
+    """Stores and reads checkpoints. The answer to a new checkpoint is the one that is stored now: this one, or one that came first.
+
+    If the attempt has lost its lease, the answer is LeaseLostError. If the database refuses the value, it is StepRefusedError.
+    """
+
+    def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
+        """Asks from any thread."""
+
+    async def aask(self, attempt: Attempt, question: Question) -> list[Checkpoint]:
+        """Asks from any event loop."""
+
+
+def required(keeper: Keeper | None) -> Keeper:
+    if keeper is None:
+        raise StepRefusedError("No step can be taken here, because no worker runs this attempt.")
+    return keeper
+
+
 class Attempt:
     """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row that ``claim.sql`` returned."""
 
     __slots__ = (
-        "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
-        "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
+        "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "has_checkpoint", "id",
+        "keeper", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
         "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
@@ -49,6 +77,8 @@ class Attempt:
         self.started_at = 0.0
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
+        self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it
+        self.has_checkpoint = False  # whether this attempt has stored a checkpoint
         self.progress: Progress | None = (
             None  # the handler's last progress, if it is not yet written to the database
         )

@@ -1,9 +1,9 @@
-"""The functions that a handler can call on its ``Job``: check for an ending, report progress, open a transaction that completes the job."""
+"""The functions that a handler can call on its ``Job``: check for an ending, report progress, take a step, open a transaction that completes the job."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -27,6 +27,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.in_doubt import Answer, ask
+from pgqueue.worker.steps import Steps
 
 
 class AttemptLease:
@@ -35,6 +36,7 @@ class AttemptLease:
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
         self._results: list[object] = []  # the result of each open transaction; at most one can commit
+        self._steps: Steps | None = None  # its handler has taken no step yet
 
     def check(self) -> None:
         self._attempt.check()
@@ -47,6 +49,22 @@ class AttemptLease:
             msg = "job.finish() sets the result of a job.transaction() block: call it in such a block, or return the result"
             raise RuntimeError(msg)
         self._results[-1] = result
+
+    @property
+    def steps(self) -> Steps:
+        if self._steps is None:
+            self._steps = Steps(self._attempt)
+        return self._steps
+
+    def step(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return self.steps.drive(self.steps.step(name, function, args, kwargs))
+
+    async def astep(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return await self.steps.drive_async(self.steps.step(name, function, args, kwargs))
 
     def transaction(self, result: object, using: object) -> AbstractContextManager[Any]:
         return self._transaction(result, using)

@@ -23,7 +23,9 @@ class Links:
         )  # if the server does not answer, the worker waits no longer than this
         self.claim = Link(dsn, "pgqueue claim", outage, session=CLAIMING, limit=limit)
         self.settle = Link(dsn, "pgqueue settle", outage, limit=limit)
+        self.steps = Link(dsn, "pgqueue steps", outage, limit=limit)
         self.listen = Link(dsn, "pgqueue listen", outage, limit=limit)
+        self.own = (self.claim, self.settle, self.steps, self.listen)  # those of the worker itself
         self.leading = Link(dsn, "pgqueue leader", outage, limit=limit)
         self.upkeep = Link(dsn, "pgqueue upkeep", outage, session=ORDINARY, limit=UPKEEP)
         self.schedules = Link(dsn, "pgqueue schedules", outage)
@@ -31,5 +33,5 @@ class Links:
 
     async def close(self) -> None:
         """Closes the connections of the worker itself."""
-        for link in (self.claim, self.settle, self.listen):
+        for link in self.own:
             await link.close()

@@ -53,6 +53,7 @@ from pgqueue.telemetry.events.workers import (
 from pgqueue.telemetry.log import endings_of
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.ending import Conclusion, NothingToSettle
@@ -104,6 +105,7 @@ class Worker:
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
             crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
         )  # fmt: skip
+        self._checkpointer = self._runner.keeper = Checkpointer(links.steps, self._cancel, self._runner.lose)
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
         self._settler = Settler(links.settle, self._free, hook_names(app))
         self._claimer = Claimer(
@@ -303,7 +305,7 @@ class Worker:
         self._lease.keep()
         background = [
             self._leader.run(), self._watch(), self._recycling.run(), self._progress_writer.run(),
-            self._declarations.run(self._links.declarations), self._lease.keep_own(),
+            self._declarations.run(self._links.declarations), self._lease.keep_own(), self._checkpointer.run(),
         ]  # fmt: skip
         if self._supervisor is not None:
             background.append(self._supervisor.run())
@@ -358,7 +360,7 @@ class Worker:
         """Called when the lease has run out. Every attempt is lost, and the worker registers again under another id."""
         emit(LeaseLost(self.id, len(self._in_flight)))
         self._claimer.worker_id = 0  # if a claim is being sent, its jobs no longer belong to this worker
-        for link in (self._links.claim, self._links.settle, self._links.listen):
+        for link in self._links.own:
             link.cut()  # perhaps the server does not answer on this connection, either, as on that of the heartbeat
         self._runner.lose()
 

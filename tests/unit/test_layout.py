@@ -24,7 +24,7 @@ PUBLIC = {
 }  # fmt: skip
 
 FOLDERS = {
-    "app", "database", "dev", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
+    "app", "database", "dev", "errors", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_the_public_modules_export_exactly_these_names(path):
 
 
 def test_the_top_of_the_package_contains_only_these_folders_and_files():
-    """The top of the package has a folder for each of its parts. Beside them there are only the files for the public names, ``python -m pgqueue``, the settings and the errors."""
+    """The top of the package has a folder for each of its parts. Beside them there are only the files for the public names, ``python -m pgqueue`` and the settings."""
     assert {
         path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"
     } == FOLDERS
@@ -42,7 +42,6 @@ def test_the_top_of_the_package_contains_only_these_folders_and_files():
         "__init__.py",
         "__main__.py",
         "config.py",
-        "errors.py",
     }
 
 

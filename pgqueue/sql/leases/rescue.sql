@@ -1,6 +1,6 @@
 -- Takes back up to `count` running jobs of workers whose lease has run out. A job becomes dead if it ran during too many crashes (reason
 -- crash_loop), or if its attempts are used up (attempts_exhausted). It becomes cancelled if that was requested. Otherwise it becomes
--- retrying, and is due now.
+-- retrying, and is due now. An attempt that has stored a checkpoint counts as attempt 1, as after any failure.
 -- There are two kinds of running jobs. Jobs with a crash_count of 0 ran in the worker's own process. runner.py runs each of the other jobs
 -- in a process of its own, so such a job normally does not end the worker's process.
 -- If a worker crashes, the crash counts for its jobs of the first kind. If it ran only jobs of the second kind, the crash counts for these.
@@ -29,13 +29,13 @@ with expired as materialized (
     update pgqueue.workers w set state = 'expired', stopped_at = clock_timestamp()
     from expired e where w.id = e.id and w.state in ('running', 'draining')
 ), lost as materialized (
-    select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
+    select j.ctid as spot, j.id, j.worker_id, j.lease_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
         j.seats_taken, j.queue, j.concurrency_key,
         (j.crash_count = 0 or e.keeper is null)::int as charged
     from expired e
     cross join lateral (
         select o.* from (
-            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
+            select l.ctid, l.id, l.worker_id, l.lease_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
                 l.concurrency_key
             from pgqueue.jobs_live l
             where l.worker_id = e.id and l.state = 'running' and l.id is distinct from e.keeper
@@ -45,7 +45,7 @@ with expired as materialized (
         ) o
         union all
         select k.* from (
-            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
+            select l.ctid, l.id, l.worker_id, l.lease_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
                 l.concurrency_key
             from pgqueue.jobs_live l
             where l.id = e.keeper and l.worker_id = e.id and l.state = 'running'
@@ -54,13 +54,17 @@ with expired as materialized (
         ) k
     ) j
     limit %(count)s::int
+), counted as materialized (
+    select l.*, case when (select true from pgqueue.checkpoints c where c.job_id = l.id and c.lease_id = l.lease_id limit 1)
+                     then 1 else l.attempt end as counts_as
+    from lost l
 ), verdict as materialized (
-    select l.spot, l.id, l.worker_id, l.charged,
+    select l.spot, l.id, l.worker_id, l.charged, l.counts_as,
            case when l.crash_count + l.charged >= %(crash_limit)s::int then 'crash_loop'
-                when l.attempt >= l.max_attempts then 'attempts_exhausted'
+                when l.counts_as >= l.max_attempts then 'attempts_exhausted'
                 when l.cancel_requested then 'cancelled' end as final,
            format('worker %%s (%%s, pid %%s) died or lost its lease while it ran this job', w.id, w.host, w.pid) as error
-    from lost l
+    from counted l
     join pgqueue.workers w on w.id = l.worker_id
 ), finished as (
     delete from pgqueue.jobs_live j
@@ -70,7 +74,7 @@ with expired as materialized (
 ), back as (
     update pgqueue.jobs_live j
     set state = 'retrying', run_at = clock_timestamp(), worker_id = null, seats_taken = null, crash_count = j.crash_count + (select v.charged from verdict v where v.id = j.id),
-        expires_at = null,
+        attempt = (select v.counts_as from verdict v where v.id = j.id), expires_at = null,
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
     returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),

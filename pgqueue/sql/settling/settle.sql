@@ -15,10 +15,10 @@
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
-           o.begun, o.paused, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
+           o.begun, o.paused, o.recounted, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
-        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, progress jsonb)
+        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, recounted boolean, progress jsonb)
 ), seated as materialized (
     select j.id, j.seats_taken, j.concurrency_key, j.queue from pgqueue.jobs_live j
     where j.id = any(array(select w.id from outcome w)) and j.seats_taken is not null
@@ -38,7 +38,7 @@ with outcome as materialized (
     update pgqueue.jobs_live j
     set state = o.state, worker_id = null, seats_taken = null,
         run_at = case when o.paused and j.concurrency_key is not null then j.run_at else clock_timestamp() + make_interval(secs => o.delay) end,
-        attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
+        attempt = case when o.recounted then 1 else j.attempt - (not o.counted)::int end, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error), expires_at = case when not o.begun then j.expires_at end,
         progress = coalesce(o.progress, j.progress)
     from outcome o

@@ -147,6 +147,12 @@ class ProgressRefused(NamedTuple):
     error: Exception
 
 
+class CheckpointRefused(NamedTuple):
+    job_id: int
+    task: str
+    why: str
+
+
 class ClaimsForgotten(NamedTuple):
     """A crash or a failover of the server undid the claims of these jobs, so their handlers are stopped."""
 

@@ -53,6 +53,7 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     j.ProgressRefused: error("job %d (%s): the database refused its progress: %s", *JOB, "error"),
+    j.CheckpointRefused: error("job %d (%s): the database refused a checkpoint of it: %s", *JOB, "why"),
     j.ClaimsForgotten: error(
         "a crash or failover of the server took back the claims of jobs %s; their handlers are stopped",
         lambda fact: list(fact.job_ids),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import locale
 import os
 import queue
@@ -17,11 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 from pgqueue.app.app import App
 from pgqueue.app.loading import load_app
+from pgqueue.errors import LeaseLostError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.progress import Progress
+from pgqueue.model.steps import Checkpoint, Question
 from pgqueue.runtime import origin
 from pgqueue.runtime.clock import server_time
 from pgqueue.sql import JsonObject, Row
@@ -82,11 +86,14 @@ class Parent:
             die()
 
     def lines(self) -> Iterator[bytes]:
-        rest = b""
+        parts: list[bytes] = []  # of the line that has not ended yet; a line can be very long
         with contextlib.suppress(OSError):
             while heard := self._socket.recv(65_536):
-                *lines, rest = (rest + heard).split(b"\n")
-                yield from lines
+                first, *more = heard.split(b"\n")
+                parts.append(first)
+                for part in more:
+                    yield b"".join(parts)
+                    parts = [part]
 
 
 def die() -> None:
@@ -139,14 +146,23 @@ class ProgressSender:
         ] = {}  # the parent's messages about endings during this call, by job id
         self._thread: threading.Thread | None = None
         self._noted = threading.Event()
+        self.questions = Questions(self)
 
     def begin(self, attempts: list[ChildsAttempt]) -> None:
         with self.lock:
             for attempt in attempts:
-                attempt.sender = self
+                attempt.sender, attempt.keeper = self, self.questions
             self.attempts = {attempt.id: attempt for attempt in attempts}
             for said in self._ended.values():
                 self._mark(said)
+
+    def send(self, attempt: Attempt, message: bytes) -> bool:
+        """Sends a message about an attempt. Returns False, and sends nothing, if the call of the attempt is over."""
+        with self.lock:
+            is_going = self.attempts.get(attempt.id) is attempt
+            if is_going:
+                self._parent.send(message)
+        return is_going
 
     def note_ending(self, said: JsonObject) -> None:
         """Called by the thread that reads messages. ``said`` can be about a call that has not begun yet, or that has just ended."""
@@ -182,6 +198,37 @@ class ProgressSender:
             time.sleep(EVERY)
 
 
+class Questions:
+    """The keeper of checkpoints in a child process: it asks the parent. Threads and event loops of the handler may ask at the same time."""
+
+    def __init__(self, sender: ProgressSender) -> None:
+        self._sender = sender
+        self._numbers = itertools.count()
+        self._open: dict[int, Future[list[Checkpoint]]] = {}
+
+    def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
+        number = next(self._numbers)
+        future = self._open[number] = Future[list[Checkpoint]]()
+        if not self._sender.send(attempt, child_messages.question(attempt, number, question)):
+            del self._open[number]
+            future.set_exception(LeaseLostError(attempt.id, attempt.lease_id))
+        return future
+
+    async def aask(self, attempt: Attempt, question: Question) -> list[Checkpoint]:
+        return await asyncio.wrap_future(self.ask(attempt, question))
+
+    def note_answer(self, said: JsonObject) -> None:
+        """Called by the thread that reads messages."""
+        future = self._open.pop(said["answer"], None)
+        if future is None or not future.set_running_or_notify_cancel():
+            return
+        found = child_messages.answered(said)
+        if isinstance(found, Exception):
+            future.set_exception(found)
+        else:
+            future.set_result(found)
+
+
 class ChildsAttempt(Attempt):
     __slots__ = ("sender", "sent_progress")
     sender: ProgressSender
@@ -201,6 +248,8 @@ def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: Progr
         request = child_messages.decoded(line)
         if "ending" in request:
             sender.note_ending(request)
+        elif "answer" in request:
+            sender.questions.note_answer(request)
         else:
             sender.forget()
             requests.put(request)

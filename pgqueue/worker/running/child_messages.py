@@ -4,8 +4,10 @@
 
     parent ─► child    request: perform these attempts, of one task, in one call
                        ending: this attempt has ended, but the call goes on
+                       answer: the checkpoints that a question asked for, or why there are none
     child ─► parent    ready: the app is imported
                        progress: the progress of this attempt
+                       question: a step of this attempt asks to store a checkpoint, or to read all of them
                        conclusion: the outcome of this attempt, or the reason why none is written
 """
 
@@ -14,9 +16,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
+from pgqueue.errors import LeaseLostError, PgQueueError, StepRefusedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
+from pgqueue.model.steps import LOAD, Checkpoint, Question
 from pgqueue.runtime.clock import server_time
 from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
@@ -56,6 +62,43 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
         return None
     attempt.own_commit = OwnCommit(said["own_commit"])
     return Outcome(**said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
+
+
+def question(attempt: Attempt, number: int, asked: Question) -> bytes:
+    """A question of a step. ``number`` tells its answer from other answers, because several threads and tasks can ask at the same time."""
+    made = _row(asked) if isinstance(asked, Checkpoint) else None
+    return _line(id=attempt.id, number=number, question=made)
+
+
+def asked(said: JsonObject) -> Question:
+    return LOAD if said["question"] is None else _checkpoint(said["question"])
+
+
+def answer(number: int, found: list[Checkpoint] | Exception) -> bytes:
+    if isinstance(found, LeaseLostError):
+        return _line(answer=number, lost=[found.job_id, found.lease_id])
+    if isinstance(found, PgQueueError):
+        return _line(answer=number, refused=found.what)
+    if isinstance(found, Exception):
+        return _line(answer=number, refused=f"The worker could not store it: {type(found).__name__}")
+    return _line(answer=number, found=[_row(one) for one in found])
+
+
+def answered(said: JsonObject) -> list[Checkpoint] | Exception:
+    if "lost" in said:
+        return LeaseLostError(*said["lost"])
+    if "refused" in said:
+        return StepRefusedError(said["refused"])
+    return [_checkpoint(row) for row in said["found"]]
+
+
+def _row(one: Checkpoint) -> list[object]:
+    return [*one[:-1], None if one.at is None else one.at.isoformat()]
+
+
+def _checkpoint(row: list[Any]) -> Checkpoint:
+    *values, at = row
+    return Checkpoint._make([*values, None if at is None else datetime.fromisoformat(at)])
 
 
 def decoded(line: bytes) -> JsonObject:

@@ -11,9 +11,11 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 
+from pgqueue.model.steps import Checkpoint
+from pgqueue.runtime.services import Services
 from pgqueue.sql import JsonObject
 from pgqueue.telemetry import log_output
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.forked import Ends
 from pgqueue.worker.running import child_messages
@@ -82,12 +84,25 @@ class ChildProcess:
         await self._requests.drain()
         asked = {attempt.id: attempt for attempt in attempts}
         concluded: dict[int, Conclusion] = {}
-        while len(concluded) < len(asked):
-            said = await self._answer()
-            conclusion = child_messages.noted(said, asked[said["id"]])
-            if conclusion is not None:
-                concluded[said["id"]] = conclusion
+        async with Services() as services:
+            while len(concluded) < len(asked):
+                said = await self._answer()
+                attempt = asked[said["id"]]
+                if "question" in said:
+                    services.begin(self._reply(attempt, said))
+                elif (conclusion := child_messages.noted(said, attempt)) is not None:
+                    concluded[attempt.id] = conclusion
         return [concluded[attempt.id] for attempt in attempts]
+
+    async def _reply(self, attempt: Attempt, said: JsonObject) -> None:
+        """Answers a question of a step. Meanwhile the child's other messages are read."""
+        assert self._requests is not None
+        found: list[Checkpoint] | Exception
+        try:
+            found = await required(attempt.keeper).aask(attempt, child_messages.asked(said))
+        except Exception as error:  # noqa: BLE001 - the child raises it in the handler
+            found = error
+        self._requests.write(child_messages.answer(said["number"], found))
 
     async def _answer(self) -> JsonObject:
         line = await self._answers.readline()

@@ -13,6 +13,7 @@ from pgqueue.errors import (
     BadResultError,
     DeadlineExceededError,
     InvalidArgumentsError,
+    StepError,
     UndecodableJobError,
 )
 from pgqueue.model.names import is_reserved
@@ -102,10 +103,12 @@ def _outcome(
             return Outcome.dead("undecodable", cause, spec.keep)
         case BadResultError():
             return Outcome.dead("bad_result", cause, spec.keep)
-    return decide(
+        case StepError():
+            return Outcome.dead("bad_step", cause, spec.keep)
+    decided = decide(
         cause,
         policy,
-        attempt=attempt.attempt,
+        attempt=1 if attempt.has_checkpoint else attempt.attempt,
         max_attempts=attempt.max_attempts,
         age=max(server_time.now() - attempt.created_at, 0.0),
         keep=spec.keep,
@@ -114,3 +117,5 @@ def _outcome(
         crashed=crashed,
         left=attempt.until_deadline(),
     )
+    is_recounted = attempt.has_checkpoint and decided.state == "retrying"
+    return replace(decided, recounted=True) if is_recounted else decided

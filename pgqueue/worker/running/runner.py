@@ -26,7 +26,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import has_subscribers
 from pgqueue.telemetry.events.jobs import JobCompleted, JobStarted
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, Keeper
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle
 from pgqueue.worker.job_facts import emit_ending, emit_start
 from pgqueue.worker.running.call import SINGLE
@@ -66,6 +66,7 @@ class Runner:
     ) -> None:
         """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that the runner performs; None: all of the app."""
         self._slots, self._done = slots, done
+        self.keeper: Keeper | None = None  # stores the checkpoints of steps
         self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
         self._coroutines = Coroutines(app, self._finish)
         self._threads = Threads(app, self._finish, SINGLE)
@@ -169,6 +170,7 @@ class Runner:
             executor = self._own_process[attempt.task]
             self._accused.add(attempt)
         self._running[attempt] = executor
+        attempt.keeper = self.keeper
         if has_subscribers(JobStarted):
             emit_start(attempt)
         try:

@@ -57,7 +57,12 @@
         ├── UndecodableJobError         PGQ-604   the job's row or arguments cannot be read
         ├── DeadlineExceededError       PGQ-605   the deadline leaves no time for an attempt
         ├── WrongOutcomesError          PGQ-609   the handler of a chunk returned too few or too many outcomes
-        └── BadResultError              PGQ-610   the handler's result cannot be stored
+        ├── BadResultError              PGQ-610   the handler's result cannot be stored
+        └── StepError                   why a step of a handler was not done or not stored; the job is not run again
+            ├── CheckpointMismatchError PGQ-611   the stored step had other arguments, or its value no longer fits
+            ├── DuplicateStepError      PGQ-612   the handler took two steps with the same name and key
+            ├── StepTooLargeError       PGQ-613   a step's value, or the number of steps, is too large
+            └── StepRefusedError        PGQ-614   the value cannot be stored, or no step can be taken here
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
 A code never gets another meaning. No message contains a password, because ``database.dsn.redact`` removes it from each DSN.
@@ -65,35 +70,112 @@ A code never gets another meaning. No message contains a password, because ``dat
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pgqueue.errors.attempts import (
+    AttemptError,
+    BadResultError,
+    CheckpointMismatchError,
+    DeadlineExceededError,
+    DuplicateStepError,
+    JobTimeoutError,
+    LeaseLostError,
+    LoopBlockedError,
+    ProcessDiedError,
+    StepError,
+    StepRefusedError,
+    StepTooLargeError,
+    UndecodableJobError,
+    WrongOutcomesError,
+)
+from pgqueue.errors.base import PgQueueError
+from pgqueue.errors.calls import (
+    AlertNotFoundError,
+    CommitUnconfirmedError,
+    DuplicateJobError,
+    IdempotencyConflictError,
+    InvalidArgumentsError,
+    InvalidBatchError,
+    InvalidJobError,
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidPayloadError,
+    InvalidScheduleError,
+    JobFailedError,
+    JobNotFoundError,
+    JobUnchangedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    QueueInUseError,
+    QueueNotFoundError,
+    ScheduleExistsError,
+    ScheduleNotFoundError,
+    WaitTimeoutError,
+    WrongConnectionError,
+)
 
-
-class PgQueueError(Exception):
-    """The base of all errors of pgqueue.
-
-    ``what``: one sentence that says what happened, with the wrong value. ``why``: the cause, if it is known. ``do``: what the user can do,
-    if possible a command to paste. ``facts``: further values, each with a label.
-    """
-
-    code: ClassVar[str] = "PGQ-001"
-    exit_code: ClassVar[int] = 1
-
-    def __init__(
-        self, what: str, *, why: str = "", do: str = "", facts: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.do = do
-        self.facts = facts or {}
-
-    def __str__(self) -> str:
-        more = [f"{label}: {text}" for label, text in (("why", self.why), ("do", self.do)) if text]
-        return "  ".join([f"{self.code}  {self.what}", *more])
-
-    def as_dict(self) -> dict[str, object]:
-        """Returns the error as the option ``--json`` prints it."""
-        return {"code": self.code, "message": self.what, "why": self.why, "do": self.do, **self.facts}
+__all__ = [
+    "AlertNotFoundError",
+    "AppError",
+    "AppImportError",
+    "AttemptError",
+    "AutocommitWarning",
+    "BadResultError",
+    "CheckpointMismatchError",
+    "CommitUnconfirmedError",
+    "ConfigError",
+    "DatabaseError",
+    "DatabaseUnreachableError",
+    "DeadlineExceededError",
+    "DriverMissingError",
+    "DuplicateJobError",
+    "DuplicateStepError",
+    "DuplicateTaskError",
+    "EmbeddedPostgresError",
+    "IdempotencyConflictError",
+    "InvalidArgumentsError",
+    "InvalidBatchError",
+    "InvalidJobError",
+    "InvalidNameError",
+    "InvalidOptionError",
+    "InvalidPayloadError",
+    "InvalidScheduleError",
+    "InvalidSettingError",
+    "JobFailedError",
+    "JobNotFoundError",
+    "JobTimeoutError",
+    "JobUnchangedError",
+    "LeaseLostError",
+    "LockedError",
+    "LoginRefusedError",
+    "LoopBlockedError",
+    "MissingPrivilegeError",
+    "NoDsnError",
+    "NoTasksError",
+    "NotFoundError",
+    "PayloadTooLargeError",
+    "PgQueueError",
+    "PoolExhaustedError",
+    "ProcessDiedError",
+    "QueueInUseError",
+    "QueueNotFoundError",
+    "ReadOnlyServerError",
+    "ScheduleExistsError",
+    "ScheduleNotFoundError",
+    "SchemaMissingError",
+    "SchemaTooNewError",
+    "SchemaTooOldError",
+    "StepError",
+    "StepRefusedError",
+    "StepTooLargeError",
+    "TakenIdError",
+    "TooManyConnectionsError",
+    "UndecodableJobError",
+    "UnknownTaskError",
+    "UnnameableTaskError",
+    "UnsupportedServerError",
+    "WaitTimeoutError",
+    "WrongConnectionError",
+    "WrongOutcomesError",
+]
 
 
 class ConfigError(PgQueueError):
@@ -198,202 +280,6 @@ class DuplicateTaskError(AppError):
 
 class UnnameableTaskError(AppError):
     code = "PGQ-305"
-
-
-class InvalidJobError(PgQueueError):
-    exit_code = 2
-
-
-class InvalidArgumentsError(InvalidJobError):
-    code = "PGQ-401"
-
-
-class InvalidPayloadError(InvalidJobError):
-    code = "PGQ-402"
-
-
-class PayloadTooLargeError(InvalidJobError):
-    code = "PGQ-403"
-
-
-class InvalidOptionError(InvalidJobError):
-    code = "PGQ-404"
-
-
-class InvalidNameError(InvalidJobError):
-    code = "PGQ-405"
-
-
-class InvalidBatchError(InvalidJobError):
-    """Some items of a batch are bad, so no item was stored. ``reasons`` maps the index of each bad item to the reason."""
-
-    code = "PGQ-408"
-
-    def __init__(self, what: str, *, reasons: dict[int, str]) -> None:
-        super().__init__(what, do="correct or drop these items and send the batch again; none was stored")
-        self.reasons = reasons
-
-
-class DuplicateJobError(PgQueueError):
-    """Job ``job_id``, which was in ``state``, has the key. This error is raised only if the enqueuer chose ``on_conflict="raise"``."""
-
-    code = "PGQ-406"
-    exit_code = 6
-
-    def __init__(self, task: str, job_id: int, state: str | None) -> None:
-        super().__init__(
-            f"Job {job_id} of task {task}, which is {state}, has the key.",
-            do=f"pgq jobs show {job_id}; nothing of this call was stored",
-        )
-        self.job_id = job_id
-        self.state = state
-
-
-class IdempotencyConflictError(PgQueueError):
-    """Job ``job_id``, which was enqueued with other arguments, has the idempotency key."""
-
-    code = "PGQ-407"
-    exit_code = 6
-
-    def __init__(self, what: str, *, job_id: int, do: str = "") -> None:
-        super().__init__(what, do=do)
-        self.job_id = job_id
-
-
-class JobUnchangedError(PgQueueError):
-    code = "PGQ-409"
-    exit_code = 6
-
-
-class InvalidScheduleError(PgQueueError):
-    code = "PGQ-420"
-    exit_code = 2
-
-
-class QueueInUseError(PgQueueError):
-    code = "PGQ-510"
-    exit_code = 6
-
-
-class ScheduleExistsError(PgQueueError):
-    code = "PGQ-421"
-    exit_code = 6
-
-
-class WrongConnectionError(PgQueueError):
-    code = "PGQ-505"
-    exit_code = 2
-
-
-class CommitUnconfirmedError(PgQueueError):
-    """A commit got no answer. ``job_ids``: the ids of the jobs that exist if the server has committed. Empty: the ids are unknown."""
-
-    code = "PGQ-511"
-    exit_code = 3
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "The connection broke before its commit was confirmed. So it is not known whether its writes and its jobs exist.",
-            why=why,
-            do="look for the writes, or repeat them with an idempotency_key or a unique_key, so that no job is stored twice",
-        )
-        self.job_ids: list[int] = []
-
-
-class NotFoundError(PgQueueError):
-    exit_code = 5
-
-
-class JobNotFoundError(NotFoundError):
-    code = "PGQ-503"
-
-    def __init__(self, job_id: int) -> None:
-        super().__init__(
-            f"There is no job {job_id}.",
-            why="its transaction was rolled back or has not committed yet, its task keeps no finished jobs, or retention removed it",
-            do="check that the enqueuing transaction committed",
-        )
-        self.job_id = job_id
-
-
-class QueueNotFoundError(NotFoundError):
-    code = "PGQ-506"
-
-
-class ScheduleNotFoundError(NotFoundError):
-    code = "PGQ-520"
-
-
-class AlertNotFoundError(NotFoundError):
-    code = "PGQ-509"
-
-
-class WaitTimeoutError(PgQueueError):
-    code = "PGQ-507"
-    exit_code = 9
-
-
-class JobFailedError(PgQueueError):
-    """The awaited job became ``dead`` or ``cancelled`` (``state``). ``last_error`` is its last error."""
-
-    code = "PGQ-508"
-    exit_code = 10
-
-    def __init__(self, job_id: int, state: str, last_error: str | None) -> None:
-        super().__init__(
-            f"Job {job_id} is {state}" + (f": {last_error}" if last_error else "."),
-            do=f"pgq jobs show {job_id}",
-        )
-        self.job_id = job_id
-        self.state = state
-        self.last_error = last_error
-
-
-class AttemptError(PgQueueError):
-    """An error of one attempt. The worker writes it into the job's ``last_error``, or raises it inside the handler."""
-
-
-class LeaseLostError(AttemptError):
-    """This worker no longer has the lease of the job. From now on, the database ignores all that the worker writes for the job."""
-
-    code = "PGQ-601"
-
-    def __init__(self, job_id: int, lease_id: int) -> None:
-        super().__init__(
-            f"The lease {lease_id} on job {job_id} is lost.",
-            why="the worker did not renew it in time, and another worker may be running the job now",
-            do="stop; a job with a lost lease is run again",
-        )
-        self.job_id = job_id
-        self.lease_id = lease_id
-
-
-class ProcessDiedError(AttemptError):
-    code = "PGQ-602"
-
-
-class LoopBlockedError(AttemptError):
-    code = "PGQ-608"
-
-
-class JobTimeoutError(AttemptError):
-    code = "PGQ-603"
-
-
-class UndecodableJobError(AttemptError):
-    code = "PGQ-604"
-
-
-class DeadlineExceededError(AttemptError):
-    code = "PGQ-605"
-
-
-class WrongOutcomesError(AttemptError):
-    code = "PGQ-609"
-
-
-class BadResultError(AttemptError):
-    code = "PGQ-610"
 
 
 class AutocommitWarning(UserWarning):

@@ -1,0 +1,225 @@
+"""Writes the checkpoints of all attempts of a worker in batches, and reads them for attempts that run again.
+
+It works like the settler. If no statement is under way, a checkpoint is written immediately. Otherwise checkpoints gather until the
+database has answered, and are then written together. So a step costs one round trip and a share of a commit.
+
+If a checkpoint cannot be written now, because the server is lost or another transaction has locked the job, it is tried again until the
+attempt has lost its lease. A batch whose answer was lost is sent again: then the checkpoints are there already, under the same lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Trouble, one_line
+from pgqueue.database.sifting import sift
+from pgqueue.errors import LeaseLostError, StepRefusedError
+from pgqueue.model.steps import Checkpoint, Load, Question
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import CheckpointRefused
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Ending
+
+LOCKED = 0.1  # seconds until a checkpoint is tried again whose job was locked
+CHECKPOINTS_AT_ONCE = 200
+BYTES_AT_ONCE = 4 * 1024 * 1024  # of values; one checkpoint is written even if it is larger
+LOADS_AT_ONCE = 20  # jobs whose checkpoints are read by one statement
+
+Answer = asyncio.Future[list[Checkpoint]] | Future[list[Checkpoint]]
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """A question of an attempt, and the future that its handler waits for."""
+
+    attempt: Attempt
+    question: Question
+    answer: Answer
+    is_there: bool = False  # another checkpoint has the same name and key; the answer is that one
+
+    @property
+    def made(self) -> Checkpoint:
+        assert isinstance(self.question, Checkpoint)
+        return self.question
+
+    def give(self, found: list[Checkpoint]) -> None:
+        with suppress(InvalidStateError, asyncio.InvalidStateError):  # its handler no longer waits
+            self.answer.set_result(found)
+
+    def fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError, asyncio.InvalidStateError):
+            self.answer.set_exception(error)
+
+    def lose(self) -> None:
+        self.fail(LeaseLostError(self.attempt.id, self.attempt.lease_id))
+
+
+class Checkpointer:
+    """``cancel`` is called with the ids of jobs that were asked to stop, and ``lose`` with attempts whose leases are lost."""
+
+    def __init__(
+        self,
+        link: Link,
+        cancel: Callable[[list[int]], object],
+        lose: Callable[[Collection[Attempt]], object],
+    ) -> None:
+        self._link, self._cancel, self._lose = link, cancel, lose
+        self._items: list[Item] = []
+        self._open: set[Item] = set()  # all items without an answer, also those that are kept for later
+        self._arrived = asyncio.Event()
+        self._trouble = Trouble("the storing of checkpoints")
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # ---------------------------------------------------------------- asking
+
+    def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
+        answer: Future[list[Checkpoint]] = Future()
+        item = Item(attempt, question, answer)
+        try:
+            if self._loop is None:
+                raise RuntimeError  # noqa: TRY301 - the worker has ended, or its loop is closed
+            self._loop.call_soon_threadsafe(self._add, item)
+        except RuntimeError:
+            item.lose()
+        return answer
+
+    async def aask(self, attempt: Attempt, question: Question) -> list[Checkpoint]:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            return await asyncio.wrap_future(self.ask(attempt, question))
+        answer: asyncio.Future[list[Checkpoint]] = loop.create_future()
+        self._add(Item(attempt, question, answer))
+        return await answer
+
+    def _add(self, item: Item) -> None:
+        if self._loop is None:
+            item.lose()
+            return
+        self._open.add(item)
+        self._items.append(item)
+        self._arrived.set()
+
+    # ---------------------------------------------------------------- answering
+
+    async def run(self) -> None:
+        """Answers until it is cancelled. Then every attempt that still waits gets LeaseLostError."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._arrived.wait()
+                await self._answer(self._next())
+        finally:
+            self._loop = None
+            for item in self._open:
+                item.lose()
+
+    def _next(self) -> list[Item]:
+        size = count = 0
+        for item in self._items[:CHECKPOINTS_AT_ONCE]:
+            size += len(item.question.value) if isinstance(item.question, Checkpoint) else 0
+            if count and size > BYTES_AT_ONCE:
+                break
+            count += 1
+        batch, self._items = self._items[:count], self._items[count:]
+        if not self._items:
+            self._arrived.clear()
+        return batch
+
+    async def _answer(self, batch: list[Item]) -> None:
+        stores: list[Item] = []
+        loads: list[Item] = []
+        for item in batch:
+            if item.answer.done():  # its handler no longer waits
+                self._open.discard(item)
+            elif item.attempt.ending is Ending.LOST:
+                self._end(item).lose()
+            else:
+                (loads if item.is_there or isinstance(item.question, Load) else stores).append(item)
+        stores.sort(key=lambda item: item.attempt.id)
+        await self._each(stores, self._store)
+        for at in range(0, len(loads), LOADS_AT_ONCE):
+            await self._each(loads[at : at + LOADS_AT_ONCE], self._load)
+
+    async def _each(self, batch: list[Item], answer: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
+        """Answers these items. If the database refuses one of them, the others are still answered."""
+        left = dict.fromkeys(batch)
+
+        async def run(part: Sequence[Item]) -> list[Item]:
+            await answer(part)
+            for item in part:
+                del left[item]
+            return list(part)
+
+        async def refuse(item: Item, error: Exception) -> None:
+            del left[item]
+            emit(CheckpointRefused(item.attempt.id, item.attempt.task, one_line(error)))
+            what = f"The database refused a checkpoint of job {item.attempt.id}: {one_line(error)}"
+            self._end(item).fail(StepRefusedError(what))
+
+        async def leave(item: Item, error: Exception) -> None:
+            del left[item]
+            self._keep([item], self._trouble.after(error))
+
+        try:
+            if batch:
+                await sift(batch, run, refuse, leave)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._keep(list(left), self._trouble.after(error))
+
+    async def _store(self, part: Sequence[Item]) -> None:
+        made = [(item.attempt.worker_id, item.attempt.id, item.attempt.lease_id, item.made) for item in part]
+        found = await self._link.once(statements.store_checkpoints(made))
+        self._trouble.over()
+        lost: list[Attempt] = []
+        for item in part:
+            attempt = item.attempt
+            lease = (attempt.id, attempt.lease_id)
+            if lease in found.locked:
+                self._keep([item], LOCKED)
+            elif lease not in found.leases:
+                lost.append(attempt)
+                self._end(item).lose()
+            elif (lease, *item.made.step_id) in found.stored:
+                attempt.has_checkpoint = True
+                self._end(item).give([item.made._replace(lease_id=attempt.lease_id)])
+            else:
+                item.is_there = True
+                self._add(item)
+        if asked := [job_id for (job_id, _), is_asked in found.leases.items() if is_asked]:
+            self._cancel(asked)
+        if lost:
+            self._lose(lost)
+
+    async def _load(self, part: Sequence[Item]) -> None:
+        found = await self._link.once(statements.load_checkpoints(sorted({item.attempt.id for item in part})))
+        self._trouble.over()
+        for item in part:
+            rows = found[item.attempt.id]
+            if not item.is_there:
+                self._end(item).give(rows)
+                continue
+            stored = [row for row in rows if row.step_id == item.made.step_id]
+            if stored:
+                item.attempt.has_checkpoint |= stored[0].lease_id == item.attempt.lease_id
+                self._end(item).give(stored)
+            else:  # it was forgotten meanwhile
+                item.is_there = False
+                self._add(item)
+
+    def _end(self, item: Item) -> Item:
+        self._open.discard(item)
+        return item
+
+    def _keep(self, items: list[Item], pause: float) -> None:
+        if items:
+            asyncio.get_running_loop().call_later(pause, self._bring_back, items)
+
+    def _bring_back(self, items: list[Item]) -> None:
+        self._items += items
+        self._arrived.set()

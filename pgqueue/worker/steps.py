@@ -1,0 +1,208 @@
+"""The steps of one attempt: what a handler does under a name is stored, and is returned instead of done again in a later attempt.
+
+A handler runs from its top again, and no rule says that it takes the same steps in the same order. What it did is known by the name (and
+key) of the step alone. What is not known is done, and then stored by the worker's checkpointer, before the step returns.
+
+One algorithm serves sync and async handlers. It is a generator that yields each call of the user's function and each question to the keeper
+of checkpoints. ``drive`` and ``drive_async`` carry them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from types import CoroutineType
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from pgqueue.errors import CheckpointMismatchError, DuplicateStepError, StepRefusedError, StepTooLargeError
+from pgqueue.model.steps import (
+    LOAD,
+    MOST_STEPS,
+    Checkpoint,
+    Codec,
+    Question,
+    StepId,
+    codec_of,
+    fingerprint,
+    is_first,
+    named,
+    step_id,
+)
+from pgqueue.worker.attempt import Attempt, required
+
+SLICE = 0.05  # seconds; a thread that waits for an answer looks so often whether its attempt was stopped
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """A call of the user's function."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+Asked = Question | Call
+StepFlow = Generator[Asked, Any, T]
+
+
+class Steps:
+    """What is known of the steps of one attempt. Threads and tasks of its handler may use it at the same time."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        # The first attempt of a job has nothing to read.
+        self._known: dict[StepId, Checkpoint] | None = {} if is_first(attempt.lease_id) else None
+        self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
+        self._lock = threading.Lock()
+
+    # ---------------------------------------------------------------- the flow of a step
+
+    def step(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> StepFlow[Any]:
+        self._attempt.check()
+        me = step_id(name)
+        codec, mark = codec_of(function), fingerprint(args, kwargs)
+        self._take(me)
+        try:
+            stored = yield from self.find(me)
+            if stored is None:
+                self._require_room()
+                value = yield Call(function, args, kwargs)
+                stored = yield from self._store(Checkpoint("step", *me, mark, codec.encode(named(me), value)))
+            return self._value(stored, mark, codec)
+        except BaseException:
+            self._taken.discard(me)
+            raise
+
+    def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
+        if self._known is None:
+            found = yield LOAD
+            if self._known is None:  # another task of the handler can have read them meanwhile
+                self._known = {one.step_id: one for one in found}
+        return self._known.get(me)
+
+    def _store(self, made: Checkpoint) -> StepFlow[Checkpoint]:
+        """Stores a checkpoint. If the wait is interrupted, nobody knows whether it is stored, so the next step reads all of them again."""
+        stored: Checkpoint
+        try:
+            [stored] = yield made
+        except BaseException:
+            self._known = None
+            raise
+        if stored.lease_id == self._attempt.lease_id:
+            self._attempt.has_checkpoint = True
+        if self._known is not None:
+            self._known[stored.step_id] = stored
+        return stored
+
+    def _take(self, me: StepId) -> None:
+        with self._lock:
+            if me in self._taken:
+                raise DuplicateStepError(
+                    f"Step {named(me)} is taken twice in this attempt.",
+                    why="the second one would get the value of the first one",
+                    do=f'give each its own key, such as job.step(("{me[0]}", n), …)',
+                )
+            self._taken.add(me)
+
+    def _require_room(self) -> None:
+        if self._known is not None and len(self._known) >= MOST_STEPS:
+            raise StepTooLargeError(
+                f"Job {self._attempt.id} has {MOST_STEPS:,} checkpoints already.",
+                do="do more in one step, or split the work into several jobs",
+            )
+
+    def _value(self, stored: Checkpoint, mark: int, codec: Codec) -> object:
+        if stored.fingerprint is not None and stored.fingerprint != mark:
+            raise self._mismatch(
+                stored, "was done with other arguments", "its code or its arguments have changed since then"
+            )
+        try:
+            return codec.read(stored.value)
+        except Exception as error:  # noqa: BLE001 - a validator of a user's type can raise any error
+            why = "the annotation of its function has changed since then"
+            said = "" if isinstance(error, ValidationError) else f" ({type(error).__name__})"
+            raise self._mismatch(stored, f"has a value that no longer fits{said}", why) from None
+
+    def _mismatch(self, stored: Checkpoint, what: str, why: str) -> CheckpointMismatchError:
+        at = f" at {stored.at:%Y-%m-%d %H:%M:%S %Z}" if stored.at is not None else ""
+        return CheckpointMismatchError(
+            f"Step {named(stored.step_id)} of job {self._attempt.id} {what}; it was stored{at}.",
+            job_id=self._attempt.id,
+            name=stored.name,
+            key=stored.key,
+            why=why,
+        )
+
+    # ---------------------------------------------------------------- carrying a flow out
+
+    def drive(self, flow: StepFlow[T]) -> T:
+        """Carries a flow out on this thread. Raises StepRefusedError if an event loop runs here, because the wait would stop it."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public function raises an error instead of returning None
+            flow.close()
+            raise StepRefusedError(
+                "A step was taken by job.step() on an event loop, which it would block.",
+                do="write: await job.astep(…)",
+            )
+        go: Callable[[Any], Asked] = flow.send
+        given: Any = None
+        while True:
+            try:
+                asked = go(given)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                given, go = self._perform(asked), flow.send
+            except BaseException as error:  # noqa: BLE001 - it is raised where the flow has asked
+                given, go = error, flow.throw
+
+    async def drive_async(self, flow: StepFlow[T]) -> T:
+        """Carries a flow out on the running event loop."""
+        go: Callable[[Any], Asked] = flow.send
+        given: Any = None
+        while True:
+            try:
+                asked = go(given)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                given, go = await self._perform_async(asked), flow.send
+            except BaseException as error:  # noqa: BLE001 - it is raised where the flow has asked
+                given, go = error, flow.throw
+
+    def _perform(self, asked: Asked) -> object:
+        if not isinstance(asked, Call):
+            return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
+        value = asked.function(*asked.args, **asked.kwargs)
+        if inspect.isawaitable(value):
+            if type(value) is CoroutineType:
+                value.close()
+            raise StepRefusedError(
+                "The function of a step is async, so job.step() cannot call it.",
+                do="write: await job.astep(…)",
+            )
+        return value
+
+    async def _perform_async(self, asked: Asked) -> object:
+        if not isinstance(asked, Call):
+            return await required(self._attempt.keeper).aask(self._attempt, asked)
+        value = asked.function(*asked.args, **asked.kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    def _wait(self, answer: Future[T]) -> T:
+        """Waits for an answer. In between, an interruption can come in, and a stopped attempt ends the wait."""
+        while True:
+            try:
+                return answer.result(SLICE)
+            except TimeoutError:
+                if answer.done():
+                    raise
+                self._attempt.check()

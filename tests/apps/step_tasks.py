@@ -1,0 +1,307 @@
+"""Handlers that take steps. Each call of a step's function, and what the handler got, is a line of the file ``PGQUEUE_STEP_NOTES``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgqueue import App, Job, Snooze
+
+PATH = "tests.apps.step_tasks:app"
+NOTES = "PGQUEUE_STEP_NOTES"
+
+app = App(name="steps")
+
+
+def note(*what: object) -> None:
+    with Path(os.environ[NOTES]).open("a") as file:
+        file.write(json.dumps(what) + "\n")
+
+
+def notes(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@dataclass
+class Page:
+    """A value that only the annotation of its step brings back."""
+
+    number: int
+    at: datetime
+
+
+def fetch(n: int) -> Page:
+    note("fetch", n)
+    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
+
+
+async def afetch(n: int) -> Page:
+    await asyncio.sleep(0.01)
+    return fetch(n)
+
+
+def fail_once(job: Job) -> None:
+    if job.attempt == 1:
+        raise ValueError("the first attempt fails")
+
+
+def shown(pages: list[Page]) -> list[list[Any]]:
+    return [[type(page).__name__, page.number, page.at.day] for page in pages]
+
+
+@app.task(name="pages", retry=[0.0] * 3)
+def pages(job: Job, count: int) -> None:
+    found = [job.step(("page", n), fetch, n) for n in range(1, count + 1)]
+    note("got", shown(found))
+    fail_once(job)
+
+
+@app.task(name="pages_async", retry=[0.0] * 3)
+async def pages_async(job: Job, count: int) -> None:
+    found = [await job.astep(("page", n), fetch if n % 2 else afetch, n) for n in range(1, count + 1)]
+    note("got", shown(found))
+    fail_once(job)
+
+
+@app.task(name="gathered", retry=[0.0] * 3)
+async def gathered(job: Job, count: int) -> None:
+    found = await asyncio.gather(*(job.astep(("page", n), afetch, n) for n in range(1, count + 1)))
+    async with asyncio.TaskGroup() as group:
+        more = [group.create_task(job.astep(("more", n), afetch, n)) for n in range(1, count + 1)]
+    note("got", shown([*found, *(task.result() for task in more)]))
+    fail_once(job)
+
+
+@app.task(name="threaded", retry=[0.0] * 3)
+def threaded(job: Job, count: int) -> None:
+    """Takes its steps in threads of its own."""
+    found: dict[int, Page] = {}
+
+    def take(n: int) -> None:
+        found[n] = job.step(("page", n), fetch, n)
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in range(1, count + 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    note("got", shown([found[n] for n in sorted(found)]))
+    fail_once(job)
+
+
+@app.task(name="chunked", chunk=4, retry=[0.0] * 3)
+def chunked(jobs: list[Job]) -> list[Any]:
+    return [job.step("page", fetch, 1).number for job in jobs]
+
+
+# ---------------------------------------------------------------- killed at one point
+
+
+def die_at(job: Job, point: str, here: str) -> None:
+    """Kills this process when the job comes to the point for the first time."""
+    mark = Path(os.environ[NOTES]).parent / f"killed-{job.id}"
+    if point == here and not mark.exists():
+        mark.write_text(point)
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def part(job: Job, point: str, n: int) -> int:
+    die_at(job, point, f"before {n}")
+    note("part", job.id, n)
+    die_at(job, point, f"after {n}")
+    return n
+
+
+@app.task(name="parts", retry=[0.0] * 8)
+def parts(job: Job, point: str) -> None:
+    for n in range(5):
+        die_at(job, point, f"outside {n}")
+        assert job.step(("part", n), lambda n=n: part(job, point, n)) == n
+    die_at(job, point, "end")
+
+
+@app.task(name="parts_async", retry=[0.0] * 8)
+async def parts_async(job: Job, point: str) -> None:
+    for n in range(5):
+        die_at(job, point, f"outside {n}")
+        assert await job.astep(("part", n), lambda n=n: part(job, point, n)) == n
+    die_at(job, point, "end")
+
+
+def is_open() -> bool:
+    return Path(os.environ[NOTES] + ".open").exists()
+
+
+@app.task(name="gate", retry=[0.0] * 8)
+def gate(job: Job) -> None:
+    def inside() -> int:
+        note("inside", job.attempt)
+        while not is_open():
+            time.sleep(0.02)
+        return job.lease_id
+
+    job.step("a", inside)
+
+
+@app.task(name="gate_async", retry=[0.0] * 8)
+async def gate_async(job: Job) -> None:
+    async def inside() -> int:
+        note("inside", job.attempt)
+        while not is_open():
+            await asyncio.sleep(0.02)
+        return job.lease_id
+
+    await job.astep("a", inside)
+
+
+# ---------------------------------------------------------------- errors
+
+WRONG: dict[str, Callable[[Job], Any]] = {
+    "twice": lambda job: [job.step("a", fetch, 1), job.step("a", fetch, 2)],
+    "large": lambda job: job.step("a", lambda: "x" * 300_000),
+    "not json": lambda job: job.step("a", lambda: {1, object()}),
+    "nul": lambda job: job.step("a", lambda: "\x00"),
+    "wrong type": lambda job: job.step("a", wrong_type),
+    "async": lambda job: job.step("a", afetch, 1),
+    "name": lambda job: job.step(7, fetch, 1),  # type: ignore[arg-type]
+}
+
+
+def wrong_type() -> int:
+    return "seven"  # type: ignore[return-value]
+
+
+@app.task(name="wrong", retry=[0.0] * 2)
+def wrong(job: Job, how: str) -> None:
+    WRONG[how](job)
+
+
+AWRONG: dict[str, Callable[[Job], Awaitable[Any]]] = {
+    "twice": lambda job: asyncio.gather(job.astep("a", afetch, 1), job.astep("a", afetch, 1)),
+}
+
+
+@app.task(name="wrong_async", retry=[0.0] * 2)
+async def wrong_async(job: Job, how: str) -> None:
+    if how == "blocking":
+        job.step("a", fetch, 1)
+    await AWRONG[how](job)
+
+
+# ---------------------------------------------------------------- attempts that go on
+
+
+def did(*what: object) -> int:
+    note("did", *what)
+    return 1
+
+
+@app.task(name="stumbling", retry=[0.0])
+def stumbling(job: Job) -> None:
+    """Fails after each new step, five times, although it has two attempts."""
+    for n in range(5):
+        if job.step(("n", n), lambda: job.lease_id) == job.lease_id:
+            raise ValueError(f"after step {n}")
+
+
+@app.task(name="stuck", retry=[0.0])
+def stuck(job: Job) -> None:
+    job.step("a", lambda: 1)
+    raise ValueError("after the only step")
+
+
+@app.task(name="nothing", retry=[0.0])
+def nothing(job: Job) -> None:
+    note("got", job.step("a", lambda: note("nothing")))
+    fail_once(job)
+
+
+def number(text: str) -> int:
+    return len(text)
+
+
+def words(text: str) -> list[str]:
+    return [text]
+
+
+@app.task(name="changing", retry=[0.0])
+def changing(job: Job, what: str) -> None:
+    if job.last_error is None and job.attempt == 1 and not Path(os.environ[NOTES]).exists():
+        note("first")
+        job.step("a", number, "x")
+        raise ValueError("once")
+    if what == "arguments":
+        job.step("a", number, "y")
+    else:
+        job.step("a", words, "x")
+
+
+@app.task(name="reordered", retry=[0.0])
+def reordered(job: Job) -> None:
+    def take(name: str) -> str:
+        note("did", name)
+        return name
+
+    if job.attempt == 1:
+        job.step("a", take, "a")
+        job.step("b", take, "b")
+        raise ValueError("once")
+    note("got", *(job.step(name, take, name) for name in ("b", "new", "a")))
+
+
+@app.task(name="snoozing")
+def snoozing(job: Job) -> None:
+    value = job.step("a", did)
+    note("got", value)
+    with app.connection() as connection:
+        [(times,)] = connection.execute(
+            "select count(*) from pgqueue.transitions where job_id = %s", [job.id]
+        ).fetchall()
+    if not times:
+        raise Snooze(0.1)
+
+
+@app.task(name="cancelling")
+def cancelling(job: Job) -> None:
+    with app.connection() as connection:
+        connection.execute("select pgqueue.cancel(%s)", [job.id])
+    job.step(("n", 1), did, 1)
+    job.step(("n", 2), did, 2)
+
+
+@app.task(name="cutting", retry=False)
+def cutting(job: Job) -> None:
+    for n in range(3):
+        job.step(("n", n), did, n)
+        with app.connection() as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgqueue steps'"
+                " and datname = current_database()"
+            )
+
+
+@app.task(name="robbed", retry=[0.0])
+def robbed(job: Job) -> None:
+    """Its row goes to a later claim between its first and its second step, as after a rescue."""
+    job.step(("n", 1), did, 1)
+    if job.attempt == 1:
+        with app.connection() as connection:
+            connection.execute(
+                "update pgqueue.jobs_live set state = 'retrying', worker_id = null, lease_id = lease_id + 1 where id = %s",
+                [job.id],
+            )
+    try:
+        job.step(("n", 2), did, 2)
+    except BaseException:  # LeaseLostError, or the interruption of the thread, whichever comes first
+        note("lost")
+        raise

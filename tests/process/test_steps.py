@@ -1,0 +1,116 @@
+"""Jobs with five steps whose process is killed between and inside the steps, or is a zombie: the effect of each step is there once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue.runtime import origin
+from tests.apps import step_tasks
+from tests.apps.step_tasks import NOTES, app
+from tests.factories import look
+from tests.process.worker_processes import QUICK, ROOT
+from tests.waiting import wait_until
+
+POINTS = [f"{where} {n}" for n in range(5) for where in ("outside", "before", "after")] + ["end"]
+# An effect outside the database is there twice if the process dies after it and before its checkpoint: nothing can undo it. Each other
+# point has each effect once.
+KEPT_OPEN = "after"
+
+
+@pytest.fixture
+def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file with the notes of the handlers."""
+    path = tmp_path / "notes"
+    monkeypatch.setenv(NOTES, str(path))
+    monkeypatch.setattr(app, "_dsn", dsn)
+    monkeypatch.setattr(origin.handed, "dsn", None)
+    monkeypatch.setenv("PGQUEUE_DSN", dsn)
+    yield path
+    app.close()
+
+
+def worker(*options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pgqueue", "work", "-A", step_tasks.PATH, "-c", "1", *QUICK, *options]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+    )
+
+
+def expire(db: Connection[Any]) -> None:
+    """Ends the lease of the worker that was killed, so that the next worker need not wait for its end."""
+    db.execute(
+        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where state <> 'stopped'"
+    )
+
+
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
+def test_a_job_killed_at_any_point_has_the_effect_of_each_step_once(
+    path: Path, db: Connection[Any], executor: str
+) -> None:
+    task = "parts_async" if executor == "async" else "parts"
+    jobs = {}
+    for point in POINTS:
+        jobs[point] = app.tasks[task].enqueue(point=point).id
+        if executor != "process":  # the worker itself dies; a child process is replaced by its worker
+            wait_until(lambda: run_to_the_end(db, executor) or len(killed(path)) == len(jobs))
+    wait_until(lambda: run_to_the_end(db, executor) and states(db) == {"completed"})
+    assert set(killed(path)) == set(POINTS)
+    for point, job_id in jobs.items():
+        did = Counter(n for what, job, n in step_tasks.notes(path) if what == "part" and job == job_id)
+        where, _, number = point.partition(" ")
+        twice = {int(number)} if where == KEPT_OPEN else set()
+        assert did == {n: 2 if n in twice else 1 for n in range(5)}, point
+        stored = db.execute(
+            "select key, value from pgqueue.steps where job_id = %s order by 1", [job_id]
+        ).fetchall()
+        assert stored == [(str(n), n) for n in range(5)]
+
+
+def run_to_the_end(db: Connection[Any], executor: str) -> bool:
+    """Runs a worker until no job is due, or until a handler kills it. Returns whether it ended by itself."""
+    expire(db)
+    return worker("--drain", "--executor", executor).wait(60) == 0
+
+
+def killed(path: Path) -> list[str]:
+    return [file.read_text() for file in path.parent.glob("killed-*")]
+
+
+def states(db: Connection[Any]) -> set[str]:
+    return {state for (state,) in db.execute("select state from pgqueue.jobs")}
+
+
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
+def test_a_zombie_stores_no_checkpoint(path: Path, db: Connection[Any], executor: str) -> None:
+    """A worker is stopped inside a step until another worker has completed the job. Then it goes on, and its step is not stored."""
+    task = "gate_async" if executor == "async" else "gate"
+    job_id = app.tasks[task].enqueue().id
+    zombie = worker("--executor", executor)
+    try:
+        wait_until(lambda: ["inside", 1] in step_tasks.notes(path))
+        os.kill(zombie.pid, signal.SIGSTOP)
+        Path(f"{path}.open").touch()  # a child process goes on, and its question waits in the socket
+        other = worker("--executor", "thread")
+        wait_until(lambda: look(db, job_id) == "completed")
+        os.kill(zombie.pid, signal.SIGCONT)
+        next_id = app.tasks["gate"].enqueue().id
+        wait_until(lambda: look(db, next_id) == "completed")
+        other.terminate()
+        zombie.terminate()
+        assert (other.wait(30), zombie.wait(30)) == (0, 0)
+    finally:
+        zombie.kill()
+    [(lease, value)] = db.execute(
+        "select lease_id, value from pgqueue.steps where job_id = %s", [job_id]
+    ).fetchall()
+    assert (lease, value) == (look(db, job_id, "lease_id"), look(db, job_id, "lease_id"))

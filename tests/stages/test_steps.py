@@ -1,0 +1,211 @@
+"""Steps of handlers on the loop, on threads and in child processes: each is done once, and an attempt that runs again gets its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue.config import WorkerSettings
+from pgqueue.runtime import origin
+from pgqueue.sql import Statement
+from pgqueue.worker import steps
+from pgqueue.worker.worker import Worker
+from tests.apps import step_tasks
+from tests.apps.step_tasks import NOTES, app
+from tests.factories import look, reasons
+
+WAYS = [
+    ("pages_async", "async"), ("gathered", "async"), ("gathered", "thread"), ("pages", "thread"), ("threaded", "thread"),
+    ("pages", "process"), ("pages_async", "process"), ("gathered", "process"), ("threaded", "process"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file with the notes of the handlers. The app of ``step_tasks`` uses the test's database."""
+    path = tmp_path / "notes"
+    monkeypatch.setenv(NOTES, str(path))
+    monkeypatch.setattr(app, "_dsn", dsn)
+    monkeypatch.setattr(origin.handed, "dsn", dsn)
+    yield path
+    app.close()
+
+
+def drain(executor: str = "thread", **settings: Any) -> None:
+    settings = {"queues": {"default": None}, "drain": True, "poll": 0.1, "executor": executor, **settings}
+    Worker(app, WorkerSettings(**settings), app_path=step_tasks.PATH).run()
+
+
+def enqueue(task: str, **args: Any) -> int:
+    return app.tasks[task].enqueue(**args).id
+
+
+@pytest.mark.parametrize(("task", "executor"), WAYS)
+def test_a_step_is_done_once_and_its_value_comes_back_in_the_next_attempt(
+    path: Path, db: Connection[Any], task: str, executor: str
+) -> None:
+    job_id = enqueue(task, count=3)
+    drain(executor)
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    said = step_tasks.notes(path)
+    fetched = sorted(n for what, n in said if what == "fetch")
+    got = [value for what, value in said if what == "got"]
+    names = 2 if task == "gathered" else 1
+    assert fetched == sorted([1, 2, 3] * names)
+    assert got == [[["Page", n, n] for n in (1, 2, 3)] * names] * 2
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_the_jobs_of_a_chunk_take_steps_of_their_own(path: Path, db: Connection[Any], executor: str) -> None:
+    jobs = [enqueue("chunked") for _ in range(3)]
+    drain(executor)
+    assert [look(db, job_id, "state, result") for job_id in jobs] == [("completed", 1)] * 3
+    assert step_tasks.notes(path) == [["fetch", 1]] * 3
+
+
+@pytest.mark.parametrize(
+    ("task", "how", "said"),
+    [
+        *[("wrong", how, said) for how, said in {
+            "twice": "DuplicateStepError: PGQ-612", "large": "StepTooLargeError: PGQ-613", "not json": "StepRefusedError: PGQ-614",
+            "nul": "StepRefusedError: PGQ-614", "wrong type": "StepRefusedError: PGQ-614", "async": "StepRefusedError: PGQ-614",
+        }.items()],
+        ("wrong_async", "twice", "DuplicateStepError: PGQ-612"),
+        ("wrong_async", "blocking", "StepRefusedError: PGQ-614"),
+    ],
+)  # fmt: skip
+def test_a_step_that_can_never_succeed_makes_its_job_dead_at_once(
+    path: Path, db: Connection[Any], task: str, how: str, said: str
+) -> None:
+    job_id = enqueue(task, how=how)
+    drain("async")
+    assert look(db, job_id, "state, attempt") == ("dead", 1)
+    assert said in look(db, job_id, "last_error")
+    assert reasons(db, job_id)[-1][-1] == "bad_step"
+    kept = db.execute("select count(*) from pgqueue.checkpoints").fetchone()
+    assert kept == ((1,) if how == "twice" and task == "wrong" else kept)
+
+
+# ---------------------------------------------------------------- what is stored, and what is counted
+
+
+def test_a_step_costs_one_statement_and_a_first_attempt_reads_nothing(
+    path: Path, db: Connection[Any]
+) -> None:
+    sent = sent_by(enqueue, "pages", count=4)
+    assert sent.count("store_checkpoints") == 8 - 4, "the second attempt stores nothing"
+    assert sent.count("load_checkpoints") == 1, "only the second attempt reads, and it reads once"
+
+
+def sent_by(enqueue: Callable[..., int], task: str, **args: Any) -> list[str]:
+    """The names of the statements that the link of steps sends while the jobs of this task run."""
+    enqueue(task, **args)
+    names: list[str] = []
+    worker = Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1))
+    once = worker._links.steps.once
+
+    def noting(statement: Statement[Any]) -> Any:
+        names.append(statement.name)
+        return once(statement)
+
+    worker._links.steps.once = noting  # type: ignore[method-assign]
+    worker.run()
+    return names
+
+
+def test_steps_of_jobs_that_run_at_the_same_time_share_statements(path: Path, db: Connection[Any]) -> None:
+    sent = sent_by(enqueue, "gathered", count=20)
+    assert sent.count("store_checkpoints") < 20
+
+
+def test_a_failure_after_a_new_step_counts_as_the_first_attempt_again(
+    path: Path, db: Connection[Any]
+) -> None:
+    job_id = enqueue("stumbling")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert [to for _, to, _ in reasons(db, job_id)] == ["retrying"] * 5
+
+
+def test_a_failure_without_a_new_step_counts(path: Path, db: Connection[Any]) -> None:
+    job_id = enqueue("stuck")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("dead", 2)
+    assert reasons(db, job_id)[-1][-1] == "attempts_exhausted"
+
+
+def test_none_is_stored_and_is_not_taken_for_nothing(path: Path, db: Connection[Any]) -> None:
+    enqueue("nothing")
+    drain()
+    assert step_tasks.notes(path) == [["nothing"], ["got", None], ["got", None]]
+
+
+@pytest.mark.parametrize("what", ["arguments", "value"])
+def test_a_checkpoint_that_does_not_fit_any_longer_is_an_error_that_says_what_to_do(
+    path: Path, db: Connection[Any], what: str
+) -> None:
+    job_id = enqueue("changing", what=what)
+    drain()
+    assert look(db, job_id, "state") == "dead"
+    error = look(db, job_id, "last_error")
+    assert "CheckpointMismatchError: PGQ-611  Step 'a' of job" in error
+    assert f"select pgqueue.forget_step({job_id}, 'a')" in error
+    db.execute("select pgqueue.forget_step(%s, 'a')", [job_id])
+    db.execute("select pgqueue.revive(%s)", [job_id])
+    drain()
+    assert look(db, job_id, "state") == "completed"
+
+
+def test_a_job_has_at_most_as_many_steps_as_the_limit_says(
+    path: Path, db: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "MOST_STEPS", 3)
+    job_id = enqueue("pages", count=4)
+    drain()
+    assert look(db, job_id, "state") == "dead"
+    assert "StepTooLargeError" in look(db, job_id, "last_error")
+
+
+def test_steps_in_another_order_or_between_known_ones_get_their_own_values(
+    path: Path, db: Connection[Any]
+) -> None:
+    job_id = enqueue("reordered")
+    drain()
+    assert look(db, job_id, "state") == "completed"
+    assert step_tasks.notes(path) == [["did", "a"], ["did", "b"], ["did", "new"], ["got", "b", "new", "a"]]
+
+
+def test_a_snoozed_or_released_job_keeps_its_steps(path: Path, db: Connection[Any]) -> None:
+    job_id = enqueue("snoozing")
+    drain()
+    db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("completed", 1)
+    assert step_tasks.notes(path) == [["did"], ["got", 1], ["got", 1]]
+
+
+def test_a_step_of_a_job_that_was_asked_to_stop_stops_it(path: Path, db: Connection[Any]) -> None:
+    job_id = enqueue("cancelling")
+    drain(listen=False)
+    assert look(db, job_id, "state") == "cancelled"
+    assert step_tasks.notes(path) == [["did", 1]]
+
+
+def test_a_step_waits_for_a_server_that_is_away_for_a_moment(path: Path, db: Connection[Any]) -> None:
+    job_id = enqueue("cutting")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("completed", 1)
+    assert step_tasks.notes(path) == [["did", n] for n in range(3)]
+
+
+def test_an_attempt_that_has_lost_its_lease_learns_it_at_its_next_step(
+    path: Path, db: Connection[Any]
+) -> None:
+    job_id = enqueue("robbed")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert step_tasks.notes(path) == [["did", 1], ["did", 2], ["lost"], ["did", 2]]
