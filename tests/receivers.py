@@ -20,7 +20,7 @@ class Posted(NamedTuple):
 
 
 class WebSink(ThreadingHTTPServer):
-    """Answers each request with the next code of ``answers``, or with 204 if there is none.
+    """Answers each request with the next code of ``answers``, or with 204 if ``answers`` is empty.
 
     ``seen`` contains all requests. ``taken`` contains only the requests that were answered with a code below 300.
     """

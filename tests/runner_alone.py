@@ -1,4 +1,4 @@
-"""A runner without a database. It performs attempts, and returns their outcomes."""
+"""Runs attempts in a runner that has no database, and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import factories
 
 @dataclass
 class Item:
-    """An item of a chunk."""
+    """The arguments of one job, for handlers that get the arguments of many jobs in one call (a chunk)."""
 
     n: int
 
@@ -30,9 +30,9 @@ def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -
 def played(
     app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1, *, lenient: bool = False
 ) -> dict[int, Outcome]:
-    """Runs the attempts and returns their outcomes by job id. The runner gets each round of attempts after the round before has ended.
+    """Runs the attempts and returns their outcomes by job id. The runner gets each round after all attempts of the previous round have ended.
 
-    If ``lenient`` is true, an attempt is also allowed to end with a conclusion that is no outcome.
+    If ``lenient`` is true, an attempt is also allowed to end with a conclusion that is no ``Outcome``.
     """
     ended: dict[int, Outcome] = {}
 

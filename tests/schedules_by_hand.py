@@ -1,4 +1,4 @@
-"""Runs schedulers as if it were a given time, so that no test has to wait for that time."""
+"""Runs schedulers at moments that the test chooses, so that no test has to wait until a schedule is due."""
 
 from __future__ import annotations
 

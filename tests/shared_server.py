@@ -14,7 +14,9 @@ from multiprocessing.connection import Client, Listener
 from pgqueue.database import migrate
 from tests.servers import create_database, drop_database, test_server
 
-Place = tuple[str, str]  # the server's DSN, and the name of a migrated database to copy from
+Place = tuple[
+    str, str
+]  # the server's DSN, and the name of the template: a migrated database, of which each test gets a copy
 
 
 class SharedServer:

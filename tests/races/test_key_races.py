@@ -25,7 +25,9 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_the_second_of_two_enqueues_with_one_key_waits_and_stores_no_job(players: Players, key: str) -> None:
+def test_the_second_of_two_enqueues_with_the_same_key_waits_and_stores_no_job(
+    players: Players, key: str
+) -> None:
     first, second, waited = players.race(enqueues({key: "k"}), enqueues({key: "k"}))
     assert waited
     [(job_id, created, _)] = first
@@ -46,7 +48,7 @@ def test_an_enqueue_stores_its_job_if_the_enqueue_for_which_it_waits_is_rolled_b
     assert row(players.db, job_id) == ("pending",)
 
 
-def test_an_enqueue_stores_nothing_if_its_idempotency_key_was_used_with_other_arguments(
+def test_an_enqueue_stores_nothing_if_its_idempotency_key_was_used_before_with_other_arguments(
     players: Players,
 ) -> None:
     first, second, waited = players.race(
@@ -105,7 +107,7 @@ def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: st
 def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
     players: Players, connect: Callable[..., Connection[Any]], key: str
 ) -> None:
-    """Two batches have the same keys in opposite order. Both wait for a third batch. When it ends, both go on at the same moment."""
+    """Two batches have the same keys in opposite order. Both wait for a third batch. When the third batch ends, both go on at the same moment."""
 
     def batch(*names: str) -> Jsonb:
         rest = {"throttle": 60} if key == "throttle" else {}
@@ -143,7 +145,9 @@ def test_a_batch_returns_the_job_of_another_batch_for_a_key_that_both_batches_ha
     assert second[1][0] == first[1][0]
 
 
-def test_an_enqueue_that_waits_for_a_revive_of_its_key_gets_the_revived_job(players: Players) -> None:
+def test_an_enqueue_that_waits_for_the_revive_of_the_holder_of_its_key_returns_the_revived_job(
+    players: Players,
+) -> None:
     dead = dead_holder(players)
     said, [(job_id, created, conflict)], waited = players.race(
         does(statements.revive(dead)), enqueues({"unique_key": "k"})
@@ -153,7 +157,9 @@ def test_an_enqueue_that_waits_for_a_revive_of_its_key_gets_the_revived_job(play
     assert (job_id, created, conflict) == (dead, False, "unique_key")
 
 
-def test_a_revive_that_waits_for_an_enqueue_of_its_key_revives_nothing(players: Players) -> None:
+def test_a_revive_that_waits_for_an_enqueue_with_the_key_of_the_dead_job_changes_nothing(
+    players: Players,
+) -> None:
     dead = dead_holder(players)
     [(job_id, created, _)], said, waited = players.race(
         enqueues({"unique_key": "k"}), does(statements.revive(dead))

@@ -1,7 +1,7 @@
 """Races between two transactions. Each claims, settles, rescues, renews a lease, cancels, revives, edits, or finishes overdue jobs.
 
-In most tests, the first transaction executes its statement and stays open, and then the second one executes its own. Most pairs of
-statements are tested in both orders.
+In most tests, the first transaction executes its statement and stays open, and then the second transaction executes another statement. Most
+pairs of statements are tested in both orders.
 """
 
 from __future__ import annotations
@@ -198,9 +198,9 @@ def test_a_job_is_cancelled_if_its_attempt_ends_before_its_worker_sees_the_cance
 def test_a_job_that_is_settled_during_a_cancel_request_never_runs_again(
     players: Players, outcome: Outcome
 ) -> None:
-    """The request is committed while the settle waits for the row. The settle perhaps does not cancel the job.
+    """The request is committed while the settle waits for the row. Depending on the moment, the settle cancels the job or not.
 
-    Then no claim takes the job again, and ``finish_overdue`` cancels it.
+    If it does not, then no claim takes the job again, and ``finish_overdue`` cancels the job.
     """
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(

@@ -258,7 +258,7 @@ def test_an_enqueue_that_waits_for_an_edit_of_the_expiry_returns_the_edited_job(
 
 
 def test_an_enqueue_from_sql_finds_the_derived_key_of_an_enqueue_from_python(players: Players) -> None:
-    """An enqueue of one job from Python uses a statement of its own. This statement must derive the same key as ``pgqueue.enqueue_many``."""
+    """From Python, ``insert_unique`` stores a single job. This statement must derive the same key as the function ``pgqueue.enqueue_many``."""
     options = {"unique": ["n"], "unique_for": 3600.0}
     job_id, second, waited = players.race(
         does(statements.insert_unique(TASK, '{"n": 1}', options)), enqueues(options, args={"n": 1})
@@ -269,8 +269,8 @@ def test_an_enqueue_from_sql_finds_the_derived_key_of_an_enqueue_from_python(pla
     assert again is None
 
 
-# A trigger that ends the holder after an enqueue has found that the key is taken, and before the enqueue reads the holder's id. A quick
-# worker could do the same. Only the first call of the trigger ends the holder.
+# This trigger ends the holder after an enqueue has found that the key is taken, and before the enqueue reads the holder's id. A worker that
+# completes the holder at this moment has the same effect. Only the first call of the trigger ends the holder.
 QUICK = """
 create sequence chk.quick;
 create function chk.end_holder() returns trigger language plpgsql as $$
@@ -300,7 +300,7 @@ def test_an_enqueue_is_tried_again_if_the_holder_ends_before_the_enqueue_reads_i
     assert ended[0] >= 2, "the enqueue was tried again"
     if len(batch) == 1:
         assert found[0][1]
-        # Otherwise the checker would find that a job has ended although no worker ended it.
+        # The fixtures check at the end of each test that no job ended without a worker. The trigger ended the holder, so its events are deleted.
         players.db.execute("delete from chk.events where job_id = %s", [holder])
     else:
         assert found[1] == (holder, False, "unique_key"), (

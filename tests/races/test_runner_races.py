@@ -1,6 +1,8 @@
-"""Attempts that end after their claim and before their handler is called, attempts of suspects, and attempts at the end of a worker.
+"""Three kinds of attempts that a runner must end correctly:
 
-Suspects are jobs that ran in a process when it crashed. Each of them runs in a process of its own.
+- attempts that end after their claim, but before their handler is called,
+- attempts of suspects: jobs that ran in a process when it crashed. Each suspect runs alone in a separate process,
+- attempts that still run when their worker stops or loses its lease.
 """
 
 from __future__ import annotations
@@ -154,7 +156,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("task", killer_tasks.TASKS)
-def test_a_suspect_runs_in_a_process_of_its_own_while_other_jobs_go_on(task: str, tmp_path: Path) -> None:
+def test_each_suspect_runs_in_a_separate_process_while_other_jobs_go_on(task: str, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 
@@ -205,7 +207,7 @@ def test_the_crash_of_a_suspect_ends_no_other_attempt(task: str, way: str) -> No
     assert (ended[3].state, ended[3].reason) == ("dead", "crash_loop")
 
 
-def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(tmp_path: Path) -> None:
+def test_only_a_few_suspects_run_at_the_same_time_and_the_others_take_no_slot(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 
@@ -235,7 +237,7 @@ def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(t
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_attempts_that_have_not_begun_at_the_end_of_the_grace_period_are_released_and_do_not_count(
+def test_attempts_that_have_not_begun_are_released_at_the_end_of_the_grace_period(
     dsn: str, executor: str
 ) -> None:
     """One job still runs at the end of the grace period. The jobs that wait for its slot have not begun.
@@ -280,7 +282,7 @@ def test_attempts_that_have_not_begun_at_the_end_of_the_grace_period_are_release
 
 
 @pytest.mark.parametrize("way", ["async", "thread", "chunk", "process"])
-def test_running_handlers_are_stopped_and_their_attempts_are_not_settled_after_the_lease_is_lost(
+def test_running_handlers_are_stopped_after_the_lease_is_lost_and_nothing_is_settled(
     way: str, tmp_path: Path
 ) -> None:
     app, stopped, done = App(), [], list[tuple[int, Conclusion]]()

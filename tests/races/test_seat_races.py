@@ -1,4 +1,4 @@
-"""Races of a claim under limits: with another such claim, with ``recount_seats``, and with a change of a limit.
+"""A claim of jobs with limits races with a second such claim, with ``recount_seats``, and with a change of a limit.
 
 ``recount_seats`` corrects the numbers of taken seats.
 """
@@ -37,7 +37,7 @@ def test_two_claims_of_one_key_take_no_more_jobs_than_its_limit_allows(players: 
     assert (len(first), len(second)) == (2, 1)
 
 
-def test_a_claim_makes_the_row_of_its_seats_again_if_recount_seats_deletes_it_meanwhile(
+def test_a_claim_stores_its_row_of_seats_again_if_recount_seats_deletes_this_row_meanwhile(
     players: Players,
 ) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 2)")

@@ -1,4 +1,8 @@
-"""Races of a step with a rescue, a settle, a cancel and another attempt's step, in both orders."""
+"""Races between storing a step and a rescue, a settle, a cancel, a write of progress, or a second step of the same name.
+
+A step is stored as a checkpoint. An effect is a step that also writes rows of the application: its checkpoint is stored in the transaction
+that writes these rows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def effect(claim: tuple[int, int, int], name: str = "a", value: str = "1") -> St
     return statements.store_effect(*claim, Checkpoint("effect", name, "", 1, value))
 
 
-def test_a_rescue_leaves_a_job_whose_step_is_being_stored(players: Players) -> None:
+def test_a_rescue_skips_a_job_whose_step_is_being_stored(players: Players) -> None:
     claim = claimed(players)
     expire(players.db, claim[0])
     stored, rescued, _ = players.race(does(step(claim)), does(RESCUE))
@@ -38,7 +42,7 @@ def test_a_rescue_leaves_a_job_whose_step_is_being_stored(players: Players) -> N
     assert row(players.db, claim[1]) == ("running",)
 
 
-def test_a_step_during_a_rescue_stores_nothing_and_does_not_wait(players: Players) -> None:
+def test_a_step_is_not_stored_while_its_job_is_being_rescued(players: Players) -> None:
     claim = claimed(players)
     expire(players.db, claim[0])
     _, stored, waited = players.race(does(RESCUE), does(step(claim)))
@@ -57,7 +61,7 @@ def test_a_step_and_a_write_of_progress_do_not_wait_for_each_other(players: Play
     assert (len(stored.stored), waited) == (1, False)
 
 
-def test_a_step_during_a_cancel_that_is_not_committed_is_to_be_tried_again(players: Players) -> None:
+def test_a_step_of_a_job_that_a_cancel_has_locked_is_stored_at_the_second_try(players: Players) -> None:
     claim = claimed(players)
     _, stored, waited = players.race(does(statements.cancel(claim[1])), does(step(claim)))
     assert (stored.locked, waited) == ({(claim[1], claim[2])}, False)
@@ -66,14 +70,14 @@ def test_a_step_during_a_cancel_that_is_not_committed_is_to_be_tried_again(playe
 
 
 @pytest.mark.parametrize("outcome", [COMPLETED, Outcome.dead("given_up", ValueError("x"))], ids=str)
-def test_a_step_during_the_end_of_its_attempt_stores_nothing(players: Players, outcome: Outcome) -> None:
+def test_a_step_is_not_stored_while_its_attempt_is_being_settled(players: Players, outcome: Outcome) -> None:
     claim = claimed(players)
     _, stored, waited = players.race(does(settle(*claim, outcome)), does(step(claim)))
     assert not waited
     assert stored.stored == set()
 
 
-def test_of_two_steps_of_one_name_the_first_commit_wins(players: Players) -> None:
+def test_only_the_first_of_two_steps_with_the_same_name_is_stored(players: Players) -> None:
     claim = claimed(players)
     first, second, waited = players.race(does(step(claim)), does(step(claim, value="2")))
     assert waited
@@ -81,14 +85,14 @@ def test_of_two_steps_of_one_name_the_first_commit_wins(players: Players) -> Non
     assert players.db.execute(READ).fetchall() == [("a", 1)]
 
 
-def test_a_step_with_rows_that_comes_second_is_rolled_back(players: Players) -> None:
+def test_an_effect_is_rolled_back_if_a_step_with_the_same_name_was_stored_before(players: Players) -> None:
     claim = claimed(players)
     with pytest.raises(psycopg.errors.UniqueViolation):
         players.race(does(step(claim)), does(effect(claim, value="2")))
     assert players.db.execute(READ).fetchall() == [("a", 1)]
 
 
-def test_a_commit_with_a_step_waits_for_a_rescue_and_is_refused(players: Players) -> None:
+def test_an_effect_that_waits_for_a_rescue_of_its_job_is_not_committed(players: Players) -> None:
     claim = claimed(players)
     expire(players.db, claim[0])
     with pytest.raises(psycopg.Error) as raised:
@@ -97,7 +101,7 @@ def test_a_commit_with_a_step_waits_for_a_rescue_and_is_refused(players: Players
     assert players.db.execute(READ).fetchall() == []
 
 
-def test_a_rescue_during_an_open_step_goes_on_and_the_commit_is_refused(players: Players) -> None:
+def test_an_effect_is_not_committed_if_its_job_is_rescued_before_the_commit(players: Players) -> None:
     claim = claimed(players)
     expire(players.db, claim[0])
     with pytest.raises(psycopg.Error) as raised:

@@ -18,7 +18,7 @@ from tests import factories
 from tests.waiting import wait_until
 
 Act = Callable[[Connection[Any]], Any]
-TASK = "task"  # the task of every job here
+TASK = "task"  # every job that these functions store has this task
 Rows = list[tuple[int, bool, str | None]]
 
 

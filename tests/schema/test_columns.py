@@ -1,7 +1,7 @@
 """The lists of columns in the SQL agree with the tables.
 
 There are three kinds of lists: the columns that a job keeps when its row moves to another table, the columns that a claim returns,
-and the columns that are shown to users. If ``jobs`` gets a new column, tests fail here until these lists also contain or exclude it.
+and the columns that are shown to users. If ``jobs`` gets a new column, tests fail here until each list contains or excludes the column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pgqueue.sql import Statement, whole
 from tests.worker_by_hand import Hand
 
 Row = dict[str, Any]
-# For each column of an unfinished job, a value that is not the column's default. The columns OF_THE_END are null until the job ends.
+# LIVING contains a value for each column of an unfinished job. Each value differs from the column's default. The columns in OF_THE_END are
+# null until the job ends.
 LIVING = {
     "id": "7", "lease_id": "5", "worker_id": "1", "run_at": "now() - interval '1 h'", "created_at": "now() - interval '2 h'",
     "started_at": "now() - interval '1 m'", "priority": "3", "attempt": "2", "max_attempts": "9", "crash_count": "1",
@@ -32,7 +33,7 @@ LIVING = {
     "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
-LEFT = {"seats_taken", "parked", "undeclared"}  # columns that only unfinished jobs have
+LEFT = {"seats_taken", "parked", "undeclared"}  # finished jobs do not have these columns
 RUNNING = LIVING
 PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "seats_taken": "null"}
 DEAD = {name: value for name, value in PENDING.items() if name not in LEFT} | {
@@ -55,6 +56,7 @@ def stored(db: Connection[Any]) -> Row:
         return row
 
 
+# Each statement that ends a job: the columns of the job before it, the statement, and the columns that it changes besides the state.
 MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]]] = {
     "complete": (RUNNING, lambda worker: statements.complete(worker, [(7, 5, True)]), set()),
     "settle": (RUNNING, lambda worker: statements.settle(worker, [(7, 5, COMPLETED)]), set()),
@@ -128,7 +130,7 @@ def test_a_job_is_shown_with_all_columns_except_those_for_internal_use(db: Conne
 
 
 @pytest.mark.parametrize("name", ["claim_idx", "key_idx", "due_idx"])
-def test_a_condition_that_has_the_name_of_an_index_in_the_sql_equals_the_condition_of_this_index(
+def test_a_condition_that_the_sql_names_after_an_index_equals_the_condition_of_the_index(
     db: Connection[Any], name: str
 ) -> None:
     """In the SQL files, a line such as ``--+ claim_idx`` stands for the condition of the index jobs_live_claim_idx."""

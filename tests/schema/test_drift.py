@@ -168,7 +168,8 @@ select t.tgrelid::regclass::text || ' ' || t.tgname, pg_get_triggerdef(t.oid), t
 from pg_trigger t join pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgparentid = 0 order by 1
 """
-# Each trigger, with its event and its function. These tests do not compare the body of the function.
+# DECLARED maps each trigger to a pattern that its definition must match. The definition contains the event and the name of the function, but
+# not the function's body.
 DECLARED = {
     "pgqueue.checkpoints checkpoints_fence_trigger": r"CONSTRAINT TRIGGER .* AFTER INSERT OR UPDATE ON pgqueue\.checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN .*'effect'.*'cursor'.* EXECUTE FUNCTION pgqueue\.fence_checkpoint\(\)",
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",

@@ -1,4 +1,4 @@
-"""Jobs can contain any Unicode text. So a database whose encoding cannot store every such text is refused, with an error of one sentence."""
+"""Jobs can contain any Unicode text. So ``pgq migrate`` refuses a database whose encoding cannot store every such text."""
 
 from __future__ import annotations
 

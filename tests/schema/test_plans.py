@@ -155,6 +155,7 @@ SAMPLES: dict[str, Statement[Any]] = {
     )
 }
 
+# The plan of each hot statement must contain these indexes and kinds of scans.
 HOT = {
     "claim": {"jobs_live_claim_idx", "Tid Scan"},
     "survey_lanes": {"jobs_live_claim_idx"},

@@ -1,4 +1,4 @@
-"""With a million stored jobs, every hot statement uses its index and reads a small part of it, whatever statistics the planner has.
+"""With a million jobs in the table, every hot statement uses its index and reads only a few rows, whatever statistics the planner has.
 
 The hot statements are those that workers run all the time. All cases are in one test, because it takes long to fill the table. The
 plans are those that a worker gets: generic plans, in a session with a worker's settings (``PINNED``).
@@ -19,7 +19,7 @@ from tests.schema.test_plans import HOT, SAMPLES
 
 ROWS = 1_000_000
 MOST = 50  # a statement touches at most this many buffers for each row that it returns
-ALIVE, EXPIRED = 1, 2
+ALIVE, EXPIRED = 1, 2  # the ids of two workers: the lease of the worker EXPIRED has run out
 
 Plan = dict[str, Any]
 
@@ -113,7 +113,7 @@ def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[
 
     check(db, "never analyzed")
 
-    # The count of rows that ANALYZE stores is kept after the rollback.
+    # ANALYZE writes its count of rows outside of the transaction, so the rollback does not undo it.
     with db.transaction(force_rollback=True):
         db.execute("delete from pgqueue.jobs_live")
         db.execute("analyze pgqueue.jobs_live")

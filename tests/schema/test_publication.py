@@ -22,6 +22,7 @@ from pgqueue.worker.worker import Worker
 from tests.schema.test_plans import SAMPLES
 from tests.worker_by_hand import Hand
 
+# Lists the tables that have no replica identity.
 BARE = """
 select c.relname from pg_class c
 where c.relnamespace = 'pgqueue'::regnamespace and c.relkind = 'r' and c.relname <> 'schema_version'
@@ -38,7 +39,7 @@ def published(db: Connection[Any]) -> Connection[Any]:
     return db
 
 
-def test_every_table_has_a_replica_identity_and_this_includes_day_tables(
+def test_every_table_including_day_tables_has_a_replica_identity(
     published: Connection[Any],
 ) -> None:
     assert published.execute(BARE).fetchall() == []

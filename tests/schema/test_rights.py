@@ -1,4 +1,4 @@
-"""What roles are allowed to do in the schema, and which locks delay `pgq migrate`."""
+"""Tests of what roles are allowed to do in the schema ``pgqueue``, and of which locks delay ``pgq migrate``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from pgqueue.database import migrate
 from pgqueue.errors import LockedError, MissingPrivilegeError
 
+# Lists the functions that PUBLIC has the right to execute.
 FUNCTIONS = """
 select p.oid::regprocedure::text from pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
 where p.pronamespace = 'pgqueue'::regnamespace and a.grantee = 0 and a.privilege_type = 'EXECUTE'
@@ -57,7 +58,7 @@ def test_a_role_that_has_only_usage_of_the_schema_can_execute_no_function(db, ro
     ["add_partitions(400)", "add_partitions(-1)", "add_partitions(null)", "purge_jobs('jobs_done_default', 0, 100000)",
      "purge_jobs('jobs_done_default', -1, 1)"],
 )  # fmt: skip
-def test_a_function_that_runs_as_the_owner_refuses_arguments_out_of_bounds(db, call):
+def test_a_function_that_runs_as_the_owner_refuses_arguments_outside_of_their_range(db, call):
     with pytest.raises(psycopg.errors.DatabaseError) as caught:
         db.execute(f"select pgqueue.{call}".encode())
     assert caught.value.sqlstate == "PQ404"
@@ -166,7 +167,7 @@ def test_a_migration_refuses_a_schema_that_belongs_to_another_role(empty_dsn, ad
         connection.execute(f"drop owned by {other}".encode())
 
 
-def test_a_role_that_is_no_superuser_can_migrate_a_schema_of_its_own(empty_dsn, role):
+def test_a_role_that_is_no_superuser_can_migrate_a_schema_that_it_owns(empty_dsn, role):
     owner = psycopg.conninfo.conninfo_to_dict(role())["user"]
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(f"create schema pgqueue authorization {owner}".encode())

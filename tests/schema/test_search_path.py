@@ -73,7 +73,7 @@ def operator(number: int, name: str, left: str | None, right: str, result: str) 
 
 @pytest.fixture
 def trapped(db: Connection[Any], dsn: str) -> str:
-    """A DSN. In its sessions, the schema with the traps comes first in the search path."""
+    """Returns a DSN. In the sessions of this DSN, the schema with the traps comes first in the search path."""
     assert lay_traps(db) > 1000
     return make_conninfo(dsn, options="-c search_path=evil,pg_catalog")
 
@@ -152,7 +152,7 @@ def test_the_statements_of_handles_are_safe(there, app):
 
 
 @pytest.mark.parametrize("limited", [False, True])
-def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limited):
+def test_the_statements_of_a_worker_and_of_job_transaction_are_safe(trapped, dsn, db, limited):
     """A worker claims, settles, retries, calls a hook and keeps to a limit. The traps come first in the search path of its sessions."""
     app = App(trapped)
     ended: list[str] = []
@@ -165,14 +165,14 @@ def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limite
         with job.transaction() as connection:
             connection.execute("select pg_catalog.pg_backend_pid()")
 
-    @app.task(name="told")
-    def told(job: Job) -> str:
+    @app.task(name="with_result")
+    def with_result(job: Job) -> str:
         with job.transaction(result="done") as connection:
             connection.execute("select pg_catalog.pg_backend_pid()")
         return "done"
 
-    @told.on_completed
-    def heard(job: Job) -> None:
+    @with_result.on_completed
+    def note_end(job: Job) -> None:
         ended.append(job.task)
 
     @app.task(name="fails", retry=[0, 0])
@@ -183,7 +183,7 @@ def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limite
         db.execute(
             "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 5, 100, '1 s')"
         )
-    for name in ("plain", "own", "told", "fails"):
+    for name in ("plain", "own", "with_result", "fails"):
         db.execute('select from pgqueue.enqueue(%s, \'{}\', \'{"tags": ["a"], "deadline": 600}\')', [name])
     settings = WorkerSettings(queues={"default": None}, drain=True, poll=0.1, heartbeat=0.2, lease=5)
     try:
@@ -191,8 +191,8 @@ def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limite
     finally:
         app.close()
     states = dict(db.execute("select task, state from pgqueue.jobs where queue = 'default'").fetchall())
-    assert states == {"plain": "completed", "own": "completed", "told": "completed", "fails": "dead"}
-    assert ended == ["told"]
+    assert states == {"plain": "completed", "own": "completed", "with_result": "completed", "fails": "dead"}
+    assert ended == ["with_result"]
 
 
 def test_the_statements_of_pgq_commands_are_safe(trapped, there):

@@ -15,7 +15,8 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from tests.schema.test_drift import shape
 
-# Functions of the first revision, with the right types but without their bodies, and day tables as the real functions made them.
+# Makes two functions with the same types as in the first revision, but with bodies that do nothing. Also makes day tables, with the statements
+# that the real functions executed.
 FIRST = """
 create function pgqueue.add_partitions(ahead integer default 3) returns setof text language sql
     as 'select null::text where false';
@@ -79,7 +80,7 @@ def test_a_database_of_the_first_revision_with_the_shape_of_the_second_revision_
     assert former.execute(f"{ROWS} order by id".encode()).fetchall() == before
 
 
-def test_an_upgraded_database_stores_jobs_refuses_bad_rows_and_makes_day_tables(
+def test_an_upgraded_database_accepts_new_jobs_and_new_day_tables_and_refuses_bad_rows(
     former: Connection[Any],
 ) -> None:
     migrate.upgrade(former.info.dsn)
@@ -113,7 +114,7 @@ update pgqueue.queues set retention = '200000 years'
 """
 
 
-def test_rows_that_newer_checks_refuse_do_not_stop_an_upgrade_and_are_not_changed(empty_dsn: str) -> None:
+def test_an_upgrade_does_not_change_rows_that_newer_checks_would_refuse(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(ODD.encode())
@@ -163,7 +164,7 @@ def test_an_upgrade_replaces_the_path_of_an_app_by_its_name_in_schedules(empty_d
         assert sets == [("mail", "g", False), ("shop", "f", True)]
 
 
-# Rows with a value in each column that a later revision renames. One row is in a day table that is detached.
+# Stores rows with a value in each column that a later revision renames. One row is in a day table that is not a partition yet.
 NAMED_ANEW = """
 insert into pgqueue.jobs_live (task, state, worker_id, holds, ours) values ('t:on_dead', 'running', 7, '{1,2}', true), ('t', 'pending', null, null, null);
 insert into pgqueue.jobs_dead (task, state, finished_at, ours) values ('t:on_dead', 'dead', now(), true);
@@ -186,9 +187,7 @@ order by 1, 2, 3, 4
 NEW_NAMES = {"seats_taken": "holds", "stored_by_pgqueue": "ours", "full_at": "arrival", "digest": "declared", "former_digests": "former"}  # fmt: skip
 
 
-def test_renamed_columns_keep_their_values_and_no_row_is_rewritten(
-    empty_dsn: str, db: Connection[Any]
-) -> None:
+def test_columns_are_renamed_without_rewriting_their_rows(empty_dsn: str, db: Connection[Any]) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0016")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(NAMED_ANEW.encode())

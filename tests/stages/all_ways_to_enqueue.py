@@ -1,4 +1,4 @@
-"""Enqueues in all ways on a connection of any kind. Also checks the rows that the database contains afterwards."""
+"""Enqueues jobs on the caller's connection in every way that pgqueue has, and checks the rows that the database contains afterwards."""
 
 from __future__ import annotations
 

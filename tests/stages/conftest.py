@@ -15,19 +15,19 @@ from tests.worker_by_hand import Hand, LimitedHand
 
 @pytest.fixture
 def hand(db: Connection[Any]) -> Hand:
-    """A worker that knows the task ``t``."""
+    """Returns a stand-in for a worker with the task ``t``. A test calls its methods one by one."""
     return Hand(db, ["t"])
 
 
 @pytest.fixture
 def player(db: Connection[Any]) -> LimitedHand:
-    """A worker that knows the tasks ``t`` and ``u``, and claims by turns and under limits."""
+    """Returns a stand-in for a worker with the tasks ``t`` and ``u``. Its claims are by turns and keep to limits."""
     return LimitedHand(db, ["t", "u"])
 
 
 @pytest.fixture
 def refresh(app: App) -> Task[..., Any]:
-    """A task that tests of keys enqueue."""
+    """Returns a task that tests of keys enqueue."""
 
     @app.task(name="refresh")
     def refresh(account: int, note: str = "") -> None: ...
@@ -37,7 +37,7 @@ def refresh(app: App) -> Task[..., Any]:
 
 @pytest.fixture
 def note(app: App) -> Task[..., Any]:
-    """A task with a text and a time as arguments. Tests enqueue it in all ways."""
+    """Returns a task with a text and a time as arguments. ``all_ways_to_enqueue`` enqueues this task."""
 
     @app.task(name="note")
     def note(text: str, at: datetime | None = None) -> None: ...
@@ -47,7 +47,7 @@ def note(app: App) -> Task[..., Any]:
 
 @pytest.fixture
 def done(note: Task[..., Any], db: Connection[Any]) -> int:
-    """The id of a completed job, which has a result and an idempotency key."""
+    """Returns the id of a completed job, which has a result and an idempotency key."""
     handle = note.using(idempotency_key="done").enqueue(EURO)
     db.execute(
         "with gone as (delete from pgqueue.jobs_live returning id, task, args) insert into pgqueue.jobs_done"
@@ -59,7 +59,7 @@ def done(note: Task[..., Any], db: Connection[Any]) -> int:
 
 @pytest.fixture
 def ok(app: App) -> App:
-    """An app with the task ``ok``."""
+    """Returns an app with the task ``ok``."""
 
     @app.task(name="ok")
     async def ok() -> None: ...

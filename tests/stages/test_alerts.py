@@ -55,7 +55,7 @@ def older(db: Connection[Any], column: str) -> None:
     db.execute(f"update pgqueue.alerts set {column} = {column} - interval '10 min'".encode())
 
 
-def test_an_alert_opens_once_sends_each_target_one_message_and_counts_its_causes(db):
+def test_a_cause_that_is_found_repeatedly_opens_one_alert_with_one_message_to_each_target(db):
     sender(db, "webhook", "mail")
     [opened] = raise_alerts(db, cause())
     assert (opened.kind, opened.subject, opened.opened) == ("late", "mail", True)
@@ -91,7 +91,8 @@ def message_args(db: Connection[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_message_counts_the_other_alerts(db):
+def test_many_alerts_at_the_same_time_send_only_a_few_messages_each_minute(db):
+    """The last message of a minute counts the alerts that have no message yet."""
     sender(db, "webhook")
     causes = [cause(f"made_up_{n:04}", "dead") for n in range(2000)]
     assert len(raise_alerts(db, *causes)) == 2000
@@ -126,7 +127,7 @@ def test_a_mail_can_be_written_from_the_message_that_counts_the_other_alerts(db)
     assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
-def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_alert_opens_when_the_cause_returns(db):
+def test_a_new_alert_opens_if_a_cause_returns_after_its_alert_was_resolved(db):
     sender(db, "webhook")
     [first] = raise_alerts(db, cause())
     assert raise_alerts(db) == []
@@ -137,7 +138,7 @@ def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_alert_opens_when_
     assert second.id != first.id
     assert [alert for _, alert, _ in messages(db)] == [first.id, second.id]
     older(db, "last_at")
-    assert raise_alerts(db, cause()) == []  # a cause that is seen in time keeps its alert open
+    assert raise_alerts(db, cause()) == []  # the alert stays open, because its cause is found again
 
 
 def test_reminders_are_sent_when_they_are_due_but_never_if_reminders_are_off(db):
@@ -154,7 +155,7 @@ def test_reminders_are_sent_when_they_are_due_but_never_if_reminders_are_off(db)
     assert [number for *_, number in messages(db)] == [1, 2]
 
 
-def test_no_message_is_stored_before_a_living_worker_can_send_it(db):
+def test_no_message_is_stored_until_a_living_worker_can_send_it(db):
     raise_alerts(db, cause())
     hand = sender(db, "mail")
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
@@ -191,7 +192,7 @@ def test_resolve_alert_returns_whether_the_alert_was_open_resolved_or_unknown(db
     assert run(db, statements.mute_alert(99, 60.0)) is None
 
 
-# ---------------------------------------------------------------- the causes for which the leader looks
+# ---------------------------------------------------------------- how the leader finds causes
 
 
 def look(dsn: str, **settings: Any) -> None:
@@ -217,7 +218,7 @@ def open_alerts(db: Connection[Any]) -> dict[tuple[str, str], int]:
     return {(alert.kind, alert.subject): alert.count for alert in run(db, statements.list_alerts(False))}
 
 
-def test_dead_jobs_open_one_alert_for_each_task_and_the_alert_counts_them_until_they_are_gone(db, dsn):
+def test_one_alert_for_each_task_counts_the_dead_jobs_of_the_task(db, dsn):
     look(dsn)
     assert open_alerts(db) == {}
     make_dead(db, "a", 3)
@@ -298,7 +299,7 @@ def test_a_queue_is_also_late_if_the_oldest_due_job_of_one_key_is_too_old(db, ds
     assert open_alerts(db) == {("late", "keyed"): 1}
 
 
-def test_the_oldest_job_with_a_key_is_found_however_many_keys_there_are(db):
+def test_the_oldest_job_with_a_key_is_found_among_many_keys(db):
     db.execute(
         "insert into pgqueue.jobs (task, queue, concurrency_key, run_at)"
         " select 'a', 'keyed', lpad(n::text, 5, '0'), now() - make_interval(secs => n) from generate_series(1, 1500) n"

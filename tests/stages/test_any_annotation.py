@@ -1,4 +1,4 @@
-"""The value of an argument with any annotation comes back unchanged from the database, or is refused."""
+"""Whatever the annotation of an argument is, the value comes back unchanged from the database, or the enqueue is refused."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=8)
 
+# strings that look like values of other types
 looks = st.sampled_from(
     [
         "1",
@@ -80,7 +81,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 
-Kind = tuple[Any, st.SearchStrategy[Any]]
+Kind = tuple[Any, st.SearchStrategy[Any]]  # an annotation, and a strategy that makes values of it
 
 
 def listed(kind: Kind) -> Kind:

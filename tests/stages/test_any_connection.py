@@ -96,7 +96,7 @@ Play = Callable[..., None]
 
 @pytest.fixture(params=["sync", "async"])
 def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note: Any, done: int) -> Play:
-    """A function that enqueues in all ways on a connection, and checks the rows.
+    """Returns a function that enqueues in all ways on a connection, and checks the rows.
 
     A test passes options of the connection to it, or a function that prepares the connection.
     """
@@ -258,7 +258,7 @@ def test_a_job_with_run_at_can_be_enqueued_on_a_connection_of_asyncpg(dsn, db):
     assert db.execute("select run_at from pgqueue.jobs").fetchall() == [(noon,)] * 2
 
 
-def test_an_enqueue_in_a_read_only_transaction_raises_an_error_that_says_so(note, dsn):
+def test_an_enqueue_in_a_read_only_transaction_is_refused(note, dsn):
     with psycopg.connect(dsn, options="-c default_transaction_read_only=on") as connection:
         with pytest.raises(ReadOnlyServerError, match="transaction is read-only"):
             note.using(connection).enqueue("a")

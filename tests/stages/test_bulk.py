@@ -43,7 +43,7 @@ chosen = st.fixed_dictionaries(
         "ordering": st.sampled_from(["block", "skip"]),
     },
 ).filter(lambda options: "ordering" not in options or "concurrency_key" in options)
-SHAPE = (  # every column, also those that a later version adds
+SHAPE = (  # returns every column, including columns that a later version adds
     "select to_jsonb(j) - '{id, created_at, run_at}'::text[], array_lower(j.tags, 1), date_part('epoch', run_at - created_at) from pgqueue.jobs j where id = %s"
 )
 
@@ -124,7 +124,7 @@ def test_a_rollback_removes_a_copied_batch(app: App, db: Connection[Any]) -> Non
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
-def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
+def test_the_database_checks_the_values_of_a_copied_batch(db: Connection[Any]) -> None:
     with pytest.raises(InvalidOptionError, match="attempts"), db.transaction():
         insert(db, in_batches([NewJob("a.task", "{}", {"max_attempts": 20_000})] * copy_lines.SMALLEST_COPY))
     assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE

@@ -1,4 +1,4 @@
-"""The statements of steps: what they store, for whom, and what they read back."""
+"""Tests of the statements that store, read, forget and purge the checkpoints of steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ def items(hand: Hand, attempt: Attempt, *made: Checkpoint) -> list[tuple[int, in
 
 
 def store(hand: Hand, attempt: Attempt, *made: Checkpoint) -> list[str]:
-    """Stores checkpoints of one attempt. Returns for each of them: stored, there, locked or lost."""
+    """Stores checkpoints of one attempt. Returns one word for each checkpoint:
+
+    - stored: it is new,
+    - there: a checkpoint of this step was stored before,
+    - locked: another transaction has locked the job,
+    - lost: the attempt no longer has the lease.
+    """
     lease = (attempt.id, attempt.lease_id)
     found = run(hand.db, statements.store_checkpoints(items(hand, attempt, *made)))
     if lease in found.locked:
@@ -60,7 +66,7 @@ def test_checkpoints_come_back_as_they_were_stored(db: Connection[Any], hand: Ha
     assert found[job_id + 1] == []
 
 
-def test_the_first_commit_of_a_step_wins(db: Connection[Any], hand: Hand) -> None:
+def test_a_later_attempt_does_not_replace_a_stored_step(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     assert store(hand, attempt, step("a", 1), step("b", 1)) == ["stored", "stored"]
@@ -91,7 +97,7 @@ def test_an_attempt_without_the_lease_stores_no_checkpoint(
     assert db.execute(READ).fetchall() == []
 
 
-def test_the_answer_says_which_jobs_were_asked_to_stop(db: Connection[Any], hand: Hand) -> None:
+def test_store_checkpoints_returns_which_jobs_were_asked_to_stop(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db, count=2)
     one, two = sorted(hand.claim(), key=lambda attempt: attempt.id)
     run(db, statements.cancel(two.id))
@@ -99,7 +105,7 @@ def test_the_answer_says_which_jobs_were_asked_to_stop(db: Connection[Any], hand
     assert found.leases == {(one.id, one.lease_id): False, (two.id, two.lease_id): True}
 
 
-def test_a_locked_job_holds_up_no_other_checkpoint(
+def test_a_locked_job_does_not_delay_the_checkpoints_of_other_jobs(
     db: Connection[Any], hand: Hand, connect: Callable[..., Connection[Any]]
 ) -> None:
     add_jobs(db, count=2)
@@ -112,7 +118,7 @@ def test_a_locked_job_holds_up_no_other_checkpoint(
     assert store(hand, one, step()) == ["stored"]
 
 
-def test_only_the_first_lease_of_a_job_is_odd(db: Connection[Any], hand: Hand) -> None:
+def test_only_the_first_lease_id_of_a_job_is_odd(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     leases = [attempt.lease_id]
@@ -126,7 +132,9 @@ def test_only_the_first_lease_of_a_job_is_odd(db: Connection[Any], hand: Hand) -
     assert leases == sorted(set(leases))
 
 
-def test_a_lease_ahead_of_the_clock_still_grows(db: Connection[Any], hand: Hand) -> None:
+def test_the_next_lease_id_is_larger_even_if_the_last_one_is_ahead_of_the_clock(
+    db: Connection[Any], hand: Hand
+) -> None:
     ahead = 2**61
     add_jobs(db)
     for lease in (ahead, ahead + 1):
@@ -149,7 +157,7 @@ def cursor(hand: Hand, attempt: Attempt, value: str = "1") -> Any:
 
 
 @pytest.mark.parametrize("make", [effect, cursor])
-def test_the_commit_of_a_transaction_without_the_lease_is_refused(
+def test_an_effect_or_a_cursor_is_not_committed_if_the_lease_was_lost_before_the_commit(
     db: Connection[Any], hand: Hand, connect: Callable[..., Connection[Any]], make: Callable[..., Any]
 ) -> None:
     add_jobs(db)
@@ -166,7 +174,7 @@ def test_the_commit_of_a_transaction_without_the_lease_is_refused(
 
 
 @pytest.mark.parametrize("make", [effect, cursor])
-def test_another_worker_with_the_same_lease_id_commits_nothing(
+def test_another_worker_cannot_commit_an_effect_or_a_cursor_with_the_same_lease_id(
     db: Connection[Any], hand: Hand, make: Callable[..., Any]
 ) -> None:
     add_jobs(db)
@@ -176,7 +184,7 @@ def test_another_worker_with_the_same_lease_id_commits_nothing(
     assert raised.value.sqlstate == "PQ601"
 
 
-def test_an_open_step_keeps_no_lock_that_a_settle_or_a_cancel_waits_for(
+def test_a_settle_and_a_cancel_do_not_wait_for_the_open_transaction_of_an_effect(
     db: Connection[Any], hand: Hand, connect: Callable[..., Connection[Any]]
 ) -> None:
     add_jobs(db)
@@ -189,7 +197,7 @@ def test_an_open_step_keeps_no_lock_that_a_settle_or_a_cancel_waits_for(
     user.rollback()
 
 
-def test_a_step_with_rows_is_committed_once(db: Connection[Any], hand: Hand) -> None:
+def test_an_effect_cannot_be_stored_twice(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     run(db, effect(hand, attempt))
@@ -197,7 +205,7 @@ def test_a_step_with_rows_is_committed_once(db: Connection[Any], hand: Hand) -> 
         run(db, effect(hand, attempt))
 
 
-def test_a_cursor_is_replaced(db: Connection[Any], hand: Hand) -> None:
+def test_a_newer_cursor_replaces_the_cursor_of_its_job(db: Connection[Any], hand: Hand) -> None:
     [job_id] = add_jobs(db)
     [attempt] = hand.claim()
     run(db, cursor(hand, attempt, '{"page": 1}'))
@@ -210,7 +218,7 @@ def test_a_cursor_is_replaced(db: Connection[Any], hand: Hand) -> None:
 # ---------------------------------------------------------------- forgetting and purging
 
 
-def test_a_forgotten_step_is_gone_and_no_other_step(db: Connection[Any], hand: Hand) -> None:
+def test_forget_step_deletes_only_the_given_step(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     store(hand, attempt, step("a"), step("a", key="1"), step("b"))
@@ -221,7 +229,7 @@ def test_a_forgotten_step_is_gone_and_no_other_step(db: Connection[Any], hand: H
     assert [name for _, name, *_ in db.execute(READ)] == ["b"]
 
 
-def test_the_view_shows_the_steps_of_a_job(db: Connection[Any], hand: Hand) -> None:
+def test_the_view_steps_shows_the_steps_of_a_job(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     store(hand, attempt, step("a", [1], "k"))
@@ -251,7 +259,7 @@ def test_only_checkpoints_of_jobs_that_are_gone_are_purged(db: Connection[Any], 
 @pytest.mark.parametrize(
     "values", ["kind = 'other'", "name = ''", "name = repeat('x', 256)", "key = repeat('x', 256)"]
 )
-def test_a_checkpoint_that_cannot_be_is_refused(db: Connection[Any], hand: Hand, values: str) -> None:
+def test_a_checkpoint_with_an_invalid_value_is_refused(db: Connection[Any], hand: Hand, values: str) -> None:
     add_jobs(db)
     [attempt] = hand.claim()
     store(hand, attempt, step())

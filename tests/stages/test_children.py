@@ -84,7 +84,7 @@ def noted(path: Path) -> list[int]:
 # ---------------------------------------------------------------- what child processes and forks inherit
 
 
-def test_a_handler_in_a_child_process_reads_nothing_from_stdin_even_if_a_job_follows() -> None:
+def test_a_handler_in_a_child_process_reads_nothing_from_stdin_even_if_another_job_follows() -> None:
     assert results(perform("read_stdin", "nothing")) == ["", None]
 
 
@@ -146,7 +146,9 @@ def test_a_child_is_not_ended_by_a_signal_to_its_process_group(
 
 
 @pytest.mark.parametrize("give_up", ["timeout", "cancel", "release", "lose"])
-def test_all_processes_that_a_handler_has_started_end_with_it(give_up: str, tmp_path: Path) -> None:
+def test_all_processes_that_a_handler_has_started_end_when_the_handler_ends(
+    give_up: str, tmp_path: Path
+) -> None:
     pids = tmp_path / "pids"
 
     def end(runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
@@ -223,7 +225,7 @@ def test_all_processes_of_a_worker_end_when_the_worker_is_killed(tmp_path: Path)
     wait_until(lambda: all(is_gone(pid) for pid in started))
 
 
-def test_the_death_of_an_idle_child_costs_no_job_an_attempt(tmp_path: Path) -> None:
+def test_no_attempt_is_counted_when_an_idle_child_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     (tmp_path / "pids.sent").touch()
 

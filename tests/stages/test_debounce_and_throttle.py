@@ -1,4 +1,4 @@
-"""Debounce, throttle and idempotency keys: which job is stored, and what an enqueue returns if it repeats a request."""
+"""Tests of debounce, throttle and idempotency keys: which job is stored, and what an enqueue returns if it repeats a request."""
 
 from __future__ import annotations
 

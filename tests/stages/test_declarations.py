@@ -1,4 +1,4 @@
-"""Schedules that code declares become rows. The rows are right with two deploys at the same time, after rollbacks, and after edits by people."""
+"""Schedules that code declares become rows. The rows stay correct while two deploys run, after rollbacks, and after edits by people."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_column_of_a_declared_schedule_is_stored(db: Connection[Any]) -> N
     assert row.schedule.anchor == anchor, "a deploy does not move the fire times of an interval"
 
 
-def test_an_older_deploy_changes_nothing_while_workers_of_a_newer_deploy_live_and_takes_over_after_a_rollback(
+def test_an_older_deploy_changes_nothing_until_the_newer_deploy_is_rolled_back(
     db: Connection[Any],
 ) -> None:
     old, new = (hourly("a"), hourly("gone")), (hourly("a", 30), hourly("fresh"))
@@ -96,7 +96,7 @@ def test_an_older_deploy_changes_nothing_while_workers_of_a_newer_deploy_live_an
     assert rows(db) == {"a": "0 * * * *", "gone": "0 * * * *"}
 
 
-def test_an_older_deploy_without_schedules_removes_no_schedules_while_workers_of_a_newer_deploy_live(
+def test_an_older_deploy_without_schedules_removes_nothing_until_the_newer_deploy_is_rolled_back(
     db: Connection[Any],
 ) -> None:
     assert sync(db) == {None: "none"}
@@ -128,7 +128,7 @@ def test_a_renamed_app_takes_over_its_schedules(db: Connection[Any]) -> None:
     assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store", "5 * * * *")]
 
 
-def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_unchanged_declarations(
+def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_schedules_that_it_does_not_change(
     db: Connection[Any],
 ) -> None:
     sync(db, hourly("a"), hourly("b"))
@@ -141,7 +141,7 @@ def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_unchanged_declara
     assert rows(db) == {"a": "1 * * * *", "b": "2 * * * *"}
 
 
-def test_a_sync_does_not_wait_for_another_sync_of_the_same_app_and_is_tried_again_soon(
+def test_a_sync_is_tried_again_soon_if_another_sync_of_the_same_app_is_not_committed_yet(
     db: Connection[Any], connect: Callable[..., Connection[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     one = connect(autocommit=False)
@@ -173,7 +173,10 @@ def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
 
 
 def service(name: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
-    """Returns the declarations of a worker of a service. The service has one task, whose name is the name of the service."""
+    """Returns the declarations of a worker of a service.
+
+    A service is a program that is deployed separately. Here it has one task, and this task has the name of the service.
+    """
     tasks = [TaskSpec(name=name, function=_nothing)]
     mine = [replace(schedule, task=name) for schedule in schedules]
     return Declarations(app, mine, HEARTBEAT, tasks, **options)
@@ -258,7 +261,9 @@ def test_an_app_takes_over_schedules_of_its_former_name_when_the_workers_of_that
     assert rows(db) == {"a": "9 * * * *"}
 
 
-def test_a_worker_of_a_version_without_names_of_apps_belongs_to_the_same_app(db: Connection[Any]) -> None:
+def test_a_worker_of_an_older_version_that_sends_the_path_of_its_app_belongs_to_the_same_app(
+    db: Connection[Any],
+) -> None:
     old = "select what from pgqueue.sync_schedules('shop:app', 'f', '[]', 30)"
     start(db, service("t", hourly("a"), app="shop"))
     assert db.execute(old).fetchall() == [("older",)]

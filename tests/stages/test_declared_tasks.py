@@ -16,8 +16,8 @@ from pgqueue.maintenance.declarations import Declarations
 
 HEARTBEAT = 1.0
 COLUMNS = "select queue, max_attempts, priority, timeout from pgqueue.jobs where id = %s"
-DECLARED = ("slow", 2, -5, timedelta(seconds=90))
-DEFAULTS = ("default", 6, 0, None)
+DECLARED = ("slow", 2, -5, timedelta(seconds=90))  # the values of COLUMNS that the task t declares
+DEFAULTS = ("default", 6, 0, None)  # the values of COLUMNS if the task declares none
 
 
 def declare(db: Connection[Any], app: App) -> None:

@@ -1,4 +1,4 @@
-"""Enqueuing on Django's connection."""
+"""Tests of enqueuing on Django's connection."""
 
 from __future__ import annotations
 

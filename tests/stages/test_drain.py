@@ -1,4 +1,4 @@
-"""A worker with ``drain`` ends soon after its last job, however long its poll interval is. It also ends if a test freezes the clocks."""
+"""A worker with ``drain`` ends soon after its last job, even if its poll interval is long. It also ends while a test has frozen the clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import STOPPED, Worker
 from tests.frozen_clocks import frozen
 
-FUTURE = 4_000_000_000.0
+FUTURE = 4_000_000_000.0  # a time in the year 2096, in seconds since 1970
 
 
 def drain(app: App, **settings: object) -> int:

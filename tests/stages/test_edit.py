@@ -1,4 +1,4 @@
-"""Which options of a job an edit can change, and in which states of the job. The edits come from SQL and from Python."""
+"""An edit can change certain options of a job, in certain states of the job. The tests edit jobs from SQL and from Python."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ FAR = datetime(2999, 1, 1, tzinfo=UTC)
 
 # ------------------------------------------------------------------ edit
 
+# Each function brings a pending job into this state.
 REACH: dict[str, Callable[[Connection[Any], Hand], object]] = {
     "pending": lambda db, hand: None,
     "waiting": lambda db, hand: db.execute("update pgqueue.jobs_live set state = 'waiting'"),
@@ -64,6 +65,7 @@ def test_an_edit_of_an_unknown_job_returns_null(db):
     assert edit(db, 10**9, priority=1) is None
 
 
+# For each option: the value in an edit, and the value that the edit stores.
 CHANGES: dict[str, tuple[Any, Any]] = {
     "args": ({"a": [1]}, {"a": [1]}),
     "queue": ("mail", "mail"),
@@ -92,7 +94,7 @@ def test_an_edit_changes_the_given_option_and_no_other(db, option):
     assert set(CHANGES) | {"delay"} == set(EDITABLE)
 
 
-def test_an_edited_delay_counts_from_now_and_null_removes_timeout_expiry_and_deadline(db):
+def test_an_edit_counts_a_delay_from_now_and_removes_an_option_that_is_null(db):
     job = enqueue(db, timeout=5, expires=600, deadline=600)
     assert edit(db, job, delay=60, timeout=None, expires=None, deadline=None) == "edited"
     seconds, *bounds = look(
@@ -137,7 +139,7 @@ def test_an_edit_refuses_the_values_that_an_enqueue_refuses(db, changes):
     assert reasons(db, job) == []
 
 
-def test_an_edit_joins_the_callers_transaction_whose_commit_wakes_the_queue(db, connect):
+def test_an_edit_takes_effect_and_wakes_the_queue_when_the_callers_transaction_commits(db, connect):
     listener = connect()
     listener.execute("listen pgqueue")
     job = enqueue(db, delay=3600)

@@ -1,4 +1,4 @@
-"""Enqueue: what it stores, what happens to duplicates, and for which queues it wakes workers."""
+"""Tests of what an enqueue stores, what happens to duplicates, and for which queues an enqueue wakes workers."""
 
 from __future__ import annotations
 

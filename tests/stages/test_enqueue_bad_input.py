@@ -81,7 +81,9 @@ def echo(app: App) -> Task[..., Any]:
         ({"priorty": 1}, "no option priorty"),
     ],
 )
-def test_the_error_for_a_bad_option_contains_its_name_and_its_bounds(echo, db, options, message):
+def test_the_error_for_a_bad_option_contains_the_option_and_the_values_that_are_allowed(
+    echo, db, options, message
+):
     with pytest.raises(PgQueueError, match=message):
         echo.using(**options).enqueue(1)
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
@@ -124,7 +126,7 @@ def test_the_table_accepts_arguments_that_python_accepts(echo, value):
     assert echo.enqueue(value).job().args["value"] == value
 
 
-def test_identical_arguments_in_another_order_are_the_same_request(app):
+def test_arguments_in_another_order_are_the_same_request_under_an_idempotency_key(app):
     @app.task(name="pair")
     def pair(a: int, b: dict[str, int]) -> None: ...
 
@@ -198,6 +200,7 @@ def test_any_option_is_stored_as_given_or_refused_with_an_error_of_pgqueue(echo,
 
 # ------------------------------------------------------------------ rows that SQL stores without the checks of Python
 
+# For each task: the state in which its job must end, and the beginning of the error that must be stored.
 UNSETTLED = {
     "unspeakable": ("dead", "ValueError: a\ufffdb\\ud800"),
     "unstorable": (
@@ -216,6 +219,7 @@ def test_an_attempt_is_settled_even_if_no_column_can_store_its_error_or_its_resu
         assert (state, error[: len(UNSETTLED[task][1])]) == UNSETTLED[task]
 
 
+# Arguments that a worker cannot decode, or that do not fit the task ``echo``.
 POISON = {
     "5001 digits": '{{"value": {}}}'.format("9" * 5001),
     "131072 digits": '{"value": 1e131071}',

@@ -128,7 +128,7 @@ def test_jobs_stay_pending_and_delay_no_other_jobs_if_every_claim_under_limits_f
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
 
 
-def test_a_job_becomes_dead_if_the_statement_fails_to_claim_it_but_claims_other_jobs(
+def test_a_job_becomes_dead_if_the_claim_under_a_limit_fails_for_this_job_alone(
     db: Connection[Any], ok: App
 ) -> None:
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
@@ -159,9 +159,8 @@ def test_a_claimer_forgets_the_failed_claims_of_a_round_before_the_next_round(
     claims(db, ok, play)
 
 
-def test_a_failed_look_for_urgent_jobs_makes_no_job_dead_but_skips_their_lane_for_a_while(
-    db: Connection[Any], ok: App
-) -> None:
+def test_urgent_jobs_do_not_become_dead_if_their_claim_fails(db: Connection[Any], ok: App) -> None:
+    """Only their lane is skipped for a while."""
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
     refuse(db, "P0001", "update")
 

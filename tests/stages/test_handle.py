@@ -1,4 +1,4 @@
-"""Handles: reading a job and waiting for its end, from sync and from async code."""
+"""Tests of handles. A handle reads a job and waits for the job's end, from sync and from async code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def handle(app: App) -> JobHandle:
 
 @pytest.fixture(params=["sync", "async"])
 def wait(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
-    """Returns a function that waits for the result of a handle: the sync method, or the async one."""
+    """Returns a function that waits for the result of a handle. It calls the sync method ``result`` or the async method ``aresult``."""
     if request.param == "sync":
         return JobHandle.result
 
@@ -109,7 +109,7 @@ def test_a_bad_timeout_is_refused_before_the_wait_begins(handle, wait):
 
 
 def test_the_end_of_a_job_wakes_a_handle_that_waits_for_it(handle, db, wait, monkeypatch):
-    # With such a long poll, only the notification can end the wait in time.
+    # The handle polls only every 60 s, so only the notification can end its wait before the timeout of 30 s.
     monkeypatch.setattr("pgqueue.app.lookout.POLL", 60.0)
     hand = Hand(db, ["t"])
     [attempt] = hand.claim()
@@ -147,12 +147,12 @@ def test_a_job_that_was_read_with_a_handle_has_no_lease(handle):
         job.transaction()
 
 
-def test_the_error_of_a_handle_without_an_app_says_how_to_make_one_with_an_app():
+def test_the_error_of_a_handle_without_an_app_says_how_to_make_a_handle_with_an_app():
     with pytest.raises(RuntimeError, match=r"app\.handle\(id\)"):
         JobHandle(1).job()
 
 
-def test_one_job_that_cannot_be_decoded_does_not_hide_the_others(app, handle, db):
+def test_a_list_of_jobs_contains_all_jobs_even_if_one_of_them_cannot_be_decoded(app, handle, db):
     db.execute("insert into pgqueue.jobs (task, args) values ('t', %s)", ['{"a": 1e131071}'])
     found = run(db, statements.list_jobs())
     assert [job.id for job in found] == [handle.id + 1, handle.id]

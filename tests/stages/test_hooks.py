@@ -253,10 +253,10 @@ def test_an_overdue_job_that_becomes_dead_stores_a_job_for_its_hook_on_dead(db, 
     assert set(arguments_of_hooks(db)) == events
 
 
-# ---------------------------------------------------------------- the job's own transaction
+# ---------------------------------------------------------------- job.transaction
 
 
-def test_a_completion_in_the_jobs_own_transaction_stores_the_hooks_job_in_that_transaction(dsn, db):
+def test_job_transaction_stores_the_job_of_the_hook_in_the_same_transaction(dsn, db):
     app = App(dsn)
 
     @app.task(name="a", on_completed=lambda job: None)

@@ -25,7 +25,7 @@ from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
 from tests.waiting import wait_until
 
-SMALLEST_OUTGROWN = 200_000
+SMALLEST_OUTGROWN = 200_000  # an index with fewer bytes is never rebuilt
 ROWS = 20_000
 INDEXES = ("jobs_live_claim_idx", "jobs_live_id_key")
 
@@ -43,7 +43,7 @@ def names(db):
 
 @pytest.fixture
 def blown_up(db):
-    """Many jobs have been stored and deleted, and a few remain. So the indexes are much larger than they need to be."""
+    """Returns a database in which many jobs were stored and deleted, and a few remain. So its indexes are much larger than necessary."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
     db.execute("delete from pgqueue.jobs_live where id > 10")
@@ -188,7 +188,7 @@ def test_the_privilege_maintain_is_enough_from_postgresql_17_on(blown_up, worker
 
 
 def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
-    """Upkeep waits for the lock of a session that makes day tables. Meanwhile the leader rescues the job of a dead worker."""
+    """Upkeep is the leader's work on day tables and indexes. Here it waits for a lock. Meanwhile the leader rescues the job of a dead worker."""
     maker = connect(autocommit=False)
     maker.execute("lock table pgqueue.leader in share update exclusive mode")
     db.execute(

@@ -33,7 +33,7 @@ Scenario = Callable[["Joined"], Coroutine[Any, Any, None]]
 
 @dataclass
 class Joined:
-    """One interface for connections of all kinds."""
+    """Gives connections of all kinds the same interface."""
 
     connection: Any
 
@@ -187,7 +187,9 @@ def ship(app: App) -> Iterator[Task[..., Any]]:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if "asyncpg" not in way])
-def test_the_error_of_an_enqueue_without_tables_says_how_to_make_the_tables(app, empty_dsn, ship, way):
+def test_the_error_of_an_enqueue_in_a_database_without_tables_says_how_to_make_the_tables(
+    app, empty_dsn, ship, way
+):
     async def scenario() -> None:
         async with WAYS[way](empty_dsn) as connection:
             with pytest.raises(SchemaMissingError, match="do: pgq migrate"):

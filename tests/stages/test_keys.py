@@ -1,4 +1,4 @@
-"""Unique keys: how they are derived from the arguments of a job, and how callers give them."""
+"""Tests of unique keys. A unique key is derived from the arguments of a job, or the caller gives it."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_bad_unique_keys_and_lists_of_the_wrong_length_are_refused(refresh, db, 
     [{"keys": ["a"]}, {"keys": ["a"], "each": [{}, {}]}, {"keys": ["a"], "each": [{}], "unique": True}],
     ids=str,
 )
-def test_sql_refuses_keys_if_there_is_not_one_for_each_item(db, wrong):
+def test_sql_refuses_a_list_of_unique_keys_that_does_not_fit_its_items(db, wrong):
     with pytest.raises(psycopg.Error, match="item 1: give as many keys as each has items"):
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 

@@ -85,7 +85,7 @@ def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
         asyncio.run(play(proxy))
 
 
-def test_a_silent_heartbeat_does_not_lose_the_lease_if_another_connection_can_be_made(
+def test_a_heartbeat_whose_connection_is_silent_keeps_the_lease_by_a_new_connection(
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])
@@ -243,7 +243,7 @@ def test_attempts_whose_claims_a_crash_of_the_server_has_undone_are_found(db: Co
     assert kept not in run(db, statements.find_lost_attempts(hand.id, held))
 
 
-def test_a_lease_id_grows_even_if_a_crash_has_undone_the_previous_claim(db: Connection[Any]) -> None:
+def test_the_next_lease_id_is_larger_even_if_a_crash_has_undone_the_last_claim(db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -304,7 +304,7 @@ def test_after_a_failover_no_new_job_gets_the_uid_of_an_earlier_job(app: App, db
     assert (again.id, again.uid != uid) == (first.id, True)
 
 
-def test_jobs_of_a_lost_claim_are_found_and_jobs_that_the_worker_knows_are_left_out(
+def test_only_jobs_that_the_worker_does_not_know_are_found_as_jobs_of_lost_claims(
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])

@@ -1,4 +1,4 @@
-"""Expiry, deadline and cancel: which jobs end without running, and how."""
+"""Tests of expiry, deadline and cancel: which jobs end without running, and in which state."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def test_a_job_that_has_not_started_when_it_expires_is_cancelled(db, hand, state
     assert finish_overdue(db) == []
 
 
+# For each way in which an attempt can leave its job unfinished: the outcome, and whether the job can still expire afterwards.
 LEAVE: dict[str, tuple[Outcome, bool]] = {
     "failed": (Outcome.retried(0, BOOM), False),
     "snoozed": (Outcome.snoozed(0), False),
@@ -117,7 +118,7 @@ LEAVE: dict[str, tuple[Outcome, bool]] = {
 
 
 @pytest.mark.parametrize("way", LEAVE)
-def test_a_job_that_has_started_once_does_not_expire(db, hand, way):
+def test_a_job_does_not_expire_after_its_first_attempt_has_begun(db, hand, way):
     outcome, can_expire = LEAVE[way]
     job = enqueue(db, expires=60)
     assert hand.settle(hand.claim()[0], outcome)
@@ -160,7 +161,7 @@ def test_a_job_that_does_not_run_when_its_deadline_passes_becomes_dead(db, hand,
     assert look(db, fine) == "pending"
 
 
-def test_only_its_worker_ends_a_running_job_at_its_deadline(db, hand):
+def test_a_running_job_is_ended_at_its_deadline_only_by_its_worker(db, hand):
     job = enqueue(db, deadline=60)
     [attempt] = hand.claim()
     assert 50 < attempt.seconds_left() <= 60
@@ -227,7 +228,7 @@ def test_a_cancel_request_that_comes_too_late_for_an_attempt_still_cancels_the_j
 
 # ------------------------------------------------------------------ all bounds together
 
-BOUND = st.none() | st.integers(-100, 100)
+BOUND = st.none() | st.integers(-100, 100)  # seconds from now until the expiry or the deadline
 
 JOB = st.fixed_dictionaries(
     {"state": st.sampled_from(["pending", "retrying", "waiting", "running"]), "expires": BOUND, "deadline": BOUND,

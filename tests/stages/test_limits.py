@@ -136,7 +136,7 @@ def test_a_backlog_of_a_task_whose_limit_is_used_up_is_parked_and_claimed_by_tur
     )
 
 
-def test_more_jobs_of_a_key_with_a_share_are_claimed_in_each_turn(
+def test_a_key_with_a_larger_share_gets_more_jobs_in_each_turn(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_limit(db, per_key=True, key="b", share=3)
@@ -146,9 +146,7 @@ def test_more_jobs_of_a_key_with_a_share_are_claimed_in_each_turn(
     assert keys_of(db, player.take(5)) == {"a": 1, "b": 3, "c": 1}
 
 
-def test_weights_count_and_no_job_is_overtaken_by_lighter_jobs(
-    db: Connection[Any], player: LimitedHand
-) -> None:
+def test_a_heavy_job_is_not_overtaken_by_lighter_jobs(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, queue="default", concurrency=5)
     first = add_jobs(db, weight=3) + add_jobs(db, weight=4) + add_jobs(db, weight=1)
     running = player.take(after=None)
@@ -185,7 +183,7 @@ def test_a_change_of_a_limits_row_changes_the_next_claims(db: Connection[Any], p
 def test_the_statement_claim_takes_no_job_of_a_lane_with_a_limit(
     db: Connection[Any], player: LimitedHand
 ) -> None:
-    """A worker can use this statement for such a lane: if it does not know the limit yet, or if it looks for urgent jobs while its slots are taken."""
+    """A worker executes this statement for such a lane if it does not know the limit yet, or if it looks for urgent jobs while its slots are taken."""
     number = add_limit(db, queue="default", concurrency=1)
     add_jobs(db, count=3)
     assert player.claim() == []

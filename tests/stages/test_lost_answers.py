@@ -1,4 +1,4 @@
-"""Servers that are read-only for a while, and COMMITs whose answer does not arrive."""
+"""Tests with a server that is read-only for a while, and with COMMITs whose answer does not arrive."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_pool_that_began_while_the_server_was_read_only_works_afterwards(
 def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
     dsn: str, db: Connection[Any], caplog: Any, monkeypatch: pytest.MonkeyPatch, made: bool, seated: bool
 ) -> None:
-    """The database gave the handler no answer in time, so the settler asks again."""
+    """The database gave the handler no answer before the handler's patience ended, so the settler asks the database again."""
     caplog.set_level(logging.INFO, "pgqueue")
     monkeypatch.setattr(in_doubt, "PATIENCE", 0.0)
     hand = Hand(db, ["t"])
@@ -127,7 +127,7 @@ def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
 @pytest.mark.parametrize("seated", [False, True])
 @pytest.mark.parametrize("made", [True, False])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_handler_whose_commit_gets_no_answer_goes_on_if_it_was_made_and_fails_if_not(
+def test_a_handler_goes_on_after_a_commit_without_an_answer_only_if_the_commit_was_made(
     dsn: str, db: Connection[Any], asynchronous: bool, made: bool, seated: bool
 ) -> None:
     hand = Hand(db, ["t"])
@@ -164,7 +164,7 @@ def test_a_handler_whose_commit_gets_no_answer_goes_on_if_it_was_made_and_fails_
     assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
 
 
-def test_a_handler_whose_commit_gets_no_answer_hears_that_another_worker_took_its_job(
+def test_the_question_about_a_commit_returns_lost_if_the_worker_no_longer_has_the_job(
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])

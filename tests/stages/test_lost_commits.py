@@ -78,7 +78,7 @@ def test_an_enqueue_in_one_statement_is_not_sent_again_if_its_answer_is_lost(
     assert len(stored(db)) == (count if delivers else 0)
 
 
-def test_an_async_enqueue_whose_commit_gets_no_answer_raises_an_error_that_says_so(proxy, ship, db):
+def test_an_async_enqueue_whose_commit_gets_no_answer_raises_a_commit_unconfirmed_error(proxy, ship, db):
     async def scenario() -> None:
         await ship.aenqueue(0)
         proxy.cut_at = b"insert into pgqueue.jobs_live"
@@ -176,7 +176,7 @@ def test_idempotency_keys_of_a_batch_find_duplicates_among_stored_jobs_and_in_th
     )
 
 
-def test_a_batch_is_refused_if_one_of_its_keys_was_used_with_other_arguments(app, db):
+def test_a_batch_is_refused_if_one_of_its_idempotency_keys_was_used_before_with_other_arguments(app, db):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 
@@ -233,7 +233,7 @@ def test_idempotency_keys_given_in_sql_find_duplicates(db):
         {"each": [{}], "idempotency_keys": ["a"], "throttle": 5, "unique": True},
     ],
 )
-def test_sql_refuses_idempotency_keys_if_there_is_not_one_for_each_item(db, bad):
+def test_sql_refuses_a_list_of_idempotency_keys_that_does_not_fit_its_items_or_other_keys(db, bad):
     with pytest.raises(psycopg.Error, match="idempotency_key") as caught:
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "t", **bad}])])
     assert caught.value.sqlstate == "PQ404"

@@ -22,6 +22,7 @@ from tests.waiting import wait_until
 
 BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB as jsonb, and 65 MB as text
 ZEROS = '{"v": [' + ",".join(["0e-16383"] * 500) + "]}"  # 8 MB as text
+# For each column, values that the table refuses.
 REFUSED = {
     "args": [BOMB, ZEROS, "[]", "1", "null"],
     "meta": [BOMB, ZEROS, "[]"],
@@ -45,7 +46,7 @@ REFUSED = {
     "tags": [["t"] * 33, [None]],
     "state": ["running", "completed", "idle"],
 }
-# Odd values that the columns accept. Normally only workers write most of these columns.
+# TAKEN contains rows with odd values that the table accepts. Normally only workers write most of these columns.
 TAKEN = [
     {"id": -1}, {"id": 0}, {"id": 2**63 - 1}, {"id": -(2**63)}, {"attempt": 20_000}, {"attempt": 5}, {"crash_count": 20_000},
     {"lease_id": 2**62}, {"priority": -32_768}, {"priority": 32_767}, {"started_at": "infinity"}, {"started_at": "-infinity"},
