@@ -19,7 +19,7 @@ opened: list[psycopg.Connection[tuple[int]]] = []
 
 
 class Orm(threading.local):
-    """One connection for each thread. It is opened at its first use and kept.
+    """Keeps one connection for each thread. A thread's connection is opened at its first use.
 
     A broken connection is kept too, until ``close_old_connections`` is called.
     """

@@ -15,6 +15,7 @@ from pgqueue.database.run import CLAIMING, ORDINARY, PINNED, connect, connect_as
 from tests.schedules_by_hand import NOON, add, play, runs
 from tests.stages.all_ways_to_enqueue import EURO
 
+# The settings of the database, which differ from the usual ones.
 HOSTILE = {
     "datestyle": "German",
     "intervalstyle": "sql_standard",
@@ -26,6 +27,7 @@ HOSTILE = {
     "default_transaction_isolation": "serializable",
 }
 
+# The settings that a session of pgqueue must have.
 OURS = {
     "datestyle": "ISO",
     "intervalstyle": "postgres",

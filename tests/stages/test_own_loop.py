@@ -81,6 +81,7 @@ def close() -> None:
     asyncio.get_running_loop().close()
 
 
+# Each function does something to the event loop that a handler should not do.
 DEEDS = [
     cancel_all, cancel_again_and_again, exit_in_callbacks, break_factory, break_exception_handler, ignore_signals,
     remove_signals, take_signals, stop, close,
@@ -155,7 +156,7 @@ def test_a_worker_goes_on_and_still_stops_on_sigterm_whatever_a_handler_did_to_t
     gc.collect()
 
 
-def test_a_worker_logs_one_line_drains_and_exits_with_1_if_a_handler_breaks_the_loop_for_good(
+def test_a_worker_drains_and_exits_with_1_if_a_handler_breaks_the_loop_for_good(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker logs one line, however long it drains. A signal during the drain counts as the first signal. Only a second signal would hurry the worker."""
@@ -230,7 +231,10 @@ def test_a_worker_goes_on_if_a_logging_handler_of_the_user_fails_on_a_line_of_as
 def test_a_worker_logs_an_error_and_exits_with_1_if_one_of_its_services_ends_unexpectedly(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler finds the settler's task and cancels it. The job is not lost, although the outcome of its first attempt was not written: the next worker runs it again."""
+    """A service is an asyncio task that runs as long as the worker. Here a handler cancels the service that settles jobs.
+
+    So the outcome of the job's first attempt is not written. The job is not lost, because the next worker runs it again.
+    """
 
     runs: list[int] = []
 

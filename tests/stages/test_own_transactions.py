@@ -1,4 +1,7 @@
-"""A handler completes its job in its own transaction, on each kind of connection: all of it commits, or nothing of it."""
+"""A handler can complete its job in the transaction that writes the handler's rows, on each kind of connection.
+
+Either the rows and the completion are both committed, or none of them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def url_of(dsn: str, driver: str) -> URL:
 
 
 def place(dsn: str) -> dict[str, Any]:
-    """Where the database is, in the words of asyncpg."""
+    """Returns the address of the database, under the names that the parameters of asyncpg have."""
     parts = conninfo_to_dict(dsn)
     return {
         "host": parts["host"],
@@ -57,7 +60,7 @@ def place(dsn: str) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------ the makers
+# ------------------------------------------------------------------ values of the option ``using``, from which pgqueue gets a connection
 
 
 @contextmanager
@@ -162,7 +165,7 @@ ASYNC: dict[str, Callable[[str], AbstractAsyncContextManager[Any]]] = {
 ALL = [*(f"sync {name}" for name in SYNC), *(f"async {name}" for name in ASYNC)]
 
 
-# ------------------------------------------------------------------ a job that uses them
+# ------------------------------------------------------------------ a job that uses such a connection
 
 
 def write(given: Any) -> None:
@@ -180,9 +183,9 @@ async def awrite(given: Any) -> None:
 
 
 class Shop:
-    """An app with the task ``pay``, which writes a row, enqueues ``tell``, and completes itself in one transaction.
+    """Has an app with the task ``pay``. In one transaction, a job of ``pay`` writes a row, enqueues a job of ``tell``, and completes itself.
 
-    ``before`` runs before the end of the transaction. ``dsn`` leads the maker to the database, perhaps through a proxy.
+    ``before`` runs before the end of the transaction. ``dsn`` leads to the database, perhaps through a proxy.
     """
 
     def __init__(self, app: App, db: Connection[Any], way: str, dsn: str, **options: Any) -> None:
@@ -221,7 +224,7 @@ class Shop:
         Worker(self.app, WorkerSettings(queues={"default": None}, concurrency=2, drain=True, poll=0.05)).run()
 
     def found(self) -> tuple[int, int]:
-        """How often the effect and the follow-up job exist."""
+        """Returns (number of rows that ``pay`` has written, number of jobs of ``tell``)."""
         [row] = self.db.execute(
             "select (select count(*) from public.effects), count(*) from pgqueue.jobs where task = 'tell'"
         ).fetchall()
@@ -241,7 +244,9 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("way", ALL)
-def test_rows_a_further_job_the_result_and_the_completion_commit_together(app, db, dsn, way) -> None:
+def test_the_rows_the_next_job_the_result_and_the_completion_are_committed_together(
+    app, db, dsn, way
+) -> None:
     shop = Shop(app, db, way, dsn)
     shop.pay.enqueue()
     shop.work()
@@ -250,9 +255,7 @@ def test_rows_a_further_job_the_result_and_the_completion_commit_together(app, d
 
 
 @pytest.mark.parametrize("way", ALL)
-def test_an_error_in_the_block_rolls_everything_back_and_the_next_attempt_does_it_once(
-    app, db, dsn, way
-) -> None:
+def test_an_error_in_the_block_rolls_back_the_whole_transaction(app, db, dsn, way) -> None:
     shop = Shop(app, db, way, dsn)
 
     def fail_at_first(job: Job) -> None:
@@ -267,7 +270,7 @@ def test_an_error_in_the_block_rolls_everything_back_and_the_next_attempt_does_i
 
 
 @pytest.mark.parametrize("way", ALL)
-def test_a_lost_lease_rolls_everything_back(app, db, dsn, way) -> None:
+def test_a_lost_lease_rolls_back_the_whole_transaction(app, db, dsn, way) -> None:
     shop = Shop(app, db, way, dsn)
 
     def lose(job: Job) -> None:
@@ -286,7 +289,7 @@ def test_a_lost_lease_rolls_everything_back(app, db, dsn, way) -> None:
 @pytest.mark.parametrize("way", [way for way in ALL if not way.endswith("the app")])
 @pytest.mark.parametrize("kind", ["plain", "limited", "forgotten"])
 @pytest.mark.parametrize("delivers", [True, False])
-def test_if_the_answer_to_commit_is_lost_the_database_is_asked(
+def test_a_handler_whose_commit_gets_no_answer_runs_again_only_if_the_commit_was_not_made(
     app, db, dsn, proxy, way, kind, delivers
 ) -> None:
     if kind == "limited":
@@ -326,7 +329,7 @@ def test_a_commit_in_the_block_is_refused(app, db, dsn) -> None:
     assert len(said) == 1
 
 
-def test_what_is_no_maker_is_refused_with_what_to_pass(app, dsn) -> None:
+def test_the_error_about_a_wrong_value_of_using_says_what_to_pass(app, dsn) -> None:
     said: list[str] = []
 
     @app.task(name="wrong")
@@ -361,7 +364,7 @@ def test_an_engine_that_commits_each_statement_is_refused(app, dsn) -> None:
     assert ["AUTOCOMMIT" in one for one in said] == [True, True]
 
 
-def test_finish_outside_a_block_says_what_to_do(app) -> None:
+def test_the_error_of_finish_outside_of_a_block_says_what_to_do(app) -> None:
     said: list[str] = []
 
     @app.task(name="wrong")
@@ -375,7 +378,7 @@ def test_finish_outside_a_block_says_what_to_do(app) -> None:
     assert "return the result" in said[0]
 
 
-def test_a_handler_in_a_child_process_completes_its_job_in_a_transaction_of_its_own(db, dsn) -> None:
+def test_a_handler_in_a_child_process_can_complete_its_job_in_a_transaction(db, dsn) -> None:
     db.execute("create table public.effects (pid int)")
     job = enqueue(db, "pay")
     command = [sys.executable, "-m", "pgqueue", "work", "-A", "tests.apps.paying_tasks:app", "--drain"]

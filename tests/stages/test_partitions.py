@@ -39,7 +39,7 @@ def drop(db):
 
 @pytest.fixture
 def keep(dsn):
-    """Returns a function that maintains the partitions as a leader does, once or several times, and returns the result of the last time."""
+    """Returns a function that maintains the partitions as a leader does, once or several times, and returns the result of the last call."""
 
     def maintain(times=1):
         async def go():
@@ -206,7 +206,7 @@ def test_endless_retention_drops_nothing(db):
     assert drop(db) == []
 
 
-def test_a_queue_with_a_shorter_retention_loses_its_own_rows_and_no_others(db, keep):
+def test_a_shorter_retention_of_a_queue_deletes_only_rows_of_this_queue(db, keep):
     db.execute("insert into pgqueue.queues (name, retention) values ('short', '2 days')")
     add(db)
     make_days(db, *range(1, 8))
@@ -313,7 +313,7 @@ def test_a_table_that_cannot_be_attached_is_logged_once_and_the_other_days_are_m
 # ------------------------------------------------------------------ the cost of many days
 
 
-def test_a_claim_reads_no_day_table_and_a_lookup_by_id_probes_one_index_of_each(db):
+def test_a_claim_reads_no_day_table_and_a_lookup_by_id_reads_only_one_index_of_each_day_table(db):
     add(db)
     make_days(db, *range(1, 31))
     for ago in range(31):

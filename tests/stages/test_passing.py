@@ -1,4 +1,4 @@
-"""Jobs that cannot run now hardly slow a claim of other jobs, however many they are. The tests count the buffers that the claim touches."""
+"""A claim stays quick even if there are many jobs that cannot run now. The tests count the buffers that the claim touches."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_jobs_without_ordering_run_beside_jobs_with_ordering_of_the_same_key(
 
 
 def session_with_a_snapshot(db: Connection[Any]) -> psycopg.Connection[Any]:
-    """Opens a session that holds a snapshot. From now on, vacuum can remove no row that dies and no index entry of it."""
+    """Opens a session that holds a snapshot. Until it ends, vacuum removes neither rows that are deleted meanwhile nor their index entries."""
     other = psycopg.connect(db.info.dsn)
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("select 1")

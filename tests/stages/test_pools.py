@@ -1,4 +1,4 @@
-"""The connections of an app's pools. A ``with`` block on such a connection is one transaction, whatever its former users did."""
+"""An app takes its connections from pools. A ``with`` block on such a connection is one transaction, whatever its former users did."""
 
 from __future__ import annotations
 

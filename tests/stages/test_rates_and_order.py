@@ -103,7 +103,7 @@ def test_jobs_with_ordering_run_one_after_the_other_also_when_one_of_them_is_ret
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])
-def test_a_dead_job_blocks_the_jobs_behind_it_or_is_skipped_as_its_ordering_says(
+def test_a_dead_job_blocks_the_later_jobs_of_its_key_or_is_skipped_depending_on_its_ordering(
     db: Connection[Any], player: LimitedHand, ordering: str
 ) -> None:
     jobs = add_jobs(db, "k", count=2, ordering=ordering)
@@ -145,7 +145,7 @@ def test_two_pairs_of_queue_and_key_are_ordered_separately_even_if_their_joined_
     assert run(db, statements.recount_seats()) == []
 
 
-def test_ordering_needs_a_concurrency_key_and_a_weight_is_from_1_to_1000(app: App) -> None:
+def test_a_wrong_ordering_or_weight_is_refused(app: App) -> None:
     @app.task(name="t")
     def t() -> None: ...
 

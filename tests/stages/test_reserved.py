@@ -62,7 +62,7 @@ def test_the_statements_of_python_refuse_a_job_whose_task_has_a_reserved_name(db
 
 @pytest.mark.parametrize("executor", ["async", "thread", "process"])
 @pytest.mark.parametrize("queue", ["default", "pgqueue.hooks"])
-def test_a_job_with_a_reserved_name_that_was_stored_past_the_checks_is_made_dead_and_never_run(
+def test_a_job_with_a_reserved_name_that_was_inserted_without_checks_becomes_dead_without_running(
     db, dsn, tmp_path, executor, queue
 ):
     """A role that is allowed to enqueue can insert into jobs_live, as Python does. No trigger checks names there, because such a trigger would slow each insert by a tenth."""
@@ -119,7 +119,7 @@ def lose_and_rescue(db, hand):
 @pytest.mark.parametrize("ours", [True, None])
 @pytest.mark.parametrize("how", ENDS)
 def test_a_job_of_pgqueue_ends_like_any_other_job_and_keeps_its_mark_when_it_is_revived(db, how, ours):
-    """A job with a reserved name that was stored past all checks is not marked by stored_by_pgqueue. It ends, too, and a revival does not mark it."""
+    """A job with a reserved name that was inserted without checks is not marked by stored_by_pgqueue. It ends, too, and a revival does not mark it."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
             "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values (%s, %s) returning id",

@@ -1,4 +1,4 @@
-"""Roles with exactly the rights that `pgq db grants` prints: each can do its own work, and everything else is refused."""
+"""A role with exactly the rights that `pgq db grants` prints can do its own work, and everything else is refused."""
 
 from __future__ import annotations
 
@@ -277,6 +277,7 @@ OPERATING = (
 
 @pytest.fixture
 def something(db) -> None:
+    """Stores a job, a schedule and an alert, on which commands can act."""
     db.execute("insert into pgqueue.jobs (task, args) values ('t', '{\"a\": 1}')")
     db.execute("insert into pgqueue.schedules (name, task, every) values ('s', 't', '1 min')")
     db.execute("insert into pgqueue.alerts (kind, subject, text) values ('late', 'mail', 'mail is late')")

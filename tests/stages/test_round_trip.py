@@ -60,6 +60,7 @@ from tests.stages.argument_types import (
 
 NAIVE = datetime.fromisoformat("2025-01-02T03:00")
 
+# Annotations, each with a value that comes back equal.
 SAME = [
     (int, 7), (int, 10**300), (bool, True), (str, 'é€😀\\"\n'), (float, 1e22), (float, 1e-7), (float, -0.0),
     (None, None), (Any, {"b": [1, None, {"a": "x"}]}), (dict[str, Any], {"b": 1, "a": 2}),
@@ -82,6 +83,7 @@ SAME = [
     (dict[int | str, int], {"1": 1}),
 ]  # fmt: skip
 
+# Annotations, each with a value that an enqueue refuses, and with a pattern that the error matches.
 REFUSED = [
     (Secret, Secret(token="hunter2"), "value.token"), (SecretBytes, SecretBytes(b"hunter2"), "value"),
     (Excluded, Excluded(a=1, b=2), "value.b"), (Serialized, Serialized(at=NAIVE), "value.at"),
@@ -106,7 +108,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "value"), SAME, ids=itertools.count())
-def test_a_value_that_json_can_carry_comes_back_equal(db, kind, value):
+def test_a_value_that_json_can_represent_comes_back_equal(db, kind, value):
     got = through(db, spec_of(kind), value)
     assert is_same(value, got), (value, got)
 

@@ -71,7 +71,7 @@ def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
     return done[due.id]
 
 
-def test_a_scheduler_does_nothing_if_another_one_came_first_or_the_schedule_was_edited(
+def test_a_scheduler_does_nothing_if_another_scheduler_was_first_or_the_schedule_was_edited(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
     add(db, "s", cron="* * * * *")
@@ -262,7 +262,7 @@ def test_overlap_cancel_old_cancels_the_former_job(db: Connection[Any], dsn: str
     assert asked.fetchone() == ("running", True)
 
 
-def test_overlap_allow_enqueues_a_job_although_the_former_one_is_unfinished(
+def test_overlap_allow_enqueues_a_job_although_the_former_job_is_unfinished(
     db: Connection[Any], dsn: str
 ) -> None:
     add(db, "s", cron="* * * * *", overlap="allow")
@@ -273,6 +273,7 @@ def test_overlap_allow_enqueues_a_job_although_the_former_one_is_unfinished(
 # ------------------------------------------------------------------ rows that people write
 
 
+# For each bad schedule: its columns, and a part of the problem that its row must show.
 BAD = {
     "expression": ({"cron": "61 * * * *"}, "'61' is no minute"),
     "never": ({"cron": "0 0 30 2 *"}, "no day-of-month"),
@@ -362,9 +363,7 @@ def test_an_edit_keeps_the_next_fire_time_unless_it_changes_when_the_schedule_fi
     assert [at for at, _ in runs(db, "s")] == [NOON, NOON + 90 * MINUTE]
 
 
-def test_run_schedule_enqueues_a_job_also_if_the_schedule_is_paused_and_moves_no_fire_time(
-    db: Connection[Any], dsn: str
-) -> None:
+def test_run_schedule_enqueues_a_job_even_if_the_schedule_is_paused(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="0 * * * *")
     play(dsn, [NOON])
     db.execute("update pgqueue.schedules set paused = true")
@@ -391,7 +390,7 @@ def test_one_select_shows_the_overview_of_a_schedule(db: Connection[Any], dsn: s
     )  # fmt: skip
 
 
-def test_old_runs_are_purged_except_the_last_one_and_unfinished_ones(db: Connection[Any], dsn: str) -> None:
+def test_old_runs_are_purged_except_the_last_run_and_unfinished_runs(db: Connection[Any], dsn: str) -> None:
     schedule_id = add(db, "s", cron="0 * * * *", overlap="allow")
     hand = Hand(db, ["t"])
     db.execute(

@@ -122,7 +122,7 @@ def test_a_claim_that_leaves_out_a_row_still_takes_no_more_jobs_than_there_is_ro
     assert sorted(count_states(db)) == [("ok", "dead", 1), ("ok", "pending", 5), ("ok", "running", 3)]
 
 
-def test_the_jobs_of_a_lost_claim_are_found_except_the_one_that_cannot_be_read(
+def test_the_jobs_of_a_lost_claim_are_found_except_a_job_that_cannot_be_read(
     db: Connection[Any], dsn: str, ok: App
 ) -> None:
     lift_checks(db)
@@ -186,7 +186,7 @@ def test_if_finish_overdue_fails_on_one_job_this_job_is_made_dead_and_the_others
     assert count_states(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
 
 
-def test_schedules_fire_although_one_of_them_cannot_be_read(db: Connection[Any], dsn: str) -> None:
+def test_a_schedule_fires_although_another_schedule_cannot_be_read(db: Connection[Any], dsn: str) -> None:
     lift_checks(db)
     for name in ("one", "bad"):
         add(db, name, every="1 hour", edited_at=datetime(2026, 1, 1, tzinfo=UTC))
@@ -232,7 +232,7 @@ def test_a_schedule_that_could_not_be_read_for_a_while_has_no_problem_and_fires_
     ]  # fmt: skip
 
 
-def test_the_watch_finds_a_dead_job_although_other_dead_jobs_have_impossible_times(
+def test_an_alert_about_a_dead_job_opens_although_other_dead_jobs_have_impossible_times(
     db: Connection[Any], dsn: str
 ) -> None:
     for moment in ("infinity", "-infinity", "20000-01-01", "now"):
@@ -297,7 +297,7 @@ def _nothing() -> None: ...
 # ------------------------------------------------------------------ settling
 
 
-def test_an_outcome_that_cannot_be_sent_makes_only_its_own_job_dead(db: Connection[Any], dsn: str) -> None:
+def test_only_the_job_whose_outcome_cannot_be_sent_is_made_dead(db: Connection[Any], dsn: str) -> None:
     """An error that the driver raises before it sends anything counts as a refusal of the outcome, too."""
     hand = Hand(db, ["ok"])
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")

@@ -84,7 +84,7 @@ def test_outcomes_are_written_in_whatever_order_they_arrive(dsn: str, db: Connec
 
 
 @pytest.mark.parametrize("refused", [0, 1, 2])
-def test_the_other_outcomes_are_written_if_the_database_refuses_one(
+def test_the_other_outcomes_are_written_if_the_database_refuses_one_outcome(
     dsn: str, db: Connection[Any], refused: int
 ) -> None:
     hand = Hand(db, ["t"])
@@ -117,9 +117,7 @@ def test_an_attempt_is_lost_when_the_same_job_is_claimed_again(db: Connection[An
     assert (len(held), held.room(0), held.queue_room("default")) == (0, 5, 2)
 
 
-def test_the_last_progress_of_a_job_is_written_in_the_jobs_own_transaction(
-    app: App, db: Connection[Any]
-) -> None:
+def test_job_transaction_writes_the_last_progress_of_the_job(app: App, db: Connection[Any]) -> None:
     @app.task(name="t")
     def t() -> None: ...
 

@@ -41,7 +41,7 @@ def call(db: Connection[Any], verb: str, job_id: int) -> str | None:
     return row[0] if row else None
 
 
-# ------------------------------------------------------------------ the row of a job is right at every moment
+# ------------------------------------------------------------------ what the row of a job shows
 
 
 @pytest.fixture
@@ -77,7 +77,9 @@ def test_the_row_of_a_job_shows_each_outcome_of_an_attempt(db, hand, job, outcom
     assert truth(db, job) == expected
 
 
-def test_the_row_of_a_job_is_right_through_a_retry_a_death_a_revival_and_a_completion(db, hand, job):
+def test_the_row_of_a_job_shows_its_state_after_each_step_from_its_first_attempt_to_its_completion(
+    db, hand, job
+):
     hand.settle(hand.claim()[0], Outcome.retried(0, BOOM))
     [second] = hand.claim()
     assert truth(db, job) == ("running", 2, "ValueError: boom"), (
@@ -115,6 +117,7 @@ def finish(db: Connection[Any], hand: Hand, outcome: Outcome) -> None:
     hand.settle(hand.claim()[0], outcome)
 
 
+# Each function brings a pending job into this state.
 REACH: dict[str, Callable[[Connection[Any], Hand], object]] = {
     "pending": lambda db, hand: None,
     "running": lambda db, hand: hand.claim(),
@@ -198,7 +201,8 @@ def test_sql_can_enqueue_a_job_with_nothing_but_the_name_of_a_task(db, hand):
     assert {attempt.id for attempt in hand.claim()} == {one, two, rows[0][0], rows[1][0]}
 
 
-def test_enqueue_many_marks_each_duplicate_and_an_option_that_is_null_counts_as_not_given(db):
+def test_enqueue_many_returns_for_each_job_whether_it_is_a_duplicate(db):
+    """An option that is null counts as an option that is not given."""
     items = [{"task": "t", "unique_key": "a", "queue": None, "delay": None}, {"task": "t", "unique_key": "a"}]
     rows = db.execute("select * from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()
     assert [(row[0], row[2], row[4]) for row in rows] == [(1, True, None), (2, False, "unique_key")]
@@ -206,7 +210,7 @@ def test_enqueue_many_marks_each_duplicate_and_an_option_that_is_null_counts_as_
     assert db.execute("select * from pgqueue.enqueue_many('[]')").fetchall() == []
 
 
-def test_enqueue_many_stores_nothing_if_one_idempotency_key_has_other_arguments(db):
+def test_enqueue_many_stores_nothing_if_an_idempotency_key_was_used_before_with_other_arguments(db):
     first = enqueue(db, args={"a": 1}, idempotency_key="k")[0]
     items = [{"task": "t", "idempotency_key": "new"}, {"task": "t", "idempotency_key": "k"}]
     rows = db.execute("select id, created, conflict from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()

@@ -26,6 +26,10 @@ NOWHERE = "postgresql://nowhere"
 def test_attempts_that_never_began_are_released_if_a_handler_outlasts_the_grace_period(
     end: str, claim_hangs: bool
 ) -> None:
+    """``end`` says why the worker stops waiting for the handler ``long``.
+
+    grace: the grace period is over. hurry: the worker must end immediately. in_time: the handler ends within the grace period.
+    """
     app = App()
     go_on = asyncio.Event()
     begun: list[str] = []

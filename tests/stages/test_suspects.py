@@ -1,4 +1,4 @@
-"""A crash of a worker is counted for the jobs that ran in the worker itself. Suspects are jobs with a crash_count above 0, and they run in processes of their own. For suspects, the crash is counted only if the worker ran no other jobs."""
+"""A crash of a worker is counted for the jobs that ran in the worker itself. Suspects are jobs with a crash_count above 0. Each suspect runs in a separate process. For suspects, the crash is counted only if the worker ran no other jobs."""
 
 from __future__ import annotations
 

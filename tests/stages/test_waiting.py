@@ -281,7 +281,7 @@ def test_a_closed_app_has_no_connection_and_opens_new_ones_when_it_needs_them(ap
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (4,)
 
 
-def test_many_first_reads_at_the_same_time_open_only_one_pool(app, jobs, db) -> None:
+def test_reads_that_begin_at_the_same_time_open_only_one_pool(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def read() -> int:

@@ -1,4 +1,4 @@
-"""For which queues wake-ups are sent, and which wake-ups are left out because another one was sent just before."""
+"""Tests of wake-ups: for which queues they are sent, and when none is sent because the last wake-up was sent just before."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def let_the_last_wake_up_age(db: Connection[object]) -> None:
     )
 
 
-def test_a_wake_up_is_not_sent_if_another_one_was_sent_just_before(
+def test_a_wake_up_is_not_sent_if_the_last_wake_up_was_sent_just_before(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     db.execute("do $$ begin for n in 1..5 loop perform pgqueue.wake('default'); commit; end loop; end $$")
@@ -51,7 +51,7 @@ def test_a_wake_up_is_not_sent_if_another_one_was_sent_just_before(
     assert woken_queues(listening) == ["default"]
 
 
-def test_a_wake_up_suppresses_later_ones_only_until_the_woken_worker_claims_once_more(
+def test_a_wake_up_suppresses_later_wake_ups_only_until_the_woken_worker_claims_again(
     db: Connection[object],
 ) -> None:
     clock = "select date_part('epoch', clock_timestamp()) * 1000"
@@ -122,7 +122,7 @@ def test_a_wake_up_is_sent_also_for_a_queue_that_is_not_in_the_table_of_queues(
         ("mail", [], False),
     ],
 )
-def test_a_queue_is_served_by_its_own_name_or_by_a_pattern_that_fits(
+def test_a_worker_serves_a_queue_by_its_name_or_by_a_pattern(
     db: Connection[object], queue: str, queues: list[str], served: bool
 ) -> None:
     row = db.execute("select pgqueue.is_served(%s, %s::text[])", [queue, queues]).fetchone()

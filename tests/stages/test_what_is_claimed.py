@@ -13,6 +13,7 @@ from tests.worker_by_hand import LimitedHand
 
 NOW = datetime.now(UTC)
 WAYS = ("without limits", "under a limit", "by turns", "in order", "by turns under a limit")
+# For each reason for which a job must not run: columns of such a job.
 STATES: dict[str, dict[str, Any]] = {
     "expired": {"expires_at": NOW - timedelta(seconds=5)},
     "past its deadline": {"deadline_at": NOW - timedelta(seconds=5)},

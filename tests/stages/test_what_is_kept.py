@@ -34,7 +34,7 @@ def upkeep(db: Connection[Any]) -> None:
 
 @pytest.fixture
 def old(db: Connection[Any]) -> Connection[Any]:
-    """Returns a connection to a database with a retention of one day. It has an old day table, because without one nothing expires, whatever the clock says."""
+    """Returns a connection to a database with a retention of one day. It also has an old day table, which proves that days have passed: without old day tables, retention deletes nothing."""
     db.execute("update pgqueue.queues set retention = '1 day'")
     run(db, statements.add_partitions(3))
     db.execute(

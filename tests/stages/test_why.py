@@ -71,7 +71,7 @@ def test_why_says_that_the_transaction_of_a_job_is_still_open_or_was_rolled_back
     assert why(db, job).reason == "no_worker"
 
 
-def test_why_reports_the_next_reason_when_the_former_one_is_removed(db: Connection[Any]) -> None:
+def test_why_reports_the_next_reason_when_the_first_reason_is_removed(db: Connection[Any]) -> None:
     """All reasons are true at the same time. ``why`` reports the one that an operator would remove first."""
     job = add(db, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=3))
     db.execute("insert into pgqueue.queues (name, paused) values ('mail', true)")
@@ -144,7 +144,7 @@ def test_why_says_how_many_slots_of_a_queue_are_taken_and_which_of_its_jobs_has_
     assert "on the 2 workers" in why(db, job).sentence
 
 
-def test_the_queues_of_a_pattern_share_its_slots_but_a_queue_listed_by_name_has_slots_of_its_own(
+def test_queues_that_fit_a_pattern_share_slots_but_a_queue_that_is_listed_by_name_has_separate_slots(
     db: Connection[Any],
 ) -> None:
     able = worker(db, slots=9, queues=["a*", "ab", "*"], queue_slots=[1, 1, None])
@@ -298,6 +298,8 @@ def test_the_command_why_prints_a_sentence_for_people_and_json_for_programs(
 
 @dataclass(frozen=True)
 class Living:
+    """A row of the table of workers. ``own`` is the number of slots for each of its queues, and ``left`` the seconds until its lease ends."""
+
     slots: int
     own: int | None
     queues: tuple[str, ...]
@@ -319,6 +321,7 @@ workers = st.builds(
     Living, st.integers(0, 2), st.sampled_from([None, 1, 2]), st.sampled_from([("a",), ("b",), ("a*", "c"), ()]), st.sampled_from([("t",), ("u",), ("t", "u")]),
     st.sampled_from([-5, 600]), st.sampled_from(["running", "draining", "stopped"]),
 )  # fmt: skip
+# Other jobs of the queue: (priority, seconds until run_at, whether a worker runs it).
 others = st.tuples(st.integers(-1, 1), st.integers(-60, 60), st.booleans())
 
 

@@ -1,4 +1,4 @@
-"""The types that a type checker infers in code of users. mypy checks this file, and nothing runs it."""
+"""Asserts which types a type checker infers in an application. mypy checks this file, and no test runs it."""
 
 from __future__ import annotations
 

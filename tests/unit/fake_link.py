@@ -1,4 +1,4 @@
-"""A link without a database. It gets its answers from a script, and keeps a list of the statements that were sent."""
+"""Imitates a link to a database. The answers to statements come from a script, and all statements that were sent are kept in a list."""
 
 from __future__ import annotations
 

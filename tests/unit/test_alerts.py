@@ -194,7 +194,7 @@ def front(queue: str = "q", **given: Any) -> Front:
     )  # fmt: skip
 
 
-def test_a_queue_is_late_after_its_own_max_age_or_after_the_one_of_the_settings_if_it_has_none():
+def test_a_queue_without_its_own_max_age_is_late_after_the_max_age_of_the_settings():
     fronts = [
         front("own", age=50.0, max_age=40.0),
         front("kept", age=30.0, max_age=40.0),
@@ -224,15 +224,20 @@ def test_a_queue_is_stalled_if_no_worker_claims_jobs_that_have_been_due_for_long
     assert stalled_causes([front(age=400.0, **given)], {"q": still}, 0.0) == []
 
 
-LANES = st.tuples(st.integers(0, 1), st.sampled_from([None, "k"]))  # priority and key
-PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # for each lane, the id of its first job
+LANES = st.tuples(
+    st.integers(0, 1), st.sampled_from([None, "k"])
+)  # a lane is given by its priority and its key
+PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # maps each lane to the id of its first job
 
 
 @given(st.lists(st.tuples(PLACES, st.integers(1, 9)), min_size=1, max_size=12))
-def test_a_queue_has_been_stalled_since_the_first_job_of_one_of_its_lanes_last_changed(looks):
-    """The test computes the expected time in a simpler way: it goes through all former looks, from the last one back to the first."""
+def test_a_queue_has_been_stalled_since_the_first_job_of_one_of_its_lanes_last_changed(findings):
+    """Each finding is (the first jobs of the lanes, seconds since the finding before). The test computes the expected time in a simpler way.
+
+    It goes back through all findings, from the last one to the first one.
+    """
     watched, now, story = Standstill(), 0.0, []
-    for places, pause in looks:
+    for places, pause in findings:
         now += pause
         fronts = [
             front(priority=priority, key=key, job_id=job, run_at=float(job))

@@ -1,4 +1,4 @@
-"""The functions that compute the published figures: medians, comparisons within a variant, targets that are met or missed, and the table of README.md."""
+"""Tests of the functions that compute the published figures: medians, comparisons of systems, targets, and the table of README.md."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from bench.limit import for_pgbench
 from bench.publish import page, rewrite
 from bench.report import Measurement, Results, Target, label, number, percentiles
 
+# Jobs per second of each system, in each round. A variant of a measurement follows the name of the system, after a space.
 RATES = {
     "pgqueue": [100, 300, 200],
     "other": [50, 60, 40],
@@ -40,7 +41,7 @@ def test_a_median_is_the_median_of_the_rounds_of_one_system(results):
     assert results.median("absent", "jobs_per_s") is None
 
 
-def test_systems_are_compared_within_one_variant(results):
+def test_a_system_is_compared_only_with_systems_in_the_same_variant(results):
     assert results.peers("drain", "jobs_per_s") == {"other": 50, "best": 80}
     assert results.ratio("drain", "jobs_per_s") == 200 / 80
     assert results.ratio("drain", "jobs_per_s", "pgqueue x2") == 0.5

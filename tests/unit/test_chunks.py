@@ -1,4 +1,4 @@
-"""Handlers that get many jobs in one call (a chunk): the arguments that they can have, and the separate outcome of each job."""
+"""Tests of handlers that get many jobs in one call (a chunk): which arguments such a handler can have, and the outcome of each job."""
 
 from __future__ import annotations
 
@@ -145,6 +145,7 @@ def test_invalid_options_of_chunks_are_refused(options):
 
 # ---------------------------------------------------------------- outcomes
 
+# For each name: what the handler returns for a job, and the state in which the job must end.
 ENDS: dict[str, Any] = {
     "nothing": (None, "completed"),
     "value": ({"a": 1}, "completed"),
@@ -249,7 +250,7 @@ def test_all_jobs_of_a_chunk_fail_with_equally_long_tracebacks_if_the_handler_ra
     assert max(lengths) == min(lengths) > 5
 
 
-# ---------------------------------------------------------------- how jobs gather to a chunk, and how they end one by one
+# ---------------------------------------------------------------- how jobs are gathered into chunks, and how each of them ends
 
 
 class Stage:
@@ -271,7 +272,9 @@ class Stage:
 
 
 @pytest.mark.parametrize(("slots", "sizes"), [(20, [8, 8, 4]), (5, [5, 5, 5, 5])])
-def test_jobs_that_arrive_within_chunk_wait_fill_chunks_up_to_their_size_or_to_the_slots(slots, sizes):
+def test_jobs_that_arrive_within_chunk_wait_form_chunks_no_larger_than_chunk_and_the_number_of_slots(
+    slots, sizes
+):
     app, found = App(), []
 
     @app.task(name="t", chunk=8, chunk_wait=0.05)

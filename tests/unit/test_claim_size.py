@@ -1,4 +1,4 @@
-"""The largest number of jobs that one claim takes."""
+"""Tests of ``ClaimSize``, which decides how many jobs the next claim takes at most."""
 
 from __future__ import annotations
 

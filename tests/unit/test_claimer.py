@@ -1,4 +1,4 @@
-"""A claimer with a link that has no database: the statements that it sends, and its reaction to their answers."""
+"""Tests of a claimer without a database: which statements the claimer sends, and how it reacts to their answers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_no_claim_is_sent_if_the_survey_finds_no_jobs():
     assert play.link.names == ["survey_lanes"]
 
 
-def test_the_first_claim_is_small_and_the_next_one_is_larger_because_the_first_was_fast():
+def test_the_second_claim_is_larger_if_the_first_claim_was_fast():
     play = Play(
         2000, survey_lanes=[[lane_row()]], claim=[[claimed_row(n) for n in range(SMALLEST_CLAIM)], []]
     )
@@ -80,7 +80,7 @@ def test_the_first_claim_is_small_and_the_next_one_is_larger_because_the_first_w
     assert first == SMALLEST_CLAIM < second
 
 
-def test_a_queue_with_slots_of_its_own_is_claimed_separately_and_only_into_these_slots():
+def test_a_queue_with_a_number_of_slots_is_claimed_separately_up_to_this_number():
     play = Play(
         survey_lanes=[[lane_row("mail"), lane_row("default")]],
         settings={"queues": {"default": None, "mail": 2}},
@@ -178,7 +178,7 @@ def test_if_all_claims_from_a_lane_fail_the_error_is_raised_and_the_lane_is_skip
     assert play.link.names.count("claim") == 1
 
 
-def test_claims_look_behind_when_a_long_transaction_ends_even_if_no_other_look_behind_is_due():
+def test_claims_look_behind_when_a_long_transaction_ends_even_if_it_is_too_early_to_look_behind_otherwise():
     play = Play(survey_lanes=[[lane_row()]], list_open_writers=[[("w", 50.0, 99.0)], []])
     play.claimer._late_commits.next_look_behind = float("inf")
 

@@ -1,4 +1,4 @@
-"""The console script ``pgq``, apart from what its commands do."""
+"""Tests of the command ``pgq`` itself: its start, the option -A, and its help."""
 
 from __future__ import annotations
 

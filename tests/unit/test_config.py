@@ -1,4 +1,4 @@
-"""Settings: the places that they are read from, and the values that they can have. No password is ever shown."""
+"""Tests of settings: from which places they are read, and which values they can have. No password is ever shown."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_the_nearest_pyproject_upward_is_read(project):
         ("tool = 3", "is no table"),
     ],
 )
-def test_a_wrong_pyproject_is_explained(project, text, message):
+def test_the_error_about_a_wrong_pyproject_says_what_is_wrong(project, text, message):
     (project / "pyproject.toml").write_text(text)
     with pytest.raises(InvalidSettingError, match=message):
         read_file()
@@ -266,7 +266,7 @@ def test_the_settings_of_a_worker_can_be_given_in_pyproject(project):
         ("max_rss = true", "max_rss .* is True"),
     ],
 )
-def test_a_setting_of_the_wrong_type_is_explained(project, line, message):
+def test_the_error_about_a_setting_of_the_wrong_type_shows_its_value(project, line, message):
     (project / "pyproject.toml").write_text(f"[tool.pgqueue]\n{line}\n")
     with pytest.raises(InvalidSettingError, match=message):
         settings_for(App(""))
