@@ -7,8 +7,8 @@ import asyncio
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 
-JOBS_AT_ONCE = 500  # jobs that one statement looks at
-STATEMENTS = 200  # the most statements of one turn; the next turn goes on where this one stopped
+JOBS_AT_ONCE = 500  # one statement examines the checkpoints of up to this many jobs
+STATEMENTS = 200  # one call of ``keep`` runs at most this many statements; the next call goes on where this call stopped
 PAUSE = 0.02  # seconds between two statements, so that the workers can use the disk
 
 
@@ -18,7 +18,7 @@ class Checkpoints:
         self._after = -(2**63)  # below every id
 
     async def keep(self) -> bool:
-        """Deletes checkpoints. Returns True, because no lock of another session can be in the way."""
+        """Deletes checkpoints. Always returns True (the caller need not try again soon), because no lock can be in the way."""
         for _ in range(STATEMENTS):
             last = await self._link.once(statements.purge_checkpoints(self._after, JOBS_AT_ONCE))
             if last is None:

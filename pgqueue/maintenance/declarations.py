@@ -1,4 +1,4 @@
-"""Writes rows for the schedules and tasks that an app's code declares. A worker writes these rows at its start, and again and again.
+"""Writes rows for the schedules and tasks that an app's code declares. A worker writes these rows at its start, and every AGAIN heartbeats.
 
 So the declarations of the newest deploy are in force as long as one of its workers lives. After a rollback, only workers of the former
 deploy live. They still write their declarations, so these declarations come back into force. See functions/sync_schedules.sql and
@@ -36,9 +36,10 @@ TRY_AGAIN_AFTER = 1.0  # seconds until the next sync, if another worker was sync
 
 
 class Declarations:
-    """The declarations of one app. ``app``: its name. It separates the app's schedules from those of other apps in the same database.
+    """The declarations of one app.
 
-    ``named``: whether the user chose this name.
+    ``app``: the app's name, by which its schedules differ from schedules of other apps in the same database. ``named``: whether the user
+    chose the app's name.
     """
 
     def __init__(

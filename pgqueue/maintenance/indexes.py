@@ -1,4 +1,4 @@
-"""Repairs the indexes that every claim and settle reads. If dead entries have made such an index too large, rebuilds it.
+"""Repairs the indexes that every claim of jobs and every write of outcomes reads. Rebuilds an index if dead entries made it too large.
 
 REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also copy the dead entries that an old
 snapshot still needs, so the index would stay large. So while there is such a transaction or snapshot, no index is rebuilt.
@@ -24,7 +24,7 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth a rebuild
-# Seconds between two looks for sessions in the way. Only a session that both looks find counts as in the way.
+# Seconds between two searches for sessions for which a rebuild would wait. Only sessions that both searches find put off the rebuild.
 LOOK_PAUSE = 1.0
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
@@ -42,7 +42,7 @@ class Indexes:
     async def keep(self) -> bool:
         """Drops invalid indexes, and rebuilds at most one outgrown index.
 
-        Returns False if another session was in the way, or if a further index is outgrown. Then the caller tries again soon.
+        Returns False, so that the caller tries again soon, if another session was in the way, or if a further index is outgrown.
         """
         faults = [fault for fault in await self._faults() if self._may_rebuild(fault)]
         if not faults:

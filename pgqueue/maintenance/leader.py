@@ -1,6 +1,6 @@
-"""Elects one worker as the leader, by a row with a lease. The leader maintains the queue and runs the schedules.
+"""Elects one worker as the leader, by a row with a lease. The leader maintains: it rescues, fires schedules, raises alerts and purges.
 
-If the leader loses its lease during a step, a new leader can run the same step at the same time. No step does harm in this case.
+If the leader loses its lease while it works, a new leader can do the same work at the same time. This does no harm.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class Service(Protocol):
 
 
 class Leader:
-    """Runs in every worker. Each worker uses ``election``, which is open in any case. Only the leader opens ``link`` and ``upkeep``.
+    """Runs in every worker. ``election``: a link of the worker that is open anyway, on which the worker tries to become the leader.
 
-    ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes can take minutes, so it has its own
-    link, ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on its own link, and the watch for alerts.
+    Only the leader opens ``link`` and ``upkeep``. ``link`` is for statements that take milliseconds: about rescue, overdue jobs and alerts.
+    The upkeep of tables and indexes can take minutes, so it has its own link, ``upkeep``. ``services`` also run only while this worker
+    leads: the scheduler, on its own link, and the watch for alerts.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Leader:
             emit(LeaderElected(self.worker_id))
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
-        """Runs a step. If the step fails, reports the error, so that the other steps still run."""
+        """Runs ``step``. If it fails, reports the error instead of raising it, so that the caller still runs the other steps."""
         try:
             await step()
         except Exception as error:  # noqa: BLE001 - it is logged

@@ -1,4 +1,4 @@
-"""Finishes overdue jobs, which no worker may run now or later: they have expired, their deadline has passed, or they were asked to stop.
+"""Finishes overdue jobs. No worker is allowed to run these: they have expired, their deadline has passed, or they were asked to stop.
 
 It also finishes overdue jobs in queues that no worker serves.
 """
@@ -13,10 +13,10 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
-# Seconds between two looks. If there is a leader, an overdue job is finished within about this time.
+# Seconds between two searches. While there is a leader, each overdue job is finished within about this time.
 OVERDUE_PAUSE = 1.5
-# While an old snapshot keeps dead entries in the indexes, a look takes long. Then the pause after it is this many times as long as the look.
-# A late look does no harm, because no claim takes overdue jobs.
+# While an old snapshot keeps dead entries in the indexes, a search takes long. The pause after a search is at least this many times as long
+# as the search. It does no harm if an overdue job is found late, because no claim takes overdue jobs.
 TIMES_ITS_DURATION = 5
 OVERDUE_AT_ONCE = 500
 

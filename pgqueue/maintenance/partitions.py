@@ -28,7 +28,10 @@ class Partitions:
         self._purged: dict[str, str] = {}
 
     async def keep(self) -> bool:
-        """Makes, drops and purges tables. Returns False if a lock of another transaction was in the way. Then the caller tries again soon."""
+        """Makes, drops and purges tables.
+
+        If a lock of another transaction was in the way, returns False, and the caller tries again soon.
+        """
         changes: list[DayChange] = []
         while added := await self._link.once(statements.add_partitions(DAYS_AHEAD)):
             changes += added
@@ -47,7 +50,7 @@ class Partitions:
         is_news = (change.name, change.what) not in self._said
         if change.what not in DONE:
             self._said.add((change.name, change.what))
-        if is_news:  # so that a fault is reported only once, not at each look
+        if is_news:  # so that a fault is reported only once, not at each call of ``keep``
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:

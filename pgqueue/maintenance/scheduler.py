@@ -1,7 +1,10 @@
-"""Enqueues the jobs of schedules when their fire times come. After each look at the schedules, it sleeps until the next fire time.
+"""Enqueues the jobs of schedules when their fire times come.
+
+A scheduler reads the schedules, enqueues the jobs whose fire time has come, and sleeps until the next fire time, at most LOOK_EVERY
+seconds.
 
 Many schedulers can run at the same time, in any process. The transaction that enqueues a job also inserts a row for the fire time. The
-primary key of that row allows only one such row, so no second scheduler enqueues for this fire time. By default only the leader runs a
+primary key allows only one row for a fire time, so no second scheduler enqueues a job for this fire time. By default only the leader runs a
 scheduler. All times are read from the database's clock.
 """
 
@@ -31,11 +34,11 @@ from pgqueue.telemetry.events.maintenance import (
     ScheduleUnreadable,
 )
 
-# The longest time, in seconds, from one look to the next. An edit of a schedule takes effect within this time.
+# The schedules are read again after at most this many seconds, so an edit of a schedule takes effect within this time.
 LOOK_EVERY = 1.5
-# Seconds until the next look, if a run waits for the end of another run, or if a schedule's row was locked.
+# The schedules are read again after this many seconds if a run waits for the end of the schedule's former run, or if a row was locked.
 LOOK_AGAIN_AFTER = 0.3
-SCHEDULES_AT_ONCE = 200  # a look reads at most this many schedules, and one transaction handles them
+SCHEDULES_AT_ONCE = 200  # at most this many schedules are read together, and one transaction handles them
 MISSED_AFTER = 60.0  # a fire time that passed more than this many seconds ago counts as missed, not as late
 
 Due = tuple[DueSchedule, Plan]
@@ -66,7 +69,7 @@ class Scheduler:
             await self._link.close()
 
     async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
-        """Handles the schedules that are due at ``moment`` (None: now). Returns the seconds until the next look."""
+        """Handles the schedules that are due at ``moment`` (None: now). Returns after how many seconds they must be read again."""
         look = await self._look(moment, broken=broken)
         ready: list[Due] = []
         done = []
@@ -77,7 +80,7 @@ class Scheduler:
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
-            return 0.0  # these schedules have new fire times, which only a new look reads
+            return 0.0  # these schedules have new fire times, so they must be read again
         pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
         return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 

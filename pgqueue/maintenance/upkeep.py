@@ -11,7 +11,9 @@ from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
 UPKEEP_EVERY = 600.0  # seconds between two calls of ``once``
-TRY_AGAIN_AFTER = 60.0  # seconds until the next call, if another session was in the way or a step failed
+TRY_AGAIN_AFTER = (
+    60.0  # seconds until the next call, if another session was in the way or a part of the upkeep failed
+)
 
 
 class Upkeep:
@@ -34,7 +36,10 @@ class Upkeep:
             await self._link.close()
 
     async def once(self) -> bool:
-        """Runs each step. Returns False if a step failed, or if another session was in the way. Then the caller tries again soon."""
+        """Does each part of the upkeep.
+
+        Returns False, so that ``run`` tries again soon, if a part failed or another session was in the way.
+        """
         done = True
         for step in (self._partitions.keep, self._checkpoints.keep, self._indexes.keep):
             try:

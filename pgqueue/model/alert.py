@@ -10,9 +10,10 @@ from datetime import datetime
 class Front:
     """The first due job of a lane, or the first due job of one key in a lane. It has been due for ``age`` seconds.
 
-    ``max_age``: how many seconds a job of its queue may be due before an alert is raised; None if the queue has no such setting.
-    ``queue_served``: whether a living worker serves its queue. ``task_served``: whether such a worker knows its task. These two are found
-    only for the oldest front of each queue, which comes before the other fronts of the queue. For the other fronts, they are False.
+    ``max_age``: an alert is raised when a job of this queue has been due for longer than this many seconds; None if the queue has no such
+    setting. ``queue_served``: whether a living worker serves the queue. ``task_served``: whether such a worker knows the job's task.
+    ``queue_served`` and ``task_served`` are computed only for the oldest front of each queue, which comes before the queue's other fronts.
+    For the other fronts, they are False.
     """
 
     queue: str
@@ -29,7 +30,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """A task with dead jobs. ``count`` jobs died since ``first_at`` (at most 1000 are counted). ``job_id`` died last, with ``error``."""
+    """A task with dead jobs. ``count`` jobs died since ``first_at`` (at most 1000 are counted). Job ``job_id`` died last, of ``error``."""
 
     task: str
     queue: str
@@ -54,7 +55,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """An alert that has just opened (``opened``), or was just resolved (not ``opened``)."""
+    """An alert that was just opened (``opened`` is True) or just resolved (``opened`` is False)."""
 
     id: int
     kind: str
@@ -67,7 +68,8 @@ class AlertChange:
 class Alert:
     """A row of pgqueue.alerts. ``count``: if ``kind`` is dead, how many jobs died; otherwise how often the leader has found the cause.
 
-    ``messages``: how many messages were sent about it, and ``sent_at``: when the last one was sent. ``muted_until`` None: it is not muted.
+    ``messages``: how many messages about the alert were sent. ``sent_at``: when the last message was sent. ``muted_until``: until when no
+    messages about the alert are sent; None if it is not muted.
     """
 
     id: int

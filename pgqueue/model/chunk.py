@@ -33,7 +33,7 @@ SHAPE = (
 class ChunkSpec(TaskSpec):
     """A task whose handler gets up to ``chunk`` jobs in one call.
 
-    A worker starts a chunk when it is full, or ``chunk_wait`` seconds after the first job of the chunk came.
+    A worker starts a chunk when the chunk is full, or ``chunk_wait`` seconds after it claimed the first job of the chunk.
     """
 
     chunk: int = 1
@@ -60,7 +60,7 @@ class ChunkSpec(TaskSpec):
     def parameters(self) -> tuple[str | None, Any, str | None]:
         """The name of the parameter for items, the type of an item, and the name of the parameter for jobs.
 
-        If the handler has no parameter for items, the first two are None. If it has none for jobs, the last is None.
+        If the handler has no parameter for items, the first two are None. If it has no parameter for jobs, the last is None.
         """
         hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
@@ -115,9 +115,9 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The only fields that an item can have.
+        """The names of the fields that an item can have.
 
-        None: any field is allowed, or the item is a pydantic model, whose own config decides about other fields.
+        None if any field is allowed, or if the item is a pydantic model: the model's own config decides which further fields it accepts.
         """
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
@@ -178,7 +178,7 @@ class ChunkSpec(TaskSpec):
             ) from None
 
     def call_with(self, items: list[object], jobs: list[Job]) -> Any:
-        """Calls the handler with the items, the jobs, or both, as its parameters ask."""
+        """Calls the handler with the items, the jobs, or both. The handler's parameters decide which of them it gets."""
         name, _, jobs_name = self.parameters
         given: dict[str, object] = {}
         if name is not None:
@@ -208,7 +208,7 @@ class ChunkSpec(TaskSpec):
 
 
 def _is_object(kind: object) -> bool:
-    """Whether a value of this type becomes a JSON object with fields."""
+    """Whether ``kind`` is a type whose values can be stored as JSON objects with fields."""
     return (
         dataclasses.is_dataclass(kind)
         or is_typeddict(kind)

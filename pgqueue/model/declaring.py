@@ -158,7 +158,7 @@ class Runs:
 
 
 def named(value: object) -> tuple[str, str]:
-    """Returns the module and the name under which other processes can find this object. Raises PicklingError if no module has it."""
+    """Returns a module, and the name under which that module holds this object. Raises PicklingError if no module holds the object."""
     for module in list(sys.modules.values()):
         for name, found in list(getattr(module, "__dict__", {}).items()):
             if found is value:
@@ -169,7 +169,7 @@ def named(value: object) -> tuple[str, str]:
 
 
 def importable(module: str) -> str:
-    """Returns the name of the module in other processes of multiprocessing. Only the main module has another name there."""
+    """Returns the name under which other processes of multiprocessing import the module. Only for the main module, it is another name."""
     return MAIN[0] if module in MAIN else module
 
 
@@ -178,7 +178,7 @@ def found(module: str, name: str) -> object:
 
 
 class Declares(Protocol):
-    """What this module needs of an app."""
+    """The part of an app that this module uses."""
 
     @property
     def tasks(self) -> Mapping[str, object]: ...

@@ -148,7 +148,7 @@ class Cron:
 
 
 class Every:
-    """A fixed interval. The anchor is a fire time. If it is in the future, it is the first fire time."""
+    """A fixed interval. The anchor is a fire time. There is no fire time before the anchor if the anchor is still to come."""
 
     def __init__(self, seconds: float, anchor: datetime) -> None:
         self.interval, self.anchor = timedelta(seconds=seconds), anchor

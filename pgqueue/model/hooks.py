@@ -1,4 +1,4 @@
-"""Functions of a user that pgqueue calls: hooks after an event of a job, and middleware around each attempt.
+"""Functions that users write and pgqueue calls: hooks after an event of a job, and middleware around each attempt.
 
 A hook runs in a separate job, of the task ``<task>:on_<event>``. The statement that writes the outcome also stores this job (settle.sql,
 rescue.sql, finish_overdue.sql). So the job exists if and only if the outcome was committed. Like any job, it runs at least once, even if
@@ -51,7 +51,7 @@ class Call:
     """One attempt of a job, as middleware gets it. Middleware runs around the call of the handler.
 
     ``arguments``: the values that the handler gets, checked and converted. They are its keyword arguments or, in a chunk, the job's item.
-    ``result``: the value that the handler returned. Middleware may change ``arguments`` and ``result``. Then pgqueue uses the new values.
+    ``result``: the value that the handler returned. If middleware changes ``arguments`` or ``result``, pgqueue uses the new values.
     """
 
     job: Job
@@ -116,7 +116,10 @@ def hook_name(task: str, event: Event) -> str:
 
 
 def job_told(values: JsonObject) -> Job:
-    """Makes the job that a hook gets, from the arguments of the hook's job (hook_args.sql). It has the values from just after the event."""
+    """Makes the ``Job`` that a hook gets, from the arguments of the job that runs the hook (hook_args.sql makes these arguments).
+
+    The ``Job`` has the values that its row had just after the event.
+    """
     known = {field.name for field in fields(Job)} - {"lease"}
     found = {name: value for name, value in values.items() if name in known}
     found["progressed"] = values.get("progress")

@@ -37,7 +37,7 @@ NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class AsyncpgPool(Protocol):
-    """The part of asyncpg's pool by which type checkers recognize it, because pgqueue does not import asyncpg."""
+    """The methods by which type checkers recognise asyncpg's pool. pgqueue does not import asyncpg, so it cannot name the real class."""
 
     def acquire(self, *, timeout: float | None = None) -> Any: ...
     def get_idle_size(self) -> int: ...
@@ -253,13 +253,14 @@ class Job:
         Your own rows, jobs that you enqueue with ``using(conn)``, the result and the completion commit together. If the lease is lost,
         the block raises LeaseLostError, and everything is rolled back. So the effect happens exactly once.
 
-        ``using``: what makes the connection. Without it, the block gets a psycopg connection of the app's pool. With a sessionmaker, it gets
-        a Session; with an Engine, SQLAlchemy's Connection; with a ConnectionPool, a psycopg connection of that pool. All must lead to the
-        database that has pgqueue's tables. ``result``: the result of the job, unless the block calls ``finish``.
+        ``using``: the object that makes the connection. Without it, the block gets a psycopg connection of the app's pool. With a
+        sessionmaker, it gets a Session; with an Engine, SQLAlchemy's Connection; with a ConnectionPool, a psycopg connection of that pool.
+        Each of these must connect to the database that has pgqueue's tables. ``result``: the result of the job, unless the block calls
+        ``finish``.
 
         If the answer to the COMMIT is lost, the worker asks the database. If the COMMIT was made, the handler goes on. If it was not,
         the block raises the error of the lost connection. Raises CommitUnconfirmedError if the database gives no answer for 30 s.
-        Raises WrongConnectionError if ``using`` is no such maker, or if the block itself commits or rolls back.
+        Raises WrongConnectionError if ``using`` is none of these objects, or if the block itself commits or rolls back.
         """
         return self._own_lease().transaction(result, using)
 
@@ -291,9 +292,9 @@ class Job:
         return self._own_lease().atransaction(result, using)
 
     def finish(self, result: object) -> None:
-        """Sets the result of the job, in a block of ``transaction`` or ``atransaction``, if the result is known only there.
+        """Sets the result of the job in a block of ``transaction`` or ``atransaction``, for a result that only the block computes.
 
-        Raises RuntimeError outside such a block: there, return the result from the handler.
+        Raises RuntimeError outside such a block. Outside a block, return the result from the handler instead.
         """
         self._own_lease().finish(result)
 

@@ -40,7 +40,7 @@ def options(**given: object) -> dict[str, object]:
 
 
 def unknown(given: Iterable[object]) -> str:
-    """Returns the given names that are not options, as text for a message. Empty: all names are options."""
+    """Returns the given names that are not options, as text for a message. The text is empty if all names are options."""
     return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 

@@ -37,15 +37,16 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 class RateLimited(Exception):  # noqa: N818
     """Raised (or returned) by a handler: a service refuses further calls for some time, for example with HTTP 429 and Retry-After.
 
-    ``retry_after`` is in seconds, or a date as HTTP writes it. Until then, no job with the same concurrency_key starts. If the job has no
-    key, no job of the same task starts. The attempt does not count. 0 and a past date count as 0.1 seconds.
+    ``retry_after``: how many seconds the pause lasts, or its end as a date in the format of HTTP. During the pause, no job with the same
+    concurrency_key starts. If the job has no such key, no job of the same task starts. The attempt does not count. 0 and a past date count
+    as 0.1 seconds.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:
         super().__init__(f"limited for {retry_after}")
         if isinstance(retry_after, str) and "," in retry_after:
             with suppress(ValueError):
-                # The zone can be written as -0000, which means UTC. Then the datetime is naive.
+                # If the zone is written as -0000, it means UTC, but Python returns a datetime without a zone.
                 until = parsedate_to_datetime(retry_after)
                 left = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
                 retry_after = max(left, timedelta(0))
@@ -205,9 +206,9 @@ def decide(
 
 
 def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
-    """Returns the seconds that the instruction asks to wait. None: it has no time, or its value is not a valid time.
+    """Returns how many seconds the instruction asks to wait. None: the instruction has no time, or its value is no valid time.
 
-    The value is checked again here, because user code may have changed it.
+    The value was checked when the instruction was made. It is checked again here, because a user's code can change it.
     """
     try:
         match instruction:

@@ -147,7 +147,10 @@ PLAIN: dict[object, Any] = {
 
 
 def plain(kind: Any) -> Any:
-    """Returns ``kind`` with JsonValue in place of each Any. So a set or a datetime is refused there, and does not become a list or a text."""
+    """Returns ``kind`` with JsonValue in place of each Any. So a set or a datetime in such a place is refused.
+
+    It becomes no list and no text.
+    """
     origin, inner = get_origin(kind), get_args(kind)
     if origin is None:
         return PLAIN.get(kind, kind) if isinstance(kind, Hashable) else kind
@@ -164,7 +167,10 @@ def plain(kind: Any) -> Any:
 
 
 def _as_given(value: object, validate: Callable[[object], object]) -> object:
-    """Refuses a value such as a range or a deque for an abstract type. It fits the type, but would come back as a list, which is not equal."""
+    """Refuses a value such as a range or a deque for an abstract type.
+
+    Such a value fits the type, but would come back from JSON as a list.
+    """
     made = validate(value)
     if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:
         kind = type(made).__name__

@@ -1,4 +1,4 @@
-"""How far a running job has come, as its handler says. This module does no I/O: the worker writes the progress."""
+"""How far a running job has come, as its handler reports it. This module does no I/O: the worker writes the progress."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from pgqueue.text.values import shown
 DEFAULT_MAX_ATTEMPTS = 6
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
-ATTEMPTS = "an attempt count is 1 to 10000"
+ATTEMPTS = "the number of attempts must be from 1 to 10000"
 EXAMPLES = {
     "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
 }  # fmt: skip
@@ -71,7 +71,7 @@ class RetryPolicy:
             if not callable(tool) and (name, tool) != ("retry", None):
                 raise InvalidOptionError(
                     f"{name} of a retry policy is {shown(tool)}.",
-                    do=f"give one of tenacity's, such as {EXAMPLES[name]}",
+                    do=f"give an object of tenacity, such as {EXAMPLES[name]}",
                 )
         for name, kinds in (("permanent", self.permanent), ("transient", self.transient)):
             try:
@@ -112,7 +112,10 @@ class RetryPolicy:
         )
 
     def is_permanent(self, error: BaseException) -> bool:
-        """Whether the job must not be tried again after this error, even if it has attempts left. If a user's ``retry`` fails, the answer is no."""
+        """Whether the job must not be tried again after this error, even if it has attempts left.
+
+        False if ``retry`` itself raises an error.
+        """
         try:
             if isinstance(error, self.permanent):
                 return True
@@ -124,7 +127,7 @@ class RetryPolicy:
             return False
 
     def gives_up(self, attempt: int, age: float, error: BaseException) -> bool:
-        """Whether ``stop`` ends the job after this attempt, ``age`` seconds after its enqueue. If ``stop`` fails, the answer is no."""
+        """Whether ``stop`` says that no attempt follows. ``age``: seconds since the enqueue. False if ``stop`` itself raises an error."""
         try:
             return bool(self.stop(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# Types of core schemas whose values come back equal.
+# The types of core schemas (pydantic's descriptions of types) whose values always come back from JSON equal.
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
-# A union of these types comes back equal, because JSON shows which of them a value has. Only the two NUMBERS can look the same in JSON.
+# A value of a union of these types comes back equal, because its JSON shows its type. Only int and float can look the same in JSON.
 DISTINCT = LEAVES - {"uuid"}
 CoreSchema = Mapping[str, Any]  # a core schema of pydantic; pydantic's own type for it is a large union
 NUMBERS = {"int", "float"}
@@ -51,7 +51,7 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema has a part for any JSON value. In that part, only the JSON text shows if a number was a float or an int."""
+    """Whether a part of a closed schema allows any JSON value. In this part, only the form of a number in JSON shows if it was an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 

@@ -166,8 +166,8 @@ class Plan(NamedTuple):
     """The work for one schedule now. ``fires``: the fire times that get a job now. ``following``: the next fire time (None: never again).
 
     ``due``: for each of ``fires``, the ``run_at`` of its job (None: immediately). ``passed_over``: the last past fire time, if no past
-    fire time gets a job. ``missed_since``: the first missed fire time, if it gets no job of its own. Then the job of ``fires[0]`` (if any
-    fire time gets a job) also stands for all fire times since ``missed_since``.
+    fire time gets a job. ``missed_since``: the first missed fire time, if it gets no job of its own. In that case, the job of ``fires[0]``
+    (if ``fires`` is not empty) also stands for all fire times since ``missed_since``.
     """
 
     fires: Sequence[datetime] = ()
@@ -186,7 +186,7 @@ def plan(
     over: bool,
     grace: float,
 ) -> Plan:
-    """Plans the work for one schedule. ``next_at``: its next fire time, if it is known. ``over``: its single fire time (``at``) has had its run.
+    """Plans the work for one schedule. ``next_at``: its next fire time, if it is known. ``over``: whether the fire time ``at`` was handled.
 
     A fire time that is at most ``grace`` seconds ago is late, not missed. If the first past fire time is missed, the schedule's policy
     ``missed`` decides about all past fire times. So with "once" or "skip", however many fire times are past, at most one gets a job.

@@ -1,4 +1,4 @@
-"""Declares each setting as a field of a dataclass. The setting's option, key in the file, range, help and row in the docs come from it.
+"""Declares each setting as a field of a dataclass. From this field come its option, key in the file, range, help and row in the docs.
 
 A new setting needs one new field: ``concurrency: int = setting(COUNT, 10, "Jobs that run …", low=1, high=10_000)``.
 """

@@ -1,7 +1,7 @@
-"""Steps: how a job's step is named, what its checkpoint holds, and how its value and its arguments are written. Does no I/O.
+"""The steps of a job: rules for their names, the class of their checkpoints, and fingerprints of their arguments. This module does no I/O.
 
-A step is known by its job, its name and its key, never by its place among the steps. So steps may be taken in another order, in
-parallel, or not at all, when the handler runs again, and new steps may stand between old ones.
+pgqueue finds the checkpoint of a step by the job, the name and the key of the step, not by the order of the steps. So another attempt of
+the job can do its steps in another order or in parallel. It can also leave out steps, or do new steps between the old ones.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from pgqueue.text.values import name_of, shown
 
 Kind = Literal["step", "effect", "cursor"]
 StepName = str | tuple[str, object]
-StepId = tuple[str, str]  # name and key; the key is empty if the step has none
-NAME_LIMIT = 255  # bytes of a name, and of a key
-VALUE_LIMIT = 256 * 1024  # bytes of a value as JSON
-MOST_STEPS = 10_000  # checkpoints of one job
-CURSOR = "pgqueue.saved"  # the name under which ``job.save`` stores
-ODD = 1  # the lowest bit of the lease_id of a job's first attempt
+StepId = tuple[str, str]  # the name and the key of a step; the key is empty if the step has none
+NAME_LIMIT = 255  # the name of a step can have at most this many bytes, and so can its key
+VALUE_LIMIT = 256 * 1024  # the value that a step returns can have at most this many bytes as JSON
+MOST_STEPS = 10_000  # a job can have at most this many checkpoints
+CURSOR = "pgqueue.saved"  # the name of the checkpoint that ``job.save`` writes
+ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job, and in no later attempt
 
 
 class Checkpoint(NamedTuple):
-    """What is stored of a step. ``value``: JSON text. ``fingerprint``: of the arguments; None: the step has none.
+    """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments; None: it has none.
 
-    ``lease_id`` and ``at`` say which attempt stored it, and when; in a new checkpoint they are not set yet.
+    ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. A new checkpoint, which is not stored yet,
+    has the defaults of these two.
     """
 
     kind: str
@@ -58,20 +59,26 @@ class Checkpoint(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The question for all checkpoints of a job."""
+    """Asks for all checkpoints of a job."""
 
 
 LOAD = Load()
-Question = Checkpoint | Load  # a checkpoint asks to be stored
+Question = Checkpoint | Load  # a Checkpoint in this place asks that it be stored
 
 
 def is_first(lease_id: int) -> bool:
-    """Whether this lease belongs to the first attempt of its job, so that there are no checkpoints (sql/claiming/fragments/starting.sql)."""
+    """Whether this lease belongs to the first attempt of its job. Such a job has no checkpoints.
+
+    See sql/claiming/fragments/starting.sql.
+    """
     return lease_id & ODD == 1
 
 
 def step_id(name: object) -> StepId:
-    """Returns name and key of a step named ``"pay"``, or ``("page", 3)``. Raises InvalidNameError for any other name."""
+    """Returns the name and the key of a step, as two texts. ``name`` is a text such as ``"pay"``, or a pair such as ``("page", 3)``.
+
+    The key is empty if ``name`` is a text. Raises InvalidNameError if ``name`` has another form or breaks a rule for names.
+    """
     key: object = ""
     if isinstance(name, tuple) and len(name) == 2:
         name, key = name
@@ -108,12 +115,15 @@ def _bad_name(name: object, why: str, do: str) -> InvalidNameError:
 
 
 def fingerprint(args: Sequence[object], kwargs: Mapping[str, object]) -> int:
-    """Returns 8 bytes of BLAKE2b of the arguments' JSON, as a signed number. Values that are not JSON count by their types alone."""
+    """Returns a hash of the arguments as JSON: 8 bytes, as a signed number.
+
+    A value that JSON cannot hold is replaced by the name of its type.
+    """
     if not args and not kwargs:
         return EMPTY
     try:
         text = json.dumps([args, kwargs], sort_keys=True, default=_plain)
-    except (TypeError, ValueError, RecursionError):  # keys of several types, a circle, or a very deep value
+    except (TypeError, ValueError, RecursionError):  # keys of several types, or a value that is too deep
         text = json.dumps(
             [[name_of(value) for value in args], {name: name_of(kwargs[name]) for name in sorted(kwargs)}]
         )
@@ -121,7 +131,7 @@ def fingerprint(args: Sequence[object], kwargs: Mapping[str, object]) -> int:
 
 
 def _plain(value: object) -> object:
-    """A form of the value that JSON has. The members of a set are sorted, because their order differs from process to process."""
+    """Returns a value that JSON can hold. The members of a set are sorted, because their order differs from process to process."""
     if isinstance(value, set | frozenset):
         return sorted(json.dumps(member, sort_keys=True, default=_plain) for member in value)
     made = to_jsonable_python(value, fallback=name_of)
@@ -136,7 +146,7 @@ EMPTY = _digest(b"[]")
 
 
 class Codec(NamedTuple):
-    """How the values of a step's function are written as JSON, and read back."""
+    """The functions that write the value of a step as JSON, and read it back."""
 
     write: Callable[[Any], bytes]
     read: Callable[[str], Any]

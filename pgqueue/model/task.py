@@ -85,7 +85,7 @@ class TaskSpec:
 
     @cached_property
     def options(self) -> dict[str, object]:
-        """The default options of its jobs, in the form of the SQL API. An enqueuer may choose other values."""
+        """The default options of the task's jobs, in the form of the SQL API. An enqueuer can choose other values."""
         options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
         if self.priority:
             options["priority"] = self.priority
@@ -165,7 +165,7 @@ class TaskSpec:
 
     @cached_property
     def validator(self) -> Any:
-        """The validator inside the adapter. Its calls skip the adapter's own code."""
+        """The validator inside the adapter. A direct call of it is faster, because it skips the code of the adapter."""
         return self.adapter.validator
 
     @cached_property
@@ -210,11 +210,14 @@ class TaskSpec:
 
     @cached_property
     def serializer(self) -> SchemaSerializer:
-        """Like the adapter's serializer, but NaN stays NaN, so that it is refused. The adapter's own serializer would write null."""
+        """Writes NaN as NaN, so that a later check refuses it. The adapter's own serializer would write null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Checks the arguments against the signature, and returns them as JSON text. Raises InvalidArgumentsError or an error of payload.py."""
+        """Checks the arguments against the signature, and returns them as JSON text.
+
+        Raises InvalidArgumentsError, InvalidPayloadError or PayloadTooLargeError.
+        """
         given = dict(kwargs)
         if args:
             names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]

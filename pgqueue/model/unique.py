@@ -31,8 +31,8 @@ KEY_RULES = frozenset(KeyRules.__annotations__)
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
     """Returns the options of both mappings. If both have an option, the value in ``chosen`` counts.
 
-    A ``unique_key`` in ``chosen`` replaces a ``unique`` in ``earlier``, and ``unique`` replaces ``unique_key``. ``unique=False`` in ``chosen``
-    removes all options about duplicates in ``earlier``.
+    A ``unique_key`` in ``chosen`` replaces a ``unique`` in ``earlier``. In the same way, a ``unique`` in ``chosen`` replaces a
+    ``unique_key`` in ``earlier``. ``unique=False`` in ``chosen`` removes all options about duplicates in ``earlier``.
     """
     if not earlier and "unique" not in chosen:
         return chosen
@@ -95,6 +95,7 @@ def key_rules(given: Mapping[str, object]) -> dict[str, object]:
             do="its options about duplicates are " + ", ".join(sorted(KEY_RULES)),
         )
     rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
-    # With ``unique``, there is no error about a missing key. A task need not declare a key, because each job can have its own unique_key.
+    # ``unique`` is added only for the check, which would otherwise refuse options without a key. A task need not declare a key, because
+    # each job can have its own unique_key.
     checked_together({"unique": True, **rules})
     return rules

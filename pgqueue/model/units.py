@@ -27,9 +27,9 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
 def seconds(value: object, what: str, *, past: bool = True) -> float:
-    """Returns the seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time below 0 counts as 0.
+    """Returns a time in seconds. ``value`` is a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``.
 
-    Raises InvalidOptionError if the time is not finite or is longer than a year. The error calls the value ``what``.
+    A time below 0 becomes 0. Raises InvalidOptionError if the time is not finite or is longer than a year. The error calls the value ``what``.
     If ``past`` is False, a time below 0 is an error, too.
     """
     least = -1e12 if past else 0.0
@@ -52,7 +52,10 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
 
 
 def size(value: object, what: str) -> int:
-    """Returns the bytes of a number or a text such as ``512M``, ``1.5GiB`` (1K is 1024). Raises InvalidSettingError for any other value."""
+    """Returns a size in bytes. ``value`` is a number or a text such as ``512M``, ``1.5GiB`` (1K is 1024).
+
+    Raises InvalidSettingError for any other value.
+    """
     match = SIZE.fullmatch(str(value).strip())
     if match is None or isinstance(value, bool):
         raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")

@@ -18,7 +18,10 @@ else:  # Windows
 
 
 class ServerTime:
-    """The database's time: the time of the last ``tell`` plus the seconds since then. Before the first ``tell``, the host's time."""
+    """The database's time: the time that the last ``tell`` got, plus the seconds since then.
+
+    Before the first ``tell``, it is the host's time.
+    """
 
     def __init__(self) -> None:
         self._ahead: float | None = None  # seconds from ``monotonic()`` to the database's time

@@ -17,7 +17,7 @@ _inherited: list[object] = []
 
 
 def tell(one: Forks) -> None:
-    """From now on, ``one.forked()`` is called in each new forked process."""
+    """Makes each process that is forked from now on call ``one.forked()`` when it begins."""
     _known.add(one)
 
 

@@ -1,7 +1,7 @@
 """Delays an interruption of a handler's thread at places where it would do harm: inside a connection pool, and on an event loop.
 
 An interruption is an exception that another thread raises in the handler's thread, between any two instructions. If it came inside a pool,
-psycopg would lose a connection. If it came on a loop, it could hit code of the loop, and the task that should end would go on.
+psycopg would lose a connection. If it came on an event loop, it could be raised in asyncio's code, and the handler's task would not end.
 A thread that can be interrupted has an object in ``here.thread`` (worker/running/threads.py).
 """
 
@@ -37,13 +37,16 @@ here = Here()
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """In this block, interruptions wait until its end. The block gets a function ``gap``: in ``with gap():``, they come as before the block."""
+    """In this block, interruptions wait until its end. The block gets a function ``gap``.
+
+    Inside ``with gap():``, interruptions arrive in the way in which they did before the block.
+    """
     thread = here.thread
     if thread is None:
         yield nullcontext
         return
-    # The end of a block restores the state from before the block, instead of counting blocks. So the state is right, whichever instruction
-    # an interruption hits.
+    # The end of a block restores the state from before the block. A counter of blocks could become wrong if an interruption came between
+    # its change and the block.
     outside = thread.shielded
     try:
         thread.shield(True)

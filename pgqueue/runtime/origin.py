@@ -12,7 +12,7 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-# None if the folder was removed. Then a new process begins in the folder in which this process is at that time.
+# None if the folder had been removed. In that case, a new process begins in the folder in which this process is when it starts the new one.
 FOLDER: str | None = None
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor

@@ -1,4 +1,4 @@
-"""asyncio tasks of pgqueue itself, on a loop on which handlers run, too."""
+"""Makes asyncio tasks for pgqueue's own work, on an event loop that also runs handlers. Code of handlers must not end these tasks."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Services:
 
 
 def was_thrown_in(error: BaseException) -> bool:
-    """Whether code of a user on the loop caused this error, which pgqueue got while it awaited something.
+    """Whether a handler or other user code caused ``error``, which was raised in pgqueue's code while that code awaited something.
 
-    That code has cancelled the awaited task, or has raised SystemExit or KeyboardInterrupt.
+    User code on the same event loop can cause such an error: it cancels the awaited task, or raises SystemExit or KeyboardInterrupt.
     """
     task = asyncio.current_task()
     return not isinstance(error, Exception | GeneratorExit) and (task is None or not task.cancelling())

@@ -1,7 +1,10 @@
-"""Looks for dead jobs and for queues that stand still or are late. Raises and resolves alerts about them.
+"""Looks for dead jobs, for queues that stand still and for queues that are late. Raises and resolves alerts about them.
 
-It looks about once in each heartbeat. While an old snapshot keeps vacuum from removing dead entries of indexes, a look reads many such
-entries and takes long. Then the pause before the next look is longer, too.
+A queue stands still if none of its due jobs is claimed. A queue is late if one of its jobs has been due for longer than the queue's
+max_age.
+
+The search runs about once in each heartbeat. While an old snapshot keeps vacuum from removing dead entries of indexes, a search reads many
+such entries and takes long. The pause after a long search is longer, too.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
-TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before it
-CALM_LOOKS = 3  # an alert is resolved if this many looks in a row do not find its cause
+TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the search before it
+CALM_LOOKS = 3  # an alert is resolved if this many searches in a row do not find its cause
 
-Lane = tuple[int, str | None]  # a priority, and the key of its jobs if they have one
+# Here, the due jobs of a queue are divided by their priority and their concurrency_key. The key is None for jobs without a key.
+Lane = tuple[int, str | None]
 
 
 class Watch:
@@ -38,7 +42,7 @@ class Watch:
     async def run(self) -> None:
         """Looks again and again until it is cancelled."""
         self._queues = Standstill()
-        # Until then, even a look that finds no cause calls raise_alerts, which resolves alerts of the former leader.
+        # Until this time, raise_alerts runs even if no cause is found, so that it resolves alerts that the former leader raised.
         self._until = monotonic() + 2 * CALM_LOOKS * self._every
         try:
             await forever("the watch for alerts", self._turn)
@@ -85,7 +89,10 @@ class Unmoved:
 
 
 class Standstill:
-    """Remembers the fronts of each queue from one look to the next. If a front is later than before, or is gone, its job counts as claimed."""
+    """Remembers the fronts of each queue from one search to the next.
+
+    If the next search finds a later job as the front, or no front, the job that was the front before counts as claimed.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[str, Unmoved] = {}
@@ -128,10 +135,11 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
-    """Returns one cause for each queue that stands still. Its oldest job has been due for more than ``after`` seconds.
+    """Returns one cause for each queue that stands still.
 
-    Also, at least one of two things is true: no job has been claimed from the queue for more than ``after`` seconds, or no living worker
-    serves the queue and knows the task of this job.
+    A queue stands still if its oldest due job has been due for more than ``after`` seconds, and if at least one of two things is true: no
+    job has been claimed from the queue for more than ``after`` seconds, or no living worker both serves the queue and knows the task of the
+    oldest job.
     """
     causes = []
     for front in _oldest(fronts) if after else ():
