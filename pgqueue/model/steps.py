@@ -105,7 +105,7 @@ def step_id(name: object) -> StepId:
 
 
 def named(step_id: StepId) -> str:
-    """A step as messages name it: ``'pay'``, or ``('page', '3')``."""
+    """Returns the text by which messages name a step: ``'pay'``, or ``('page', '3')`` if the step has a key."""
     name, key = step_id
     return ascii(step_id if key else name)
 
@@ -173,9 +173,9 @@ class Codec(NamedTuple):
 
 
 def codec_of(function: Callable[..., object]) -> Codec:
-    """Returns the codec for what a function returns, by its annotation. Without one, values come back as plain JSON.
+    """Returns the codec for the values that a function returns, made from its annotation.
 
-    Raises StepRefusedError if no JSON can carry the annotated type.
+    Without an annotation, values come back as plain JSON. Raises StepRefusedError if no JSON can carry the annotated type.
     """
     inner = getattr(function, "func", function)  # the function inside a partial
     inner = getattr(inner, "__func__", inner)  # the function of a method
@@ -200,7 +200,7 @@ def _made(function: Callable[..., object]) -> Codec:
             f"The annotation of what {getattr(function, '__qualname__', 'the function')} returns cannot be used: {message(error)}",
             do="annotate it with a type that JSON can carry, or leave the annotation out",
         ) from None
-    # Fields are stored under their names, and a value may have them under an alias.
+    # Fields are stored under their names, although a value can have them under an alias.
     return Codec(
         lambda value: written.to_json(
             adapter.validate_python(value, by_alias=True, by_name=True), by_alias=False, round_trip=True

@@ -67,8 +67,8 @@ jobs_dead = partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = partition("jobs_done_default", jobs_done, "DEFAULT")
 
-# The default of these columns is a mark, which is no real value. It shows that a plain INSERT left out the column. Then the trigger in
-# functions/fill_declared.sql replaces the mark. The partitions have the real defaults.
+# The default of each of these columns is a mark, which is no real value. From the mark, the trigger in functions/fill_declared.sql sees
+# that an INSERT left out the column, and replaces the mark. The partitions have the real defaults.
 for name, mark in {
     "queue": "'pgqueue.declared'",
     "max_attempts": "'9999'",

@@ -1,4 +1,4 @@
-"""The table of checkpoints, which hold what jobs have done under a name."""
+"""The table of checkpoints. A checkpoint holds what a step of a job returned."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""All SQL of pgqueue: one statement a file, in a folder for each part.
+"""All SQL of pgqueue: one statement in each file, and a folder for each part of pgqueue.
 
 The comment at the head of a file says what the statement does, which rows it locks, and which indexes it uses. "Zero rows: …" says what it
 means if the statement returns no row. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
 
 The folders ``functions/`` and ``views/`` of a part are its SQL API. Its folder ``fragments/`` has texts that several files share, such as
 lists of columns and the conditions of partial indexes. If a line ends with ``--+ NAME j``, the text of the fragment NAME replaces these
-words. ``j`` is the name that the line's statement has for the row whose columns the fragment lists (see ``whole``).
+words. ``j`` is the alias, in the statement with this line, of the table whose columns the fragment uses (see ``whole``).
 
 A ``Statement`` is a value. No I/O is needed to make one. So a statement can be tested without a server, and can be run on any connection,
 also with EXPLAIN. (Sans-I/O protocols follow the same idea.)
@@ -25,9 +25,10 @@ T_co = TypeVar("T_co", covariant=True)
 Row = Sequence[Any]
 JsonObject = dict[str, Any]  # decoded JSON; the code that reads it knows its keys
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
-# A line that is sent only if the name at its end is chosen.
+# A line that is sent only if the name at its end is one of the chosen names (see ``load_chosen``).
 OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)
-# A line with a fragment: the text before it, the fragment's name, the name of its row, and the text after it.
+# A line that uses a fragment. Its groups: the indent, the text before the fragment, the fragment's name, the alias of its table, and the
+# text after it.
 FRAGMENT = re.compile(r"^( *)(.*)--\+ (\w+)(?: (\w+))?([,)]*)$", re.MULTILINE)
 
 
@@ -83,8 +84,8 @@ def _put_in(line: re.Match[str]) -> str:
 def whole(text: str) -> str:
     """Returns the text with each fragment in its place.
 
-    A fragment calls its row ``j``. The line that uses the fragment says which name replaces ``j``. If it says no name, the columns
-    are written without one. So one fragment can list both the columns of an INSERT and those of its SELECT.
+    In a fragment, the table has the alias ``j``. The line that uses the fragment says which alias replaces ``j``. If the line gives no
+    alias, the columns are written without an alias. So one fragment can list both the columns of an INSERT and the columns of its SELECT.
     """
     text = FRAGMENT.sub(_put_in, text)
     assert "--+" not in text, f"a line uses a fragment in the wrong form: {text}"

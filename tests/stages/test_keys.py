@@ -266,7 +266,7 @@ def test_bad_unique_keys_and_lists_of_the_wrong_length_are_refused(refresh, db, 
     ids=str,
 )
 def test_sql_refuses_a_list_of_unique_keys_that_does_not_fit_its_items(db, wrong):
-    with pytest.raises(psycopg.Error, match="item 1: give as many keys as each has items"):
+    with pytest.raises(psycopg.Error, match="item 1: keys must have as many elements as each"):
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 
 

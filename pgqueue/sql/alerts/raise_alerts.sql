@@ -2,9 +2,10 @@
 -- cause has not been found for `calm` seconds.
 -- If an alert is not muted, it gets a message when it opens, and another message every `remind` seconds (null: no further message). A
 -- message is one job for each of `targets`. These are names of tasks; a task is left out if no living worker knows it.
--- The messages are stored in the same statement as the alert. So if two leaders run it at the same time, only one of them stores a message.
--- At most `most` alerts a minute have a message of their own. The other alerts that are due for a message then share one message, which
--- counts them. After that, alerts wait for their message until the minute is over.
+-- The messages are stored in the same statement as the alert. So if two leaders run the statement at the same time, only one of them stores
+-- a message.
+-- In each minute, at most `most` alerts have a message of their own. The other alerts that are due for a message at that time share one
+-- message, which counts them. After that, alerts wait for their message until the minute is over.
 -- Locks the alerts that it writes, in the order of kind and subject (index alerts_open_key). Returns the alerts that were opened or
 -- resolved.
 with cause as materialized (

@@ -1,6 +1,6 @@
 -- Finds the first due job of each lane (a queue and a priority), and of each key in a lane. For the oldest of these jobs in each queue, the
--- row also says whether a living worker serves the queue and knows the job's task. Each row also has the queue's max_age: how old a due job
--- of the queue may become. Leaves out paused queues.
+-- row also says whether a living worker serves the queue, and whether such a worker knows the job's task. Each row also has the queue's
+-- max_age: an alert is raised when a job of the queue has been due for longer. Leaves out paused queues.
 -- A key is the job's concurrency_key, or the key of a parked job, which is made of its task (functions/due_by_key.sql).
 -- Uses loose index scans of jobs_live_claim_idx and jobs_live_key_idx: two probes for each lane, and two for each task of a key. At most
 -- 1000 lanes and at most 1000 tasks of keys are probed.

@@ -6,7 +6,7 @@
 -- update of a row.
 -- The CTE is materialized, so it runs only once. If a plan ran it again for each row, it could claim more jobs than `count`. The update
 -- finds the rows again by ctid, which cannot change while a row is locked.
--- Leaves alone:
+-- Does not claim:
 --   all jobs of a paused queue;
 --   jobs that have expired or are past their deadline, and jobs that were asked to stop while their last attempt ended (finish_overdue.sql
 --     finishes all these);

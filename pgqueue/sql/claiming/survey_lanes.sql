@@ -4,8 +4,8 @@
 -- know yet. The dead index entries of claimed jobs are in known lanes, in front of `since`, so no probe walks them. Beside these `lane`
 -- rows the statement returns:
 --   an `in_turns` row for each lane, of any queue, in which a job that takes turns is due, with the position of the lane's first such job;
---   a `limited` row for each queue under a limit that is not by key (queue null: the limit is for all queues), and one with queue null
---     while a task is paused;
+--   a `limited` row for each queue under a limit that is not by key (queue null: the limit is for all queues), and one more `limited` row,
+--     with queue null, while a task is paused;
 --   one `later` row with the seconds until the next job that takes turns is due, the next seat is free, or a pause ends, whichever comes
 --     first.
 -- Uses the indexes jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. If there is no `lane` row and no `in_turns` row, there is

@@ -1,7 +1,7 @@
--- Takes or renews the lease of the leader, the worker that maintains (rescue, partitions, retention).
+-- Takes or renews the lease of the leader, the one worker that maintains: it rescues, fires schedules, raises alerts and purges.
 -- Locks the only row of pgqueue.leader only if the lease is this worker's own or has run out. While another worker leads, only reads.
--- Returns one row: whether this worker leads now, and in how many seconds the lease that was found runs out. After this time it is worth
--- asking again.
+-- Returns one row: whether this worker leads now, and in how many seconds the lease that the statement found runs out. A worker that does
+-- not lead runs the statement again after that time.
 with now_leading as materialized (
     select l.worker_id, l.expires_at from pgqueue.leader l
 ), elected as (

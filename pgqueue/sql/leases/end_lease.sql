@@ -1,4 +1,4 @@
--- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If the worker was the leader, it no
+-- Ends the lease of a worker whose process is known to have ended, so that its jobs are rescued now. If the worker was the leader, it no
 -- longer leads, and a notification tells the workers that could lead.
 -- The worker's state stays: the rescue sets it to expired.
 -- Uses the index workers_pkey. Locks the worker's row, then the leader's. Zero rows: the worker's lease had run out, or the worker had

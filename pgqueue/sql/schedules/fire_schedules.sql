@@ -1,5 +1,5 @@
--- Handles the fire times of many schedules that have come, all in one transaction. functions/fire_schedule.sql says more, also what it
--- locks. If one of the schedules fails, nothing is done for any of them.
+-- Handles, for many schedules in one transaction, the fire times that have come. functions/fire_schedule.sql says more, also what it locks.
+-- If this fails for one of the schedules, nothing is done for any of them.
 -- Returns one row for each schedule, in any order: its id, and how many jobs were enqueued. Null: the row was edited in the meantime, or
 -- another scheduler is handling it. Zero rows: `plans` is empty.
 select p.id, pgqueue.fire_schedule(p.id, p.version, p.fires, p.due, p.missed_since, p.passed_over, p.following)

@@ -1,4 +1,4 @@
--- Returns all checkpoints of these jobs, each value as text, so that a value that Python cannot decode concerns its own job only.
+-- Returns all checkpoints of these jobs. Each value is returned as text, so that a value that Python cannot decode stops only its own job.
 -- Uses the primary key of checkpoints. Locks nothing. Zero rows: these jobs have no checkpoints.
 select c.job_id, c.kind, c.name, c.key, c.fingerprint, c.lease_id, c.at, c.value::text
 from pgqueue.checkpoints c

@@ -1,7 +1,8 @@
--- Deletes the checkpoints of jobs that have no row any longer. Looks at the next `count` jobs that have checkpoints, in the order of their
--- ids, after the id `after`.
--- Walks along the primary key of checkpoints, and reads one entry for each job. Looks each id up in the index of each partition of jobs.
--- Locks the rows that it deletes. Returns the largest id that it looked at; null: there is none after `after`.
+-- Deletes the checkpoints of jobs whose rows are gone. Examines up to `count` jobs that have checkpoints, in the order of their ids,
+-- beginning with the first id that is larger than `after`.
+-- Uses a loose index scan of the primary key of checkpoints, with one probe for each job. Looks each id up in the index of each partition
+-- of jobs.
+-- Locks the rows that it deletes. Returns the largest id that it examined; null: no job with a larger id than `after` has checkpoints.
 with recursive walk (id, n) as (
     select (select min(c.job_id) from pgqueue.checkpoints c where c.job_id > %(after)s::bigint), 1
     union all

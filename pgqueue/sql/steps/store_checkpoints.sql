@@ -1,15 +1,18 @@
 -- Stores the checkpoints of many attempts of this worker, given as a JSON array. The first commit wins: a checkpoint that is there already
 -- stays as it is.
--- The fence is that of complete.sql, with the worker of each attempt. The row of each job is locked with FOR KEY SHARE until the commit. So a
--- rescue or a cancel waits, and a write of progress does not wait. A row that another transaction has locked is skipped, so one such row
--- holds up no other checkpoint. The caller tries that checkpoint again.
+-- The fence is that of complete.sql, with the worker of each attempt. The row of each job is locked with FOR KEY SHARE until the commit.
+-- This makes a rescue or a cancel of the job wait, but not a write of its progress. A row that another transaction has locked is skipped,
+-- so it does not delay the checkpoints of other jobs. The caller tries the skipped checkpoints again.
 -- Locks the rows of the jobs in the order of the array, which the caller sorts by job. Then inserts in the order of the primary key.
 -- Uses the index jobs_live_id_key and the primary key of checkpoints.
--- jsonb_to_recordset() returns SQL's null for a null of JSON, so a stored null is put in again.
--- Returns rows of three kinds: (held, job, lease, null, null, asked): the lease holds, and whether the job was asked to stop;
--- (locked, job, lease, null, null, null): the lease held when the statement began, but the row is locked;
--- (stored, job, lease, name, key, null). If a job is in no row, its lease is lost. If a checkpoint of a held job is not stored, another one
--- is there. This statement cannot read that one, because it can be newer than the snapshot (load_checkpoints.sql reads it).
+-- jsonb_to_recordset() returns SQL's null for a null of JSON, so coalesce() turns it into a null of JSON again.
+-- Returns rows of three kinds:
+--   (held, job, lease, null, null, asked): the attempt still has the lease; `asked` is whether the job was asked to stop;
+--   (locked, job, lease, null, null, null): the attempt had the lease when the statement began, but another transaction has locked the row;
+--   (stored, job, lease, name, key, null): this checkpoint was stored.
+-- If a job is in no row, its lease is lost. If a job has a `held` row, but its checkpoint was not stored, the step had a checkpoint
+-- already.
+-- This statement cannot read that checkpoint, because it can be newer than the statement's snapshot. load_checkpoints.sql reads it.
 -- Zero rows: all leases were lost.
 with asked as materialized (
     select a.job_id, a.lease_id, a.worker_id, a.kind, a.name, a.key, a.fingerprint, coalesce(a.value, 'null') as value

@@ -1,7 +1,7 @@
 -- Lists the tables that can have over-age rows and are not dropped as a whole: the default partitions, and day tables that are older than
 -- the retention of some queue but not older than the longest retention.
--- Returns with each table the days before which rows may be deleted. A table that was purged need not be purged again until these days
--- change.
+-- Returns with each table, for each queue, the day before which its rows can be deleted. A table that was purged need not be purged again
+-- until one of these days changes.
 -- Locks nothing. Zero rows, the normal case: there is nothing to purge.
 with kept as (
     select string_agg(q.name || ' ' || pgqueue.expired_before(q.retention), ',' order by q.name) as days,

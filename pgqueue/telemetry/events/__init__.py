@@ -32,7 +32,7 @@ _failure = Failure("a subscriber to events failed, and misses some of them")
 
 
 def subscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
-    """From now on, ``subscriber`` is called with each fact of the class ``kind``, on the thread that emits the fact."""
+    """Makes ``emit`` call ``subscriber`` with each later fact of the class ``kind``, on the thread that emits the fact."""
     _subscribers.setdefault(kind, []).append(subscriber)
 
 

@@ -30,7 +30,10 @@ class ConnectionNotClosed(NamedTuple):
 
 
 class TurnFailed(NamedTuple):
-    """One round of a service failed. The service tries again after ``pause`` seconds. The same error is emitted at most once a minute."""
+    """A part of pgqueue that does the same work again and again (``service``) failed once. It tries again after ``pause`` seconds.
+
+    The same error is emitted at most once a minute.
+    """
 
     service: str
     kind: Literal["conflict", "answer", "bug"]

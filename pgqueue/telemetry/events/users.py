@@ -30,7 +30,10 @@ class OutcomeUndecided(NamedTuple):
 
 
 class HookFailed(NamedTuple):
-    """``job_id`` is the id of a job, as the hook's own arguments give it. It can be any object, because arguments can contain any JSON."""
+    """A hook raised an error. ``job_id``: the id of the job whose event called the hook, as it is in the arguments of the hook's own job.
+
+    It can be any object, because arguments can contain any JSON.
+    """
 
     hook: str
     name: str
@@ -39,7 +42,7 @@ class HookFailed(NamedTuple):
 
 
 class EndOfWorkerAsked(NamedTuple):
-    """Users' code on the loop asked the worker to end, by SystemExit, KeyboardInterrupt or ``loop.stop()``."""
+    """Users' code that ran on the worker's event loop asked the worker to end, by SystemExit, KeyboardInterrupt or ``loop.stop()``."""
 
     raised: BaseException
 

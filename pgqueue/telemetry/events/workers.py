@@ -28,7 +28,7 @@ class WorkerStopping(NamedTuple):
 
 
 class WorkerUsedUp(NamedTuple):
-    """The worker drains, because it has run many jobs or uses much memory. ``is_replaced``: whether a supervisor starts another one."""
+    """The worker drains, because it has run many jobs or uses much memory. ``is_replaced``: whether a supervisor replaces it."""
 
     worker_id: int
     pid: int
@@ -64,7 +64,7 @@ class JobsHandedBack(NamedTuple):
 
 
 class LastOutcomesNotTaken(NamedTuple):
-    """The last outcomes could not be written in time, so their jobs will run again."""
+    """The worker had to end before it could write its last outcomes, so their jobs will run again."""
 
 
 class GoodbyeFailed(NamedTuple):
@@ -134,7 +134,7 @@ class PulseFailed(NamedTuple):
 
 
 class ChildNotStarted(NamedTuple):
-    """The next try is after ``pause`` seconds."""
+    """A child process that runs handlers could not be started. The worker tries again after ``pause`` seconds."""
 
     error: Exception
     pause: float

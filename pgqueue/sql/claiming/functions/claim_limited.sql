@@ -51,7 +51,7 @@ begin
     where (l.queue is null or l.queue = claim_limited.queue) and (after is not null or not l.per_key)
       and (l.concurrency is not null or l.rate is not null);
 
-    -- A first look leaves out the tasks whose limit is used up. Otherwise their jobs would be chosen, but could not start.
+    -- First, this leaves out the tasks whose limit is used up. Otherwise their jobs would be chosen, but could not start.
     if limits is not null then
         if exists (select from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
                    where l.id = any(limits) and not l.per_key and l.task is null

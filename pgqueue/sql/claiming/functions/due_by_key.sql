@@ -1,7 +1,7 @@
 -- Chooses the due jobs of a lane that the lane's next claim may take by turns. Goes through the keys in order, beginning with the key that
 -- follows `after`. It takes one job of each key (in a large claim up to four), or this number multiplied by the key's share, if the key has
 -- one (share_of.sql).
--- If the keys with due jobs give fewer than `count` jobs in this way, a second look takes more jobs of each of these keys.
+-- If the keys with due jobs give fewer than `count` jobs in this way, a second search takes more jobs of each of these keys.
 -- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' followed by the job's task.
 -- docs/internals/claiming.md shows the steps, and why a plain query fails.
 -- A claim can stop in the middle of a key's share. Then chance decides whether the next claim begins with that key again. So on average
@@ -9,11 +9,11 @@
 -- Jobs that cannot start now are skipped with one index probe, however many they are. This is done for all jobs of a key that is paused
 -- (pgqueue.pauses) or whose seats are taken. Within a key, it is done for all jobs of a task whose limit is used up, or that is not in
 -- `tasks`.
--- If few jobs of the lane are due, keys without a due job are not even looked at (keys_due.sql).
--- `after_at` and `after_id` are a position. All scans begin there, because no job was in front of it when the caller last looked. So the
+-- If few jobs of the lane are due, keys without a due job are not even probed (keys_due.sql).
+-- `after_at` and `after_id` are a position. All scans begin there, because an earlier claim found no job in front of this position. So the
 -- scans do not walk the dead index entries of claimed jobs, which vacuum cannot remove while a session holds an old snapshot.
--- The jobs of a key are taken in the order of run_at. Of the jobs with an `ordering`, only the first unfinished one of the key can start.
--- It must not start if an earlier job of the key is dead and the dead job's ordering is block.
+-- The jobs of a key are taken in the order of run_at. Of a key's jobs with an `ordering`, only the first unfinished job can start. It must
+-- not start if an earlier job of the key is dead and the dead job's ordering is block.
 -- Only claim_limited.sql calls this function. `limits` are the ids of the lane's limits. `tasks` are those tasks of the worker whose limit
 -- is not used up.
 -- Locks the jobs that it returns and a few more, key by key, skipping locked ones.
@@ -59,8 +59,8 @@ declare
     task_of  text[];
     weights  integer[];
     orders   text[];
-    turns    text[];     -- the keys of the second look,
-    parts    integer[];  -- and how many jobs of each key it may take
+    turns    text[];     -- the keys of the second search,
+    parts    integer[];  -- and how many jobs of each key this search can take
     had      integer;    -- how many jobs the last key gave
 begin
     loop
@@ -99,7 +99,7 @@ begin
             union all
             select u.turn, '' from unnest(near) u (turn)
         ),
-        -- 2. The keys that are not paused and have a free seat, and how many jobs of each key this look may take.
+        -- 2. The keys that are not paused and have a free seat, and how many jobs of each key this search can take.
         chosen (turn, task, part) as (
             select k.turn, k.task, base * case when shared then pgqueue.share_of(k.turn, of_queue) else 1 end
             from candidate k

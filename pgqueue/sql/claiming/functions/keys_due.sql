@@ -1,7 +1,7 @@
 -- Finds which keys of a lane have due jobs, in order, beginning with the key that follows `after`. Does so only if few jobs are due,
--- because then it is cheaper to read these jobs than to probe for every key. Few means: at most `count`, or at most as many as the lane has
--- jobs that are scheduled for later (counted up to 5000).
--- Null: more jobs are due, so the caller must look at every key.
+-- because then it is cheaper to read these jobs than to probe for every key. "Few" means at most `count` jobs, or at most as many jobs as
+-- the lane has scheduled for later (counted up to 5000).
+-- Null: more jobs are due, so the caller must probe for every key.
 -- Only due_by_key.sql calls this function, so the search path and the planner settings of that function are in force. Uses the index
 -- jobs_live_due_idx. Locks nothing.
 create or replace function pgqueue.keys_due(of_queue text, of_priority smallint, after text, count integer, moment timestamptz,

@@ -1,6 +1,7 @@
 -- Finds the lanes (a queue and a priority) that hold unclaimed jobs that take turns. Returns for each lane when its first job is due, and
--- the position of that job. A claim need not look in front of that position (due_by_key.sql).
--- Uses a loose index scan of jobs_live_due_idx: one probe a lane, at most 2000 lanes. Locks nothing. Zero rows: no job takes turns.
+-- the position of that job. The scans of a claim can begin at that position (due_by_key.sql).
+-- Uses a loose index scan of jobs_live_due_idx: one probe for each lane, and at most 2000 lanes. Locks nothing. Zero rows: no unclaimed job
+-- takes turns.
 create or replace function pgqueue.lanes_in_turns()
 returns table (queue text, priority integer, run_at timestamptz, since text)
 language sql

@@ -1,6 +1,6 @@
--- Prepares the second look of due_by_key.sql. Returns the keys for which the first look found jobs, in the same order. For each key it also
--- returns how many jobs the second look may take, so that all keys together fill `count`. These numbers are in the ratio of the keys'
--- shares. Locks nothing.
+-- Prepares the second search of due_by_key.sql. Returns the keys for which the first search found jobs, in the same order. For each key it
+-- also returns how many jobs the second search is allowed to take, so that all keys together give `count` jobs. These numbers are in the
+-- ratio of the keys' shares. Locks nothing.
 -- Only due_by_key.sql calls this function, so the search path of that function is in force. It is in plpgsql, so that each session plans it
 -- only once.
 create or replace function pgqueue.larger_parts(turn_of text[], of_queue text, shared boolean, count integer, out turns text[], out parts integer[])

@@ -1,5 +1,6 @@
--- Returns, as JSON, the fields that only some claimed jobs have (worker/rare_fields.py); null if the job has none of them. For an expiry
--- and a deadline, it returns the seconds that are left, because a worker's clock may be wrong but can count seconds.
+-- Returns, as JSON, the rare fields of a claimed job: fields that only some jobs have (worker/rare_fields.py). Returns null if the job has
+-- none of them. For an expiry and a deadline, returns the seconds that are left: a worker's clock can be wrong, but it counts seconds
+-- right.
 -- It has no settings of its own, such as a search_path, so the server inlines it into the claim, which calls it for every job. Locks
 -- nothing.
 create or replace function pgqueue.rare_fields(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, stored_by_pgqueue boolean)

@@ -3,9 +3,9 @@
 -- Locks nothing.
 -- Returns facts about all these jobs together. `size` is the number of jobs, and `uniques` is how many of them can have a unique key. Each
 -- of the other columns is true if at least one job:
---   is idempotent, throttled or debounced (`keyed`);
+--   has an idempotency_key, a throttle or a debounce (`keyed`);
 --   has on_conflict = replace (`replacing`), or on_conflict = raise (`raising`);
---   leaves the other options to the declaration of its task (`undeclared`).
+--   gets the options that it leaves out from the declaration of its task (`undeclared`).
 create or replace function pgqueue.check_jobs(jobs jsonb, out size integer, out uniques integer, out keyed boolean,
     out replacing boolean, out raising boolean, out undeclared boolean)
 language plpgsql
@@ -62,9 +62,9 @@ begin
             message = case when bad.task is null then format('pgqueue: item %s has no task', bad.place)
                            when pgqueue.is_reserved(bad.task) then format('pgqueue: the name %s is reserved', bad.task)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
-                           when bad.keys then format('pgqueue: item %s: give as many keys as each has items, and no unique_key', bad.place)
+                           when bad.keys then format('pgqueue: item %s: keys must have as many elements as each, and unique_key must be left out', bad.place)
                            when bad.idempotency_keys
-                               then format('pgqueue: item %s: give as many idempotency_keys as each has items, and no idempotency_key', bad.place)
+                               then format('pgqueue: item %s: idempotency_keys must have as many elements as each, and idempotency_key must be left out', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = case when pgqueue.is_reserved(bad.task) then 'pgqueue uses names that begin with pgqueue. or contain :on_ for messages of alerts and for hooks' else

@@ -1,8 +1,8 @@
 -- Stores jobs in the caller's transaction. This is the one implementation of enqueuing, for Python and for SQL.
 -- docs/internals/enqueuing.md shows the steps, and why a plain insert fails.
 -- `jobs` is a JSON array of objects, which are called items. Each item has a task, and can have:
---   args; or each, a list with the args of several jobs that share all other options of the item. With each, keys can be a list of their
---     unique_keys, and idempotency_keys a list of their idempotency_keys;
+--   args; or `each`, a list with the args of several jobs that share all other options of the item. Beside `each`, the item can have
+--     `keys`, a list of the unique_keys of these jobs, and `idempotency_keys`, a list of their idempotency_keys;
 --   queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key, weight, ordering, tags, meta,
 --     trace_context, expires and deadline (both are a number of seconds from now, or a time as text);
 --   wake (false: no NOTIFY is sent, so that the transaction can be prepared for a two-phase commit; the next poll finds the job).
@@ -11,13 +11,13 @@
 --   on_conflict: skip, replace (the unfinished job gets the new values if no worker has it), raise (nothing is stored);
 --   throttle (seconds): for this time only the first job with the key is stored, even if that job ends earlier;
 --   debounce (seconds), debounce_max (seconds): each further job with the key postpones the first job and replaces its values;
---   idempotency_key, idempotency_ttl (seconds, default 7 days): for this time the key stands for its request, and remembers how the job
---     ended.
+--   idempotency_key, idempotency_ttl (seconds, default 7 days): for this time, further calls with the key store no job. They return the
+--     first job, and how it ended.
 -- If an item leaves out an option, the declaration of its task (pgqueue.tasks) applies. It does not apply to an item with declared: true.
 -- Python sends this, because it has added the declaration's options itself.
--- Returns one row a job, in order. If another job has the key, `created` is false, `id` is the id of that other job, and `conflict` is the
--- kind of conflict: unique_key, throttle, debounce or idempotency_key; or idempotency_mismatch (the same key with other arguments) or
--- duplicate (on_conflict = raise).
+-- Returns one row for each job, in order. If another job has the key, `created` is false, `id` is the id of that other job, and `conflict`
+-- is the kind of conflict: unique_key, throttle, debounce or idempotency_key; or idempotency_mismatch (the same key with other arguments)
+-- or duplicate (on_conflict = raise).
 -- If one row has idempotency_mismatch or duplicate, nothing at all is stored. If the other job is finished, `result` and `error` are those
 -- of the other job. `state` is deleted if the state of the other job is no longer known.
 -- A duplicate is a row and never an error, so it cannot abort the caller's transaction.
@@ -127,8 +127,8 @@ begin
         refused := array_position(conflicts, 'duplicate') is not null;
     end if;
 
-    -- 4. Return what became of each job. If one conflict refuses the whole call, nothing is stored. A job that follows another job of the
-    --    same call, because both have one key, gets the id and the state of that other job.
+    -- 4. Return the result for each job. If one conflict refuses the whole call, nothing is stored. If two jobs of the call have the same
+    --    key, the job that is not stored gets the id and the state of the other job.
     if refused then
         delete from pgqueue.jobs_live j where j.id = any(new_ids);
     end if;

@@ -4,7 +4,8 @@
 -- the column in the parent table.
 -- If no worker has reported the task yet, `undeclared` lists these columns. sync_tasks sets them when a worker reports the task.
 -- pgqueue's own enqueuing does not fire this trigger, because it writes to jobs_live, which has real defaults.
--- Runs as the owner, because a role that may insert a job need not be allowed to update one. Updates only the rows that the INSERT stored.
+-- Runs as the owner, because a role that is allowed to insert jobs need not be allowed to update them. Updates only the rows that the
+-- INSERT stored.
 create or replace function pgqueue.fill_declared()
 returns trigger
 language plpgsql

@@ -8,8 +8,8 @@
 --   ordered (for several jobs with keys) and alone (for at most one job with a key): wait for that other transaction.
 -- A holder can end before its row is read here, or it can be overdue and not finished yet. In both cases its key is free, and the job is
 -- stored after all.
--- But this would take keys out of key order, which could cause a deadlock. So quick and ordered raise PQ000 instead. Then the caller undoes
--- the insert and calls again with another `how`. With alone there is only one key, so the function tries again by itself.
+-- But this would take keys out of key order, which could cause a deadlock. So quick and ordered raise PQ000 instead, and the caller undoes
+-- the insert and calls the function again with another `how`. With alone there is only one key, so the function tries again by itself.
 -- Locks unique keys, in key order. Waits for another transaction only if that transaction inserts, claims or settles a job with the same
 -- key.
 create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_out boolean[], moment timestamptz, how text,
@@ -100,7 +100,7 @@ begin
         if rounds >= 100 then  -- it is not credible that the key became free and was taken again 100 times
             raise insufficient_privilege using
                 message = 'pgqueue: a unique key is held by a job that row level security hides from this role, or does not let this role end',
-                hint = 'jobs_live may have policies for reading, as long as each job is visible to all roles that may use its task';
+                hint = 'a policy for reading jobs_live must show each job to all roles that are allowed to use the task of the job';
         end if;
         perform pgqueue.finish_overdue(over, moment);
         places := null;

@@ -1,8 +1,8 @@
--- Turns the items of enqueue_many into one row a job, in order, with the job's defaults and its unique key. Leaves out the jobs whose
--- places are true in `left_out`.
--- If a job is throttled or debounced, its key is stored in idempotency_keys and not as its unique key. So `unique_key` is null then, and
--- `held_key` is the key.
--- The values have the types of their columns here already, so that a value that many jobs share is checked only once.
+-- Turns the items of enqueue_many into one row for each job, in order, with the job's defaults and its unique key. Leaves out the jobs
+-- whose places are true in `left_out`.
+-- If a job is throttled or debounced, its key is stored in idempotency_keys and not as its unique key. For such a job, `unique_key` is
+-- null, and `held_key` is the key.
+-- The rows already have the types of the columns of jobs, so that a value that many jobs share is checked only once.
 -- It has no settings of its own, so the server inlines it into the statement that calls it. So that statement computes only the columns
 -- that it reads.
 create or replace function pgqueue.job_items(jobs jsonb, left_out boolean[], moment timestamptz)

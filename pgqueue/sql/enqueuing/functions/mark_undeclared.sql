@@ -1,7 +1,7 @@
 -- Looks at the jobs that enqueue_many has just stored under `ids`. If no worker has reported a job's task yet, writes into the job's
 -- `undeclared` which options the job leaves to its task. sync_tasks sets these options when a worker reports the task.
--- Updates only these jobs, by jobs_live_id_key, and none that is older than the caller's transaction. Runs as the owner, because a role
--- that may store a job need not be allowed to update one.
+-- Updates only these jobs, by jobs_live_id_key, and no job that is older than the caller's transaction. Runs as the owner, because a role
+-- that is allowed to store jobs need not be allowed to update them.
 create or replace function pgqueue.mark_undeclared(jobs jsonb, ids bigint[])
 returns void
 language sql

@@ -1,7 +1,7 @@
 -- Stores those jobs of enqueue_many that have a unique key, one after the other in key order. If a job has on_conflict = replace and
 -- another job has its key, replaces the values of that other job.
--- This is slow, but it never waits for a key while it holds a later key. Each item of `jobs` is one job. Skips the jobs whose places are
--- true in `left_out`.
+-- This is slow. But it never waits for a key while it holds a key that comes later in key order. Each item of `jobs` is one job. Skips the
+-- jobs whose places are true in `left_out`.
 -- Returns ids, states and conflicts, changed at the places of jobs whose key another job has. In the returned `left_out`, the places of all
 -- jobs that need no more storing are true.
 -- Locks unique keys, or the rows of jobs that are replaced, in key order (insert_jobs.sql, replace_job.sql).

@@ -1,5 +1,5 @@
 -- Cancels a job. If the job does not run, ends it immediately; otherwise asks its worker to stop it. In the second case a notification
--- contains the worker's id, and the worker then reads which of its jobs shall stop. If the notification gets lost, the worker reads this
+-- contains the worker's id, and the worker then reads which of its jobs must stop. If the notification gets lost, the worker reads this
 -- after its next heartbeat.
 -- Returns 'cancelled', 'requested', or the final state in which the job already is; null if there is no such job.
 create or replace function pgqueue.cancel(job bigint)

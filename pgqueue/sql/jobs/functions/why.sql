@@ -4,9 +4,9 @@
 --   its key or its task is paused, or a limit is used up; all slots of the workers that can run it, or all their slots for its queue, are
 --     taken;
 --   other jobs are ahead of it; nothing stands in its way.
--- If the answer may be wrong because row security hides rows from the role, the sentence says so.
+-- If the answer can be wrong, because row security hides rows from the role, the sentence says so.
 -- `reason` is one word for programs. `sentence` says the same for people. `until` is the time at which the reason will be gone, if that is
--- known. `ahead` is how many due jobs come first (counted to 10,000). `do_this` is a command, or a sentence, that says how to help.
+-- known. `ahead` is how many due jobs come first (counted to 10,000). `do_this` is a command or a sentence that says what a person can do.
 -- Reads the rows of the job, its queue and the workers, and at most 10,000 entries of jobs_live_claim_idx. Locks nothing. Always returns
 -- one row.
 create or replace function pgqueue.why(job bigint, out reason text, out sentence text, out until timestamptz,

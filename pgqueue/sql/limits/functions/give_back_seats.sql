@@ -1,4 +1,4 @@
--- Gives back the seats of jobs whose attempt has ended. Wakes the workers of their queues, because another job may need such a seat.
+-- Gives back the seats of jobs whose attempt has ended. Wakes the workers of their queues, because another job can need such a seat.
 -- The elements of the four arrays belong together. Each describes what one job took of one limit: the limit's id (0: the one seat of a key
 -- whose jobs keep their order), the job's concurrency_key or '', the weight, and the job's queue.
 -- complete.sql, settle.sql and rescue.sql call this function within their own statements. So a seat becomes free exactly when its job no

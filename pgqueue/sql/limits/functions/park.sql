@@ -4,7 +4,7 @@
 -- Only claim_limited.sql calls this function. Without parking, every claim from such a lane would walk through the backlog.
 -- Looks at the first 1000 due jobs of the lane. If at least half of this number belong to the backlog, parks those and looks again, for at
 -- most a tenth of a second.
--- Returns whether there may be more to park. If so, also wakes the workers of the queue, so that they claim and park again.
+-- Returns whether there can be more jobs to park. If so, also wakes the workers of the queue, so that they claim and park again.
 -- Locks the jobs that it looks at, skipping locked ones.
 create or replace function pgqueue.park(queue text, priority smallint, tasks text[], full_up text[])
 returns boolean

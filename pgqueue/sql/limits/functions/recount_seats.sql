@@ -1,7 +1,8 @@
 -- Counts again, from the jobs that run, how much of each seat is taken, and corrects the stored number. Also deletes seats that hold no
 -- information any more, starts that are in no window any more, and pauses that are over.
 -- The stored numbers should never be wrong. Returns the seats whose number was wrong: (limit_id, key, stored number, correct number).
--- Locks all seats in the order of (limit_id, key), so that claims and settles of limited jobs wait for some milliseconds.
+-- Locks all seats in the order of (limit_id, key). So claims of jobs under limits, and writes of the outcomes of such jobs, wait for some
+-- milliseconds.
 create or replace function pgqueue.recount_seats()
 returns table (limit_id integer, key text, counted integer, correct integer)
 language plpgsql

@@ -1,5 +1,5 @@
--- How many jobs of each queue are due, scheduled, waiting and running, and since when the oldest due job is due. Queues that no worker has
--- served yet are listed too, although they have no row in pgqueue.queues.
+-- How many jobs of each queue are due, scheduled, waiting and running, and since when the oldest due job has been due. Queues that no
+-- worker has served yet are listed too, although they have no row in pgqueue.queues.
 create or replace view pgqueue.queue_depth with (security_invoker) as
     select coalesce(q.name, j.queue) as queue, coalesce(q.paused, false) as paused,
            coalesce(j.due, 0) as due, coalesce(j.scheduled, 0) as scheduled, coalesce(j.waiting, 0) as waiting,

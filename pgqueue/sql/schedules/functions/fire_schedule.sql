@@ -1,11 +1,11 @@
--- Handles the fire times of one schedule that have come, in the caller's transaction. Writes each fire time into schedule_runs, and
+-- Handles, for one schedule, the fire times that have come, in the caller's transaction. Writes each of them into schedule_runs, and
 -- enqueues its job. The primary key of schedule_runs makes sure that this happens only once for each fire time. Then sets the schedule's
 -- next fire time.
 -- `version` is the xmin of the row from which the times were computed. If another scheduler came first, or the row was edited, the row has
 -- another xmin, and nothing is done.
--- `due` is when each job shall run; jitter makes this later than the fire time. If `missed_since` is set, the first run stands for all fire
--- times since then.
--- `passed_over` is the last fire time that is not made up for. It gets a row with the state missed.
+-- `due` has the run_at of each job, which jitter makes later than the fire time. If `missed_since` is set, the first run stands for all
+-- fire times since then.
+-- `passed_over` is the last past fire time, if no past fire time gets a job. It gets a row with the state missed.
 -- If a run waits for the run before it (overlap = 'queue'), and no run is unfinished, the waiting run is enqueued first.
 -- Returns how many jobs were enqueued; null if nothing was done.
 -- Locks the schedule's row. If another transaction has locked that row, does nothing. If overlap = 'cancel-old', then locks the rows of the

@@ -1,6 +1,7 @@
--- Trigger function of pgqueue.schedules. After any edit of a row, a scheduler plans the schedule again when it next looks.
+-- Trigger function of pgqueue.schedules. After any edit of a row, a scheduler (the part of a worker that fires schedules) computes the next
+-- fire time again, when it next reads the schedules.
 -- An edit of the times, also a pause or the end of a pause, applies from now on. Future fire times of the old definition are dropped. Past
--- fire times of the new definition are not made up for.
+-- fire times of the new definition get no job.
 -- Any other edit keeps the next fire time.
 create or replace function pgqueue.replan_schedule()
 returns trigger

@@ -2,17 +2,17 @@
 -- declares.
 -- Never touches rows that were made in SQL or by `pgq cron`, and never the pauses of operators. If an operator edited a row in another way,
 -- the edit stays until the schedule's declaration in the code changes.
--- Several deploys of an app can be alive at the same time. Then the newest set of schedules is in force: the set whose first report is the
--- most recent. A worker with an older set changes nothing. An older set comes into force again when no worker has reported a newer one for
--- `seconds` (a rollback).
--- An empty set counts as older than any set that is alive. It is not stored if the app never had another set.
--- Two services can have the same name `app` by accident. So a set that has none of this set's `tasks` counts as another service's set,
--- however new it is.
+-- Workers of several deploys of an app can run at the same time. In this case, the newest set of schedules is in force: the set whose first
+-- report is the most recent. A worker with an older set changes nothing. An older set comes into force again when no worker has reported a
+-- newer set for `seconds` (a rollback).
+-- An empty set counts as older than any set that a worker has reported within `seconds`. It is not stored if the app never had another set.
+-- Two different programs can use the same name `app` by accident. So a set counts as the set of another program if it has no task in common
+-- with `tasks`, however new that set is.
 -- The row of a schedule that left the code is removed only if its task is one of this app's tasks, if no worker has reported that task for
 -- a week, or if the user chose the app's name on purpose (`named`).
 -- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are in seconds.
--- Returns one row (null, what became of the set): none (the set need not be reported again), current, applied, older, or busy (another
--- worker is syncing; call again).
+-- Returns one row (null, what) about the set. `what` is none (the set is empty and was not stored), current (the set was in force already),
+-- applied (it came into force now), older (a newer set is in force), or busy (another worker is syncing; call again).
 -- Also returns rows (name, what): added, changed, removed; kept (the row is not in this code, but its task is not one of this app's tasks);
 -- foreign (a row of that name was not made by this app's code, and stays as it is).
 -- A set that is already current changes nothing, with one exception: if the app had another name before, and no worker of that name is
@@ -35,7 +35,7 @@ declare
     present record;
     current boolean;
 begin
-    if tasks = '{}' then  -- a worker of a version without names of apps reports its option -A
+    if tasks = '{}' then  -- a worker of an old version, in which apps had no names, passes its option -A as `app`
         app := split_part(app, ':', 1);
     end if;
     select s.fingerprint, s.expires_at into newest

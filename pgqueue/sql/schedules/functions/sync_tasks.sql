@@ -1,10 +1,11 @@
 -- Turns the declarations of an app's tasks into rows, for jobs that SQL enqueues. `declared` is an array of objects: name, options (as in
 -- enqueue_many) and keep.
--- Several deploys of an app can be alive at the same time. Then the newest declaration of each task is in force: the one whose first report
--- is the most recent. An older declaration comes into force again when no worker has reported the newer one for `seconds` (a rollback).
+-- Workers of several deploys of an app can run at the same time. In this case, the newest declaration of each task is in force: the
+-- declaration whose first report is the most recent. An older declaration comes into force again when no worker has reported the newer
+-- declaration for `seconds` (a rollback).
 -- SQL can store jobs before a worker has reported their task. The column `undeclared` lists the options that such a job left out. These
 -- options are set here from the declaration. If a job is locked at this moment, a later call sets its options.
--- Locks the rows that change, in the order of their names, and those jobs.
+-- Locks the rows of pgqueue.tasks that change, in the order of their names, and the jobs whose options it sets.
 create or replace function pgqueue.sync_tasks(app text, declared jsonb, seconds float8)
 returns void
 language sql

@@ -1,4 +1,4 @@
--- Every schedule in one row: when it fires, its last fire time, what became of that run and of its job, and its next fire time.
+-- Every schedule in one row: when it fires, its last fire time, the states of the run and of the job for that time, and its next fire time.
 create or replace view pgqueue.schedule_overview with (security_invoker) as
     select s.id, s.name::text as name, s.task::text as task,
            coalesce(s.cron, 'every ' || s.every::text, 'at ' || s.at::text) as fires, s.tz,

@@ -1,6 +1,6 @@
--- Returns the arguments of a hook's job: the job as the outcome left it, and how its attempt ended. A job's arguments can have at most 2 MB
--- of text. If these are longer, the hook gets the job without its arguments, its result and its other documents. This happens only to jobs
--- of the SQL API, because only these can be so large.
+-- Returns the arguments of the job that runs a hook: `job` as the outcome left it, and how its attempt ended. The arguments of any job can
+-- have at most 2 MB of text. If they would be longer here, the hook gets `job` without its arguments, its result and its other documents.
+-- This happens only if `job` was enqueued by the SQL API, because only such jobs can be so large.
 create or replace function pgqueue.hook_args(job jsonb, reason text, error text, traceback text)
 returns jsonb
 language sql

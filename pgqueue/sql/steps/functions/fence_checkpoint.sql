@@ -1,10 +1,11 @@
--- Checks during the COMMIT of a user's transaction that the attempt that wrote a checkpoint still has the lease of its job. If it has not,
--- the whole transaction is rolled back, with SQLSTATE PQ601. The lease is the pair of worker_id and lease_id, as in complete.sql.
--- Is the function of checkpoints_fence_trigger. That trigger is deferred, so until COMMIT nothing is locked that other sessions wait for,
--- however long the user's transaction lasts.
--- Locks the job's row with FOR KEY SHARE until the end of the COMMIT. So a rescue, a settling or a cancel waits, and a write of progress
--- does not wait.
--- Runs as the owner, because the role of the transaction perhaps may not lock jobs.
+-- Checks, during the COMMIT of a user's transaction that wrote a checkpoint, whether the attempt still has the lease of its job. If the
+-- lease is lost, the whole transaction is rolled back, with SQLSTATE PQ601. The lease is the pair of worker_id and lease_id, as in
+-- complete.sql.
+-- This is the function of checkpoints_fence_trigger. That trigger is deferred. So before the COMMIT, the check locks nothing, however long
+-- the user's transaction lasts.
+-- Locks the job's row with FOR KEY SHARE until the end of the COMMIT. This makes a rescue, an outcome or a cancel of the job wait, but not
+-- a write of its progress.
+-- Runs as the owner, because the role of the transaction need not be allowed to lock jobs.
 create or replace function pgqueue.fence_checkpoint()
 returns trigger
 language plpgsql

@@ -1,6 +1,6 @@
--- Deletes the checkpoint of one step, so that the next attempt of the job takes the step again. An attempt that runs now goes on with what
--- it has read. `key` is '' for a step without a key.
--- Returns whether there was such a checkpoint. Locks only its row.
+-- Deletes the checkpoint of one step, so that the next attempt of the job does the step again. An attempt that runs now goes on with the
+-- checkpoints that it has read. `key` is '' for a step without a key.
+-- Returns whether there was such a checkpoint. Locks only the row of the checkpoint.
 create or replace function pgqueue.forget_step(job bigint, name text, key text default '')
 returns boolean
 language sql

@@ -34,8 +34,8 @@ begin
     end if;
     perform set_config('idle_in_transaction_session_timeout', '10s', true);
     begin
-        -- Without this lock, workers that start together would make the same day tables. Only a role that may change pgqueue.leader can
-        -- take it.
+        -- Without this lock, workers that start together would make the same day tables. Only a role that is allowed to change
+        -- pgqueue.leader can take it.
         lock table pgqueue.leader in share update exclusive mode;
     exception
         when lock_not_available then

@@ -1,10 +1,10 @@
 -- Drops the oldest day table of jobs_done or transitions that is older than the longest retention of any queue, whether it is attached or
 -- not.
--- It drops one table a call, so that its locks are short. Call it until it returns no row. It never deletes many rows one by one.
+-- It drops one table in each call, so that its locks are short. Call it until it returns no row. It never deletes many rows one by one.
 -- Some idempotency keys outlive their jobs. Before a day of jobs is dropped, these keys store how the jobs ended.
 -- `what` is dropped, or it is locked if another transaction has locked the tables (try again later).
 -- Locks the parent, its default partition and the day table, all exclusively. Waits at most 25 ms for each lock. If another transaction
--- keeps one of them locked for long, does not wait at all, because every settle would then queue behind this wait.
+-- keeps one of them locked for long, does not wait at all, because every write of outcomes would then queue behind this wait.
 -- DETACH CONCURRENTLY is not used, because it is not possible if there is a default partition.
 -- Runs as the owner, so that a worker's role needs no DDL rights.
 create or replace function pgqueue.drop_partitions()

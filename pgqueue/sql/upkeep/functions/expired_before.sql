@@ -1,4 +1,4 @@
--- Returns the first day (UTC) that `retention` keeps. Jobs that finished before this day may be deleted. Only whole days count, so a job
+-- Returns the first day (UTC) that `retention` keeps. Jobs that finished before this day can be deleted. Only whole days count, so a job
 -- stays up to a day longer.
 -- The clock alone does not decide. There must also be as many day tables as days are to be kept, including today's. So if the clock jumps
 -- ahead, nothing expires. And if a dump of old days is restored, as many of these days are kept as in a queue that runs.

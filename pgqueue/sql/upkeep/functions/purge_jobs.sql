@@ -20,7 +20,7 @@ declare
     place   regclass;
 begin
     if count not between 1 and 10000 or first < 0 then
-        raise exception using errcode = 'PQ404', message = 'pgqueue: first is 0 or more, and count from 1 to 10000 blocks';
+        raise exception using errcode = 'PQ404', message = 'pgqueue: first must be at least 0, and count must be from 1 to 10000 blocks';
     end if;
     perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
     select i.inhrelid into place
