@@ -1,1 +1,1 @@
-"""Benchmarks: each file asks one question about the speed or the cost of pgqueue. ``python -m bench`` asks all of them."""
+"""Benchmarks. Each question about the speed or the cost of pgqueue has a module here; ``python -m bench`` asks all questions."""

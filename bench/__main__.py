@@ -1,4 +1,7 @@
-"""``python -m bench [QUESTION ...]`` asks the named questions, or all. ``python -m bench report FILE`` publishes the results of FILE."""
+"""``python -m bench [QUESTION ...]`` measures the named questions, or all questions.
+
+``python -m bench report FILE`` writes the results of FILE into the README and docs/.
+"""
 
 import importlib
 import importlib.util
@@ -45,7 +48,8 @@ def ask(
         list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; default: all.")
     ] = None,
     system: Annotated[
-        list[str] | None, typer.Option(help="Measure only this system; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Measure only this system. You can give this option several times."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(help="The number of rounds; the tables show the medians of the rounds.")

@@ -1,9 +1,10 @@
-"""Does a deep backlog slow down the jobs in front of it? Target: with a backlog of 10 M jobs, at least 0.9 of the rate with 10 k jobs.
+"""Does a deep backlog slow down the jobs in front of it?
 
-One worker process works through the front jobs, which are the jobs in front of the backlog. ``lower``: the backlog is in a lane of lower
-priority than the front jobs. ``same``: the backlog is in the same lane as the front jobs, behind them. ``front``: as ``same``, and in
-addition a lane of lower priority has as many jobs as there are front jobs. Three databases have backlogs of 10 k, 1 M and 10 M jobs. They
-are measured one after the other.
+Target: the rate with a backlog of 10 M jobs is at least 0.9 of the rate with a backlog of 10 k jobs. One worker process works through the
+front jobs, which are the jobs in front of the backlog. A lane is all jobs of one queue and one priority. ``lower``: the backlog is in a
+lane of lower priority than the front jobs. ``same``: the backlog is in the same lane as the front jobs, behind them. ``front``: as
+``same``, and in addition a lane of lower priority has as many jobs as there are front jobs. Three databases have backlogs of 10 k, 1 M and
+10 M jobs. They are measured one after the other.
 """
 
 import contextlib

@@ -2,8 +2,8 @@
 
 The first half of a measurement enqueues the jobs, 1,000 in each call. In the second half, one worker process works through them. Each half
 has figures of its own. A checkpoint is made before each half, so that the log holds as many full-page images as possible. These images are
-counted separately, because their number depends on how often the server makes checkpoints. pgqueue is measured twice: with completed jobs
-kept, and with completed jobs deleted.
+counted separately, because their number depends on how often the server makes checkpoints. pgqueue is measured twice: once it keeps
+completed jobs, and once it deletes them.
 """
 
 import asyncio

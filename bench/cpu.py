@@ -78,7 +78,7 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """Returns the pids of a process and of its descendants, but not of the servers among these."""
+    """Returns the pids of a process and of its descendants. Descendants that are database servers are left out."""
     return [pid, *(found for child in children(pid) if name(child) not in SERVERS for found in tree(child))]
 
 

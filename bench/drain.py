@@ -62,7 +62,7 @@ PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
-# The longest time between two counts, in seconds. It is short, because the rate that was seen until now can be wrong for the other jobs.
+# Finished jobs are counted at least every LONGEST_LOOK seconds, because the remaining jobs can run faster than the rate so far suggests.
 LONGEST_LOOK = 0.1
 
 
@@ -130,9 +130,9 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    """Waits until ``jobs`` jobs are finished. Counts them rarely, because counting takes CPU time from the workers.
+    """Waits until ``jobs`` jobs are finished. Counts finished jobs rarely, because counting takes CPU time from the workers.
 
-    Before each count, it sleeps half of the time that the unfinished jobs will probably need.
+    Before each count, this function sleeps half of the time that the unfinished jobs will probably need.
     """
     begin, before = time.monotonic(), finished()
     done, progress = before, begin

@@ -1,7 +1,7 @@
 """Do many workers, or many queues, cost more than few?
 
 There are two targets. First, if 100 workers work through one queue, a job costs at most 1.5 times as much CPU time, in the server and the
-workers together, as with 4 workers. Second, one worker works through 1,000 queues with at least 0.8 of its rate for one queue.
+workers together, as with 4 workers. Second, if one worker serves 1,000 queues, its rate is at least 0.8 of its rate with one queue.
 
 With many workers, all jobs are stored in one commit while the workers are idle. The time runs from the first claim to the end of the last
 job, by the clock of the database. 20 times a second, the sessions that wait for a lock are counted; ``lock_waits`` is the mean of these
@@ -22,7 +22,7 @@ from bench.server import fresh_database, settle
 
 TITLE = "4 or 100 worker processes work through one queue; one worker works through 1 or 1,000 queues"
 JOBS = 200_000
-SLOTS = 400  # the sum over all workers
+SLOTS = 400  # all workers together have this many slots
 SIZES = {"few": 4, "many": 100}
 QUEUES = 1_000
 SHOWN = ["jobs_per_s", "server_us", "client_us", "kept_share", "cpu_ratio", "lock_waits"]

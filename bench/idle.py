@@ -82,7 +82,7 @@ def measure(server: str, size: int, seconds: float) -> dict[str, float]:
             }
 
 
-OWN = 2  # the statements that the first look() adds to the count of the second look()
+OWN = 2  # the first call of look() runs this many statements, which the second call counts
 
 
 def look(conn: psycopg.Connection[Any], pids: list[int]) -> tuple[float, float, float, float]:

@@ -38,7 +38,7 @@ SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
 TICK = 0.010
-# A system is sampled under load only if its rate in ``drain`` is at least this many times the load.
+# A system is measured under load only if its rate in ``drain`` is at least SPARE times the load.
 SPARE = 1.2
 
 

@@ -1,4 +1,4 @@
-"""What do limits and turns of keys cost, and what does a limit cost the jobs to which it does not apply?
+"""How much do limits and the turns of keys slow jobs down, and how much does a limit slow down the jobs to which it does not apply?
 
 One worker process works through the same no-op jobs in four ways: without keys and limits (``no rules``); with a limit for another queue;
 with 1,000 keys and a limit of 20 running jobs for each key; and with 10,000 keys that take turns but have no limit. ``kept_share`` is the

@@ -127,7 +127,10 @@ def server_seconds(conn: psycopg.Connection[Any]) -> float:
 
 
 def _stat(pid: int) -> list[int]:
-    """Returns the fields of /proc/PID/stat after the name, with 0 for the letter of the state. Returns [] if there is no such process."""
+    """Returns the numbers that follow the process name in /proc/PID/stat. The state is a letter there, so 0 replaces it.
+
+    Returns [] if there is no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -147,7 +150,7 @@ class Offered:
 
 
 async def offer(dsn: str, rate: float, seconds: float, connections: int = 1) -> Offered:
-    """Enqueues ``rate`` jobs a second for ``seconds`` seconds: each connection commits every 10 ms. A producer that is late skips no job."""
+    """Enqueues ``rate`` jobs a second for ``seconds`` seconds: each connection commits every 10 ms. If a producer is late, it skips no job."""
     offered = Offered()
     async with contextlib.AsyncExitStack() as stack:
         producers = [await stack.enter_async_context(ours.producer(dsn)) for _ in range(connections)]

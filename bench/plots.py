@@ -93,7 +93,10 @@ def steady(results: Results) -> bool:
 
 
 def lines(axes: Axes, results: Results, question: str, value: str) -> None:
-    """Draws a point for each variant of pgqueue. If names have a comma, as in "same, deep", a line joins those that are equal before it."""
+    """Draws a point for each variant of pgqueue.
+
+    If the names of variants are equal up to a comma, as "same, deep" and "same, deepest", a line joins their points.
+    """
     series: dict[str, dict[str, float]] = {}
     for variant in (split(system)[1] for system in results.systems(question)):
         system = joined(OURS, variant)

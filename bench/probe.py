@@ -25,7 +25,10 @@ def job_started(n: int | None = None) -> None:
 
 
 def report(number: int, n: int | None = None) -> None:
-    """Reports the ``number``-th start. If a system runs handlers on several threads or processes, its handler counts the starts itself."""
+    """Reports the ``number``-th start. ``n`` is the number of its job, if known.
+
+    If a system runs its handler on several threads or processes, the handler counts the starts itself and calls this function.
+    """
     if _jobs == 0 or number in {1, _jobs}:
         os.write(_pipe(), (f"{now()!r}\n" if n is None else f"{now()!r} {n}\n").encode())
 

@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass
 class Results:
-    """All measurements of one or more runs, and the environments in which they were made."""
+    """All measurements of one or more runs, and the environment (machine, versions, settings) of each run."""
 
     measured: list[Measurement] = field(default_factory=list)
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -82,12 +82,15 @@ class Results:
     def ratio(
         self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
     ) -> float | None:
-        """Returns the median divided by that of the best other system in the same variant, or of the best system of ``to``."""
+        """Returns the median of ``system`` divided by the median of the best other system in the same variant.
+
+        If ``to`` is given, only its systems count as other systems.
+        """
         ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
 
     def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
-        """Returns the median of the variant ``system`` divided by that of the variant ``other``."""
+        """Returns the median of the variant ``system`` divided by the median of the variant ``other``."""
         one, two = self.median(question, value, system), self.median(question, value, other)
         return one / two if one is not None and two else None
 
@@ -159,7 +162,7 @@ class Report:
         measure: Callable[..., dict[str, float] | Coroutine[Any, Any, dict[str, float]]],
         *given: Any,
     ) -> None:
-        """Calls ``measure`` and adds the values that it returns. If it fails, the failure is noted, and the run goes on."""
+        """Calls ``measure`` and adds the values that it returns. If ``measure`` raises an exception, notes the failure and returns."""
         try:
             values = measure(*given)
             if isinstance(values, Coroutine):

@@ -3,7 +3,7 @@
 A REPEATABLE READ transaction stays open for ten minutes, so vacuum can remove no dead row. Meanwhile 1,000 jobs a second are enqueued, and
 one worker process runs them. A pickup is the time from a job's ``created_at`` to its ``started_at``, which includes the time that the
 worker waits between claims. The duration of each claim is read from the worker's log. Targets: at the end, at least 0.98 of the enqueued
-jobs are completed, and the pickup p99 of the last minute is at most twice that of the first minute.
+jobs are completed, and the pickup p99 of the last minute is at most twice the pickup p99 of the first minute.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from bench.worker import Worker
 
 TITLE = "one worker process runs jobs at a steady rate while another session holds a snapshot"
 SECONDS = 600.0
-LEGS = 10  # the first and the last tenth of the time are compared
+LEGS = 10  # the time is divided into this many parts; the first and the last part are compared
 RATE = 1_000
 SHOWN = [
     "completed_share",

@@ -89,7 +89,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
 
 
 async def pick_up(dsn: str, worker: Worker, queues: list[str], samples: int, last: int) -> list[float]:
-    """Returns the pickups of ``samples`` urgent jobs, or of fewer if the worker has claimed all other jobs before."""
+    """Returns the pickups of ``samples`` urgent jobs. Returns fewer if the worker has claimed all other jobs before that."""
     pickups: list[float] = []
     async with (
         await psycopg.AsyncConnection.connect(dsn) as conn,

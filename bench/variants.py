@@ -1,4 +1,6 @@
-"""Variants: pgqueue with other tasks or settings than in its main row of the tables. Each variant is measured like a system of its own.
+"""Variants of pgqueue. In a variant, pgqueue has other tasks or settings than in the main row of the tables.
+
+Each variant is measured as if it were a separate system.
 
 ``label`` is the name of the variant. A variant is compared with the variants of other systems that have the same name.
 """
@@ -15,7 +17,7 @@ from bench.peers import Producer, count_by_sql
 from bench.peers import pgqueue as ours
 from bench.peers.pgqueue import app
 
-# The number of ids that were used, minus the number of unfinished jobs. So a job counts even if its row was deleted at its end.
+# Returns the number of ids that were used, minus the number of unfinished jobs. So a job counts even if its row was deleted when it ended.
 FINISHED = """SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgqueue.jobs_id_seq)
                    - (SELECT count(*) FROM pgqueue.jobs_live)"""
 

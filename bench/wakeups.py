@@ -30,7 +30,7 @@ CLIENTS = 64
 LISTENERS = 50
 WORKERS = 2
 SHOWN = ["kept_share", "commits_per_s", "silent_per_s", "latency_ms", "silent_latency_ms"]
-BACKLOG = 40_000  # jobs for each second of the run: more than the workers can run
+BACKLOG = 40_000  # jobs that are stored for each second of the run; the workers cannot run so many
 STATES = ("saturated", "served", "unserved")
 TARGETS = [
     Target(

@@ -26,7 +26,7 @@ class Start(NamedTuple):
 
 
 class Worker:
-    """Runs ``count`` processes of the same command while the ``with`` block lasts. ``jobs`` is the ``BENCH_JOBS`` of probe.py."""
+    """Runs ``count`` processes of the same command until the ``with`` block ends. Passes ``jobs`` to probe.py as ``BENCH_JOBS``."""
 
     def __init__(
         self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None, count: int = 1

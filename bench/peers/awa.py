@@ -1,4 +1,4 @@
-"""awa-pg with the queue storage and the COPY that its README shows first. A claim takes up to 512 jobs, as in its notes on benchmarks."""
+"""awa-pg with the queue storage and the COPY that its README shows first. A claim takes up to 512 jobs, as in the benchmarks of awa-pg."""
 
 import asyncio
 import os
