@@ -172,7 +172,7 @@ MUTANTS = (
            f"{PARTS}::test_progress_is_not_lost_if_it_is_reported_while_the_former_progress_is_written"),
     # ---------------------------------------------------------------- leases, worker ids, silent connections
     mutant("database/outage.py", '    return state is None or state.startswith("08") or state in LOST\n', "    return True\n",
-           "unit/test_outage.py::test_every_other_error_is_no_lost_server_and_some_are_caused_by_a_value"),
+           "unit/test_outage.py::test_other_errors_do_not_count_as_a_lost_server"),
     mutant("database/outage.py", "        if now - self._said.get(kind, -REMIND_EVERY) >= REMIND_EVERY:\n", "        if True:\n",
            "unit/test_outage.py::test_an_error_of_the_server_is_logged_once_and_the_pause_grows_with_each_try"),
     mutant("database/silence.py", "        same.shutdown(socket.SHUT_RDWR)\n", "        pass\n", f"{LEASES}::test_a_heartbeat_whose_connection_is_silent_keeps_the_lease_by_a_new_connection"),
@@ -284,7 +284,7 @@ MUTANTS = (
     mutant("model/task.py", "        if not self.is_closed or REPLACEMENT in written:\n            self.check_return(valid, text)\n", "", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is"),
     mutant("model/round_trip.py", ' and "serialization" not in schema', "", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is"),
     mutant("model/round_trip.py", "DISTINCT.issuperset(kinds)", "True", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is"),
-    mutant("model/declaring.py", "            and self._known.get(id(known)) is not run_of_module()\n", "", "unit/test_declaring.py::test_two_tasks_with_one_name_in_one_run_of_a_module_are_an_error"),
+    mutant("model/declaring.py", "            and self._known.get(id(known)) is not run_of_module()\n", "", "unit/test_declaring.py::test_two_tasks_with_the_same_name_in_one_run_of_a_module_are_an_error"),
     mutant("model/declaring.py", 'MAIN = ("__main__", "__mp_main__")', 'MAIN = ("__main__", "__main__")', "process/test_spawned.py"),
     mutant("database/run.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server answered with an error\n            raise\n", "",
            "stages/test_lost_commits.py::test_an_enqueue_whose_commit_the_server_refuses_raises_the_error_of_the_server"),

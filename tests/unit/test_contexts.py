@@ -70,7 +70,7 @@ TASKS = ("plain", "suspended", "chunk", "chunk_async")
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("slots", [1, 4])
-def test_no_attempt_sees_the_context_of_another(executor: str, slots: int) -> None:
+def test_no_attempt_sees_the_context_of_another_attempt(executor: str, slots: int) -> None:
     app = App()
     spoilers(app)
     many = [

@@ -98,7 +98,7 @@ async def test_handlers_that_suspend_run_at_the_same_time_each_in_its_own_asynci
 
 
 @on_a_loop
-async def test_a_cancellation_ends_its_own_attempt_and_no_other() -> None:
+async def test_a_cancellation_ends_only_the_cancelled_attempt() -> None:
     begun = asyncio.Event()
     go_on = asyncio.Event()
 

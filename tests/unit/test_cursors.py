@@ -1,4 +1,7 @@
-"""The position in each lane at which a claim begins. It is the position that the claims had reached a moment ago. During a look behind, it is an earlier position."""
+"""Tests of cursors. A cursor is the position in a lane at which the next claim begins: the position that claims had reached a moment ago.
+
+While claims look behind, they begin at an earlier position.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def moved(*, to: float) -> Cursors:
     return cursors
 
 
-def test_a_look_behind_goes_on_until_a_claim_has_taken_all_jobs_of_the_lane() -> None:
+def test_claims_look_behind_until_a_claim_has_taken_all_jobs_of_the_lane() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     assert cursors.since([LANE]) == [(100.0, 0)]
@@ -47,14 +50,14 @@ def test_a_look_behind_goes_on_until_a_claim_has_taken_all_jobs_of_the_lane() ->
     assert cursors.since([LANE]) == [(1000.0, 5)]
 
 
-def test_a_look_behind_ends_when_it_has_reached_the_cursor() -> None:
+def test_claims_look_behind_until_they_have_reached_the_cursor() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     cursors.advance([(LANE, (1000.0, 5))], 5.0)
     assert not cursors.is_looking_behind
 
 
-def test_if_two_looks_behind_are_requested_the_one_that_begins_earlier_is_made() -> None:
+def test_claims_look_behind_from_the_earlier_of_two_requested_positions() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     cursors.look_behind(500.0)
@@ -63,7 +66,7 @@ def test_if_two_looks_behind_are_requested_the_one_that_begins_earlier_is_made()
     assert cursors.since([LANE]) == [START]
 
 
-def test_no_look_behind_is_made_from_beyond_the_cursor_or_for_a_forgotten_lane() -> None:
+def test_claims_do_not_look_behind_from_a_position_after_the_cursor_or_in_a_forgotten_lane() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(2000.0)
     assert not cursors.is_looking_behind

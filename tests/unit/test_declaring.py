@@ -223,12 +223,12 @@ def test_a_cell_of_a_notebook_that_declares_a_task_can_be_run_again():
         "@app.task(name='a')\ndef a(): ...\n@app.task(name='a')\ndef b(): ...",
     ],
 )
-def test_two_tasks_with_one_name_in_one_run_of_a_module_are_an_error(module, text):
+def test_two_tasks_with_the_same_name_in_one_run_of_a_module_are_an_error(module, text):
     with pytest.raises(DuplicateTaskError):
         module(text)
 
 
-def test_two_schedules_with_one_name_are_an_error(module):
+def test_two_schedules_with_the_same_name_are_an_error(module):
     with pytest.raises(InvalidScheduleError, match="Two schedules"):
         module('@app.cron("0 3 * * *")\n@app.cron("0 4 * * *")\n@app.task\ndef f(): ...')
     with pytest.raises(InvalidScheduleError, match="Two schedules"):

@@ -1,4 +1,4 @@
-"""The endings of an attempt: released, cancelled, timed out or lost. They are listed here from the lowest to the highest. If an attempt has several, the highest one counts for its handler and its outcome."""
+"""The endings of an attempt: released, cancelled, timed out or lost. They are listed here from the lowest to the highest. If an attempt has several endings, the highest of them counts for its handler and its outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RAISED_BY_CHECK = {
     Ending.LOST: LeaseLostError,
 }  # fmt: skip
 STOPS = [asyncio.CancelledError, InterruptedByTimeout, ZeroDivisionError]
-# For each ending, the reason of the outcome. True: the ending stopped the handler. False: the handler raised an error of its own instead.
+# For each ending, the reason of the outcome. True: the ending stopped the handler. False: the handler raised another error instead.
 REASONS = {
     (Ending.NONE, True): "failed", (Ending.RELEASED, True): "released", (Ending.CANCELLED, True): "cancelled",
     (Ending.TIMED_OUT, True): "failed", (Ending.LOST, True): "LEASE_LOST",

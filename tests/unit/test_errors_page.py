@@ -1,4 +1,4 @@
-"""docs/errors.md, and the tree of errors from which it is made."""
+"""Tests of docs/errors.md, and of the tree of errors from which this page is made."""
 
 from __future__ import annotations
 

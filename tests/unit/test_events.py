@@ -1,4 +1,4 @@
-"""The facts that pgqueue emits about itself. Each fact is immutable and emitted somewhere, and it has a line in the log or is listed as silent."""
+"""Tests of facts: messages that pgqueue emits about its own work. Subscribers get them, and the log writes a line for most of them."""
 
 from __future__ import annotations
 

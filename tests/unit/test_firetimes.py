@@ -82,7 +82,7 @@ def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, 
 
 
 def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[datetime]:
-    """Returns the fire times in (start, end]. They are found by a look at every minute, also at the minutes that the clocks skip."""
+    """Returns the fire times in (start, end]. They are found by checking every minute, also the minutes that the clocks skip."""
     found: list[datetime] = []
     expected = None  # the local time now, if the clocks were not changed
     for at, wall, fold in quarters(name, start, end):
@@ -241,7 +241,7 @@ def test_a_bad_zone_is_refused(name):
         zone(name)
 
 
-def test_the_error_about_an_unknown_time_zone_suggests_a_similar_one():
+def test_the_error_about_an_unknown_time_zone_suggests_a_similar_time_zone():
     with pytest.raises(InvalidScheduleError, match="did you mean Europe/Warsaw"):
         zone("Europe/Warsav")
 

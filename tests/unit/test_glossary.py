@@ -1,4 +1,4 @@
-"""docs/glossary.md: one word for one thing. No name in the package may contain a word that the glossary refuses."""
+"""docs/glossary.md has one word for each thing. No name in the package contains a word that the glossary refuses."""
 
 from __future__ import annotations
 

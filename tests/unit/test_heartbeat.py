@@ -1,4 +1,4 @@
-"""The rounds of the heartbeat's loop, called one by one, without a thread and without a database."""
+"""The tests call the rounds of the heartbeat's loop one by one, without a thread and without a database."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_worker_without_jobs_looks_for_cancels_only_after_a_notification(clock
     assert beat.asked == ["heartbeat", "list_cancel_requests"]
 
 
-def test_a_failed_look_for_cancels_does_not_end_the_lease(clock: Any) -> None:
+def test_the_lease_does_not_end_if_the_heartbeat_fails_to_look_for_cancels(clock: Any) -> None:
     beat = Scripted()
     beat.requests = ConnectionLost("cut")
     assert beat.play_round()

@@ -20,7 +20,7 @@ def test_the_room_is_the_slots_plus_the_jobs_to_claim_ahead_minus_the_attempts()
     assert (sorted(held.attempts), held.room(0)) == ([3, 4], 1)
 
 
-def test_a_queue_or_pattern_with_slots_of_its_own_counts_only_its_own_attempts():
+def test_a_queue_or_pattern_with_a_number_of_slots_counts_only_its_attempts():
     held = InFlight(10, {"mail": 2, "shop.*": 1, "default": None})
     held.add(attempts(1, queue="mail") + attempts(2, queue="shop.eu") + attempts(3, 4))
     assert [held.queue_room(queue) for queue in ("mail", "shop.eu", "shop.us", "default", "other")] == [

@@ -1,4 +1,4 @@
-"""The connections that a caller gives to a call."""
+"""Tests of the connections that callers pass to methods of pgqueue."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def t() -> None: ...
 
 handle = JobHandle(1, store=app.store)
 
+# Each function passes its argument as a connection to one method.
 CALLS: dict[str, Callable[[Any], Any]] = {
     "using": t.using,
     "using of a chosen task": t.using(priority=1).using,

@@ -1,4 +1,4 @@
-"""The times at which claims look behind the cursors of the lanes."""
+"""Tests of ``LateCommits``, which decides when claims look behind the cursors of the lanes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from pgqueue.worker.claiming.late_commits import (
         (100, 0.1, TIMES_ITS_DURATION * 0.1),
     ],
 )
-def test_a_look_behind_is_due_immediately_after_a_fast_one_and_some_time_after_a_slow_one(
-    claimed, took, pause
-):
+def test_the_next_look_behind_is_due_later_if_the_last_look_behind_was_slow(claimed, took, pause):
     late = LateCommits()
     assert late.is_look_behind_due(0.0)
     assert late.note_look_behind(claimed, took, 100.0) == (pause == 0)
@@ -34,7 +32,7 @@ def test_a_look_behind_is_due_immediately_after_a_fast_one_and_some_time_after_a
     assert not pause or not late.is_look_behind_due(100.0 + 0.99 * pause)
 
 
-def test_a_slow_survey_from_the_start_postpones_the_next_look_behind_and_a_fast_one_does_not():
+def test_only_a_slow_survey_from_the_start_postpones_the_next_look_behind():
     late = LateCommits()
     late.note_survey_from_start(CHEAP_LOOK, 100.0)
     assert late.is_look_behind_due(100.0)
@@ -67,7 +65,7 @@ def test_the_earliest_beginning_is_returned_if_several_transactions_have_ended()
     assert late.first_that_ended([]) == 2.0 - LAG
 
 
-def test_a_transaction_with_a_hidden_beginning_counts_as_begun_one_watch_before_it_was_first_seen():
+def test_a_transaction_whose_beginning_is_hidden_counts_as_begun_at_the_watch_before_it_was_first_seen():
     late = LateCommits()
     assert late.first_that_ended([("secret", None, 10.0)]) is None
     assert late.first_that_ended([("secret", None, 10.0 + WATCH)]) is None

@@ -23,6 +23,7 @@ PUBLIC = {
     ],
 }  # fmt: skip
 
+# The folders at the top of the package.
 FOLDERS = {
     "app", "database", "dev", "errors", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
 }  # fmt: skip

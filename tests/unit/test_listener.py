@@ -1,4 +1,4 @@
-"""The reaction of a listener to notifications, and to a connection that delivers none."""
+"""Tests of how a listener reacts to notifications, and to a connection that delivers no notifications."""
 
 from __future__ import annotations
 

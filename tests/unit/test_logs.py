@@ -128,6 +128,7 @@ def patched(name: str) -> Callable[[], None]:
     return lambda: log_output.LOG.__dict__.update({name: fails})
 
 
+# Each function breaks the logging of a process in another way.
 BREAKS: dict[str, Callable[[], object]] = {
     "a filter of a handler": filtered_handler,
     "a filter of the logger": lambda: filter_of(log_output.LOG),

@@ -8,7 +8,7 @@ from pgqueue.worker.claiming.lost_claims import DOUBT, LOOK_FOR_LOST, LostClaims
 from tests.unit.fake_link import FakeLink, claimed_row
 
 
-def test_a_look_for_lost_claims_is_rarely_due_if_no_answer_was_lost():
+def test_a_worker_rarely_looks_for_lost_claims_if_no_answer_was_lost():
     lost = LostClaims(longest_claim=60.0, now=100.0)
     assert not lost.is_due(100.0 + LOOK_FOR_LOST - 1)
     assert lost.is_due(100.0 + LOOK_FOR_LOST)
@@ -23,7 +23,9 @@ def test_every_survey_looks_after_a_lost_answer_until_the_claim_can_no_longer_co
     lost.note_lost_answer(101.0)
     lost.note_look(102.0)
     assert lost.is_due(102.0)
-    assert not lost.is_overdue(102.0), "the surveys make these looks, so no look is made between the surveys"
+    assert not lost.is_overdue(102.0), (
+        "the surveys look for lost claims, so nothing else needs to look for them"
+    )
     assert lost.is_due(101.0 + 10.0 + DOUBT - 0.1)
     assert not lost.is_due(101.0 + 10.0 + DOUBT)
 
@@ -43,7 +45,7 @@ def test_only_one_cheap_statement_is_sent_if_there_are_no_lost_claims():
     assert link.names == ["choose_lost_claims"]
 
 
-def test_a_row_that_cannot_be_read_does_not_hide_the_others():
+def test_a_row_that_cannot_be_read_does_not_hide_the_other_rows():
     def held(statement):
         known = str(statement.parameters["known"])
         return ValueError("not this one") if "4" not in known else [claimed_row(3)]

@@ -56,6 +56,7 @@ def declare(app: App, way: str, handler: Callable[..., Any]) -> None:
 
 
 WAYS = pytest.mark.parametrize("way", ["thread", "async on a thread", "loop"])
+# What a handler returns or raises, and the state of its job afterwards.
 ENDS: list[tuple[Any, str]] = [
     (None, "completed"),
     ({"a": 1}, "completed"),

@@ -1,4 +1,4 @@
-"""The public names, and the rules for the code that no type checker checks."""
+"""Tests of the public names, and of rules for the code that type checkers do not check."""
 
 from __future__ import annotations
 
@@ -132,6 +132,7 @@ def test_an_edit_in_python_can_change_and_remove_the_same_columns_as_an_edit_in_
     assert re.findall(r"'(\w+)'", removable.group(1)) == list(REMOVABLE)
 
 
+# The modules and folders that are allowed to define async functions.
 COLOURED = (
     "model/declaring.py",
     "database/run.py",
@@ -178,6 +179,7 @@ def test_only_the_database_module_executes_sql(module):
         assert not {"execute", "executemany", "cursor", "copy"} & set(calls)
 
 
+# The modules outside of telemetry that are allowed to import ``logging``, with the reason.
 LOGGING = {
     "ui/cli/common.py": "it sets the level that the command line asks for",
     "text/shown.py": "a filter cleans the records of all lines",

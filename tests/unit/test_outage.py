@@ -58,7 +58,7 @@ def test_a_lost_server_is_recognised_by_the_sqlstate_or_by_a_broken_socket(error
     ],
     ids=repr,
 )
-def test_every_other_error_is_no_lost_server_and_some_are_caused_by_a_value(error, refused):
+def test_other_errors_do_not_count_as_a_lost_server(error, refused):
     assert not is_lost(error)
     assert is_of_a_value(error) is refused
 
@@ -114,7 +114,7 @@ def test_an_error_of_the_server_is_logged_once_and_the_pause_grows_with_each_try
     assert len(caplog.records) == 2, "the same error is not logged again within a minute"
 
 
-def test_a_service_logs_no_line_about_an_outage_and_a_traceback_for_a_bug(caplog):
+def test_a_bug_is_logged_with_a_traceback_and_an_outage_is_not_logged(caplog):
     caplog.set_level(logging.DEBUG, "pgqueue")
     Trouble("the claim").after(ConnectionLost())
     assert not caplog.records

@@ -119,6 +119,7 @@ def deep(depth=3000):
     return error
 
 
+# Functions that make exceptions which are hard to describe or to store.
 HOSTILE = {
     "its __str__ raises": lambda: HostileError(lambda: fail(RuntimeError("no"))),
     "its __str__ exits": lambda: HostileError(lambda: fail(SystemExit(1))),

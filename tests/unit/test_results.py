@@ -117,6 +117,7 @@ def raised(instruction: Exception) -> None:
     raise instruction
 
 
+# The ways in which a handler can pass an instruction on: each function is called in the handler, and its result is returned.
 SHAPES: dict[str, Callable[[Exception], object]] = {
     "raised": raised, "returned": lambda instruction: instruction, "from a generator": generator,
     "from a coroutine": coroutine,
@@ -144,7 +145,7 @@ def test_a_generator_is_stored_as_a_list() -> None:
 
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
-def test_a_job_is_dead_without_a_retry_if_the_result_of_its_own_transaction_cannot_be_stored(
+def test_a_job_is_dead_without_a_retry_if_the_result_of_job_transaction_cannot_be_stored(
     where: str,
 ) -> None:
     """``job.transaction(result)`` raises this error, and the handler does not catch it."""

@@ -1,4 +1,4 @@
-"""The runner with an executor that does nothing: slots, suspects (jobs that ran in a process when it crashed), and attempts that are stopped."""
+"""Tests of a runner whose executor does nothing: slots, suspects (jobs that ran in a process when it crashed), and attempts that are stopped."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_only_a_few_suspects_run_at_the_same_time_and_other_jobs_use_the_remaini
 
 
 @pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.LOST, Ending.RELEASED])
-def test_a_running_attempt_is_stopped_and_one_that_has_not_begun_ends_immediately(ending: Ending) -> None:
+def test_a_running_attempt_is_stopped_and_an_attempt_that_has_not_begun_ends_immediately(
+    ending: Ending,
+) -> None:
     stage, attempts = Stage(slots=1), [attempt(n, "t") for n in range(2)]
 
     async def play() -> None:
@@ -113,7 +115,7 @@ def test_a_running_attempt_is_stopped_and_one_that_has_not_begun_ends_immediatel
     assert attempts[0].ending is ending
 
 
-def test_an_attempt_is_not_overtaken_for_ever_by_more_urgent_ones() -> None:
+def test_an_attempt_is_not_overtaken_for_ever_by_more_urgent_attempts() -> None:
     waiting, now = Waiting(), 100.0
 
     def claimed(job_id: int, priority: int, at: float) -> Attempt:
@@ -130,7 +132,7 @@ def test_an_attempt_is_not_overtaken_for_ever_by_more_urgent_ones() -> None:
     assert not waiting
 
 
-def test_the_order_of_attempts_stays_the_same_when_others_are_taken_out() -> None:
+def test_the_order_of_attempts_stays_the_same_when_other_attempts_are_taken_out() -> None:
     waiting = Waiting()
     for n in range(6):
         waiting.append(attempt(n, "t"))
@@ -140,7 +142,7 @@ def test_the_order_of_attempts_stays_the_same_when_others_are_taken_out() -> Non
     assert not waiting
 
 
-def test_short_jobs_are_claimed_ahead_and_long_ones_are_not() -> None:
+def test_short_jobs_are_claimed_ahead_and_long_jobs_are_not() -> None:
     times = JobTimes()
     assert times.ahead() == 0, "no job has run yet, so it is unknown how long jobs last"
     for n in range(200):

@@ -1,4 +1,7 @@
-"""The asyncio tasks of pgqueue on an event loop that it shares with handlers. Each ends with its owner. If code of users cancels the future for which such a task waits, the task does not end."""
+"""Services are asyncio tasks of pgqueue on an event loop that it shares with handlers. Each service ends when its owner ends.
+
+If a handler cancels the future for which a service waits, the service does not end.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def test_a_loop_that_breaks_ends_its_main_task_and_then_the_tasks_that_are_left(
     assert ended == ["main", "owned", "left"]
 
 
-def test_services_end_with_their_owner_also_if_the_owner_fails() -> None:
+def test_services_end_when_their_owner_ends_even_if_the_owner_fails() -> None:
     async def fail() -> None:
         async with Services() as services:
             services.begin(asyncio.Event().wait())

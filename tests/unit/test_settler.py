@@ -1,4 +1,4 @@
-"""The settler, with a link that answers from a script: many outcomes in one statement, lost answers, locked rows and refused outcomes."""
+"""Tests of the settler without a database: many outcomes in one statement, lost answers, locked rows and refused outcomes."""
 
 from __future__ import annotations
 
