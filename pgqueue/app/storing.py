@@ -62,7 +62,7 @@ class JobStore:
         elif any(batch.args for batch in batches):
             with (
                 _naming(stored),
-                self.pools.connection(autocommit=not is_copied(batches)) as own,
+                self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
                 _span(batches),
             ):
                 stored += _accepted(batches, drive(own, insertion(own, batches)))
@@ -78,19 +78,19 @@ class JobStore:
                     stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
             with _naming(stored):
-                async with self.pools.aconnection(autocommit=not is_copied(batches)) as own:
+                async with self.pools.aconnection(autocommit=not is_copied(batches), own=True) as own:
                     with _span(batches):
                         stored += _accepted(batches, await drive_async(own, insertion(own, batches)))
         return stored
 
     def ask(self, flow: Flow[T]) -> T:
         """Runs a flow in a transaction of its own."""
-        with self.pools.connection() as own:
+        with self.pools.connection(own=True) as own:
             return drive(own, flow)
 
     async def aask(self, flow: Flow[T]) -> T:
         """``ask`` for async callers."""
-        async with self.pools.aconnection() as own:
+        async with self.pools.aconnection(own=True) as own:
             return await drive_async(own, flow)
 
     def close(self) -> None:

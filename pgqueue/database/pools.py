@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection
+from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
+from pgqueue.database.lock_waits import alocked, aset_limit, change_of_limit, locked, set_limit
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
 from pgqueue.database.silence import has_arrived, within
@@ -40,9 +43,20 @@ INTERRUPTIBLE_EVERY = 1.0
 CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a connection that is being opened
 
 
-# Whether the connection is taken for a single statement, which commits by itself. If the server is silent on such a connection, the caller
-# waits only once, and a time limit ends the wait. In a transaction, a handler would wait again at each of its statements.
-_for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
+class Use(NamedTuple):
+    """What a connection is taken for.
+
+    ``one_statement``: a single statement, which commits by itself. If the server is silent on such a connection, the caller waits only
+    once, and a time limit ends the wait. In a transaction, a handler would wait again at each of its statements.
+    ``own``: only statements of pgqueue, which wait for a lock at most LOCK_PATIENCE seconds. A statement of the user has no such limit.
+    """
+
+    one_statement: bool = False
+    own: bool = False
+
+
+NO_USE = Use()
+_use: ContextVar[Use] = ContextVar("_use", default=NO_USE)
 # For each connection, the time when it came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
@@ -101,11 +115,14 @@ class Pools:
             self._size = max(self._size, 2 * handlers)
 
     @contextmanager
-    def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
-        """Opens a block with a connection of the pool. Commits at the end of the block, or after each statement if ``autocommit`` is True."""
+    def connection(self, *, autocommit: bool = False, own: bool = False) -> Iterator[Connection]:
+        """Opens a block with a connection of the pool. Commits at the end of the block, or after each statement if ``autocommit`` is True.
+
+        ``own``: the block runs only statements of pgqueue. If they wait too long for a lock, raises LockedError.
+        """
         with uninterrupted() as gap:
             pool = self._pool()
-            with _taking(autocommit=autocommit):
+            with _taking(Use(autocommit, own)):
                 taken = _take(pool, gap)
             try:
                 # The former user of the connection has left autocommit on or off.
@@ -122,6 +139,10 @@ class Pools:
                             taken.commit()
             except READ_ONLY:
                 taken.close()
+                raise
+            except LockNotAvailable as error:
+                if own:
+                    raise locked(taken) from error
                 raise
             finally:
                 _used_at[taken] = monotonic()
@@ -143,18 +164,22 @@ class Pools:
             return self._sync
 
     @asynccontextmanager
-    async def aconnection(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def aconnection(
+        self, *, autocommit: bool = False, own: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """``connection`` for async callers, with the pool of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
-        own = self._async.setdefault(loop, LoopPool())
-        async with own.opening:  # so that only one pool is opened if several callers need it at the same time
-            if own.pool is None:
-                own.pool = await self._open(own)
-            pool = own.pool
+        mine = self._async.setdefault(loop, LoopPool())
+        async with (
+            mine.opening
+        ):  # so that only one pool is opened if several callers need it at the same time
+            if mine.pool is None:
+                mine.pool = await self._open(mine)
+            pool = mine.pool
         try:
-            with _taking(autocommit=autocommit):
+            with _taking(Use(autocommit, own)):
                 taken = await pool.getconn()
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
@@ -171,6 +196,10 @@ class Pools:
                         await taken.commit()
         except READ_ONLY:
             await taken.close()
+            raise
+        except LockNotAvailable as error:
+            if own:
+                raise await alocked(taken) from error
             raise
         finally:
             _used_at[taken] = monotonic()
@@ -228,12 +257,12 @@ class Pools:
 
 
 @contextmanager
-def _taking(*, autocommit: bool) -> Iterator[None]:
-    before = _for_one_statement.set(autocommit)
+def _taking(use: Use) -> Iterator[None]:
+    before = _use.set(use)
     try:
         yield
     finally:
-        _for_one_statement.reset(before)
+        _use.reset(before)
 
 
 @contextmanager
@@ -270,15 +299,26 @@ def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextMan
 
 
 def _check(connection: Connection) -> None:
-    """Raises an error if the connection is broken or silent. Then the pool replaces it, so no job loses an attempt and no enqueue fails."""
-    if _is_doubtful(connection):
+    """Raises an error if the connection is broken or silent. Then the pool replaces it, so no job loses an attempt and no enqueue fails.
+
+    If the session needs another limit for waits for locks, the statement that sets the limit is the test of the connection.
+    """
+    limited = _use.get().own
+    if change := change_of_limit(connection, limited=limited):
+        with within(connection, SILENCE):
+            set_limit(connection, change, limited=limited)
+    elif _is_doubtful(connection):
         with within(connection, SILENCE):
             ConnectionPool.check_connection(connection)
 
 
 async def _check_async(connection: AsyncConnection) -> None:
     """``_check`` for an AsyncConnection."""
-    if _is_doubtful(connection):
+    limited = _use.get().own
+    if change := change_of_limit(connection, limited=limited):
+        with within(connection, SILENCE):
+            await aset_limit(connection, change, limited=limited)
+    elif _is_doubtful(connection):
         with within(connection, SILENCE):
             await AsyncConnectionPool.check_connection(connection)
 
@@ -289,7 +329,7 @@ def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
     It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. If
     the server has ended the session, its last message or the closed socket has arrived, which is seen without a round trip.
     """
-    if not _for_one_statement.get() or has_arrived(connection):
+    if not _use.get().one_statement or has_arrived(connection):
         return True
     return monotonic() - _used_at.get(connection, -math.inf) > IDLE
 

@@ -19,7 +19,7 @@
     │   ├── SchemaMissingError          PGQ-204   no tables yet: run pgq migrate
     │   ├── SchemaTooOldError           PGQ-205   the code is newer than the schema
     │   ├── SchemaTooNewError           PGQ-206   the schema is newer than the code
-    │   ├── LockedError                 PGQ-207   another session has locked the tables
+    │   ├── LockedError                 PGQ-207   another session has locked what the call needs
     │   └── TakenIdError                PGQ-208   two jobs would have the same id
     ├── AppError                        a problem with the module of the user's tasks
     │   ├── AppImportError              PGQ-301   -A names no module or no App

@@ -90,6 +90,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_obstacles(),
         statements.list_lockers(),
         statements.before_commit(),
+        statements.find_blockers(10.0),
         statements.list_jobs(),
         statements.list_lockers(),
         statements.list_queues(),

@@ -138,6 +138,7 @@ COLOURED = (
     "database/run.py",
     "database/flows.py",
     "database/link.py",
+    "database/lock_waits.py",
     "database/outage.py",
     "database/sifting.py",
     "app/",
@@ -160,6 +161,7 @@ def test_only_the_outermost_modules_define_async_functions(module):
 # a session. The shop of the demo is a user of pgqueue.
 EXECUTES = (
     "database/run.py",
+    "database/lock_waits.py",
     "app/lookout.py",
     "worker/listener.py",
     "worker/heartbeat.py",

@@ -88,6 +88,7 @@ from pgqueue.database.statements.schedules import (
 )
 from pgqueue.database.statements.server import (
     describe_server,
+    find_blockers,
     find_old_snapshots,
     list_function_bodies,
     list_lockers,
@@ -152,6 +153,7 @@ __all__ = [
     "elect",
     "end_lease",
     "enqueue_many",
+    "find_blockers",
     "find_committed",
     "find_due_schedules",
     "find_locked",

@@ -73,5 +73,9 @@ def list_function_bodies() -> Statement[dict[str, str]]:
     return statement("list_function_bodies", lambda rows: {row[0]: row[1] for row in rows})
 
 
+def find_blockers(seconds: float) -> Statement[list[Locker]]:
+    return statement("find_blockers", each(Locker), seconds=seconds)
+
+
 def list_lockers() -> Statement[list[Locker]]:
     return statement("list_lockers", each(Locker))
