@@ -64,7 +64,7 @@ class Scheduler:
             return pause
 
         try:
-            await forever("the look at the schedules", look)
+            await forever("the handling of the schedules", look)
         finally:
             await self._link.close()
 

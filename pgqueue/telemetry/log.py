@@ -1,4 +1,4 @@
-"""Writes a log line for each fact that has one. The folder lines/ has their texts, and log_output.py decides where they go.
+"""Writes the log lines of facts. The folder lines/ has the texts of the lines, and log_output.py decides where the lines go.
 
 ``%(pathname)s:%(lineno)d`` of a line shows the code that emitted the fact, not this module.
 """
@@ -37,7 +37,7 @@ def log_fact(fact: Fact) -> None:
 def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:
     """Returns a subscriber for a worker with ``--log-jobs``. ``is_mine`` returns whether a worker's id is the id of this worker.
 
-    It is needed because other workers in the same process also emit these facts, but perhaps run without ``--log-jobs``.
+    It is needed because other workers in the same process, which can run without ``--log-jobs``, also emit facts of this class.
     """
 
     def log_ending(fact: JobCompleted) -> None:

@@ -1,6 +1,6 @@
 """Decides where pgqueue's log lines go: to the handlers that the user has configured.
 
-If there are no such handlers, the lines go to stderr. Then each line begins with the time in ISO format, with its time zone.
+If there are no such handlers, the lines go to stderr, and each line begins with the time in ISO format, with its time zone.
 A configured handler is the user's code, and can raise any exception. If it raises one, only that line is lost.
 The texts of the lines are in the folder lines/.
 """
@@ -19,7 +19,7 @@ from pgqueue.text.shown import Cleaning
 LOG = logging.getLogger("pgqueue")
 # The loggers of libraries that run the worker's loop and connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
-_chosen: list[int] = []  # the level that a command line asked for; empty if none did
+_chosen: list[int] = []  # the log level that the command line asked for; empty if it asked for none
 
 
 class Guarded(logging.Logger):
@@ -73,7 +73,7 @@ class NeverDisabled(Guarded):
 
 
 class Own(logging.StreamHandler):  # type: ignore[type-arg]
-    """pgqueue's own handler. As soon as the user has configured a handler, this one drops all lines, so that no line is shown twice."""
+    """pgqueue's own handler. As soon as the user has configured a handler, ``Own`` drops all lines, so that no line is shown twice."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -96,7 +96,7 @@ def begin() -> None:
 
 
 def guard_others() -> None:
-    """Called in a worker's process. From then on, an error in a log line of another library does not end the process."""
+    """Makes sure that an error in a log line of another library does not end the process. It is called in a worker's process."""
     for name in OTHERS:
         _make(logging.getLogger(name), Guarded)
 

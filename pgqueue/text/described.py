@@ -10,8 +10,8 @@ from typing import Any
 
 from pgqueue.text.values import name_of
 
-ERROR_LIMIT = 2_000  # characters
-TRACEBACK_LIMIT = 16_000  # characters
+ERROR_LIMIT = 2_000  # the middle of a longer message is cut out; in characters
+TRACEBACK_LIMIT = 16_000  # the middle of a longer traceback is cut out; in characters
 TRACEBACK: Any = BaseException.__dict__[
     "__traceback__"
 ]  # finds the real traceback, even if a user's class redefines ``__traceback__``
@@ -28,7 +28,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def message(error: BaseException) -> str:
-    """Returns the error's message. If it is of a user's subclass of str, ``str.__str__`` makes an ordinary str of it."""
+    """Returns the error's message. If a user's ``__str__`` returns a subclass of str, ``str.__str__`` makes an ordinary str of it."""
     try:
         return clean(str.__str__(str(error)), ERROR_LIMIT)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ can raise any exception, even SystemExit

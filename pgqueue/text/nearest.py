@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-LONGEST = 64  # of a longer word, only this many characters are compared
-CLOSE = 0.5  # the least similarity of a word that is suggested: 0 means nothing in common, 1 means equal
+LONGEST = 64  # only the first 64 characters of a word are compared
+CLOSE = 0.5  # a word is suggested only if its similarity is at least this: 0 means nothing in common, 1 means equal
 
 
 def nearest(word: str, words: Iterable[str], most: int = 1) -> list[str]:

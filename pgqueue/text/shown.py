@@ -1,6 +1,6 @@
 """Makes text safe to show on a terminal, in a log and in a mail.
 
-Some invisible characters have an effect, for example move the cursor of a terminal. Each of them is replaced by an escape.
+Some invisible characters have an effect: for example, they move the cursor of a terminal. Each of them is replaced by an escape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PLAIN = (bool, int, float, type(None))
 def visible(text: str, *, lines: bool = False) -> str:
     r"""Returns ``text``, in which an escape such as ``\x1b`` replaces every invisible character.
 
-    Such a character can control a terminal or reverse the direction of writing. Tabs are kept. If ``lines`` is True, so are line ends.
+    Such a character can control a terminal or reverse the direction of writing. Tabs are kept. If ``lines`` is True, line ends are kept,
+    too.
     """
     if text.isprintable() and (text.isascii() or UNSEEN.isdisjoint(text)):
         return text
@@ -37,7 +38,7 @@ def _seen(character: str, lines: bool) -> str:
 
 
 class Block(str):
-    """Text of several lines whose characters are escaped already."""
+    """A text of several lines, in which all invisible characters are escaped already."""
 
     __slots__ = ()
 
@@ -70,7 +71,7 @@ def _written(character: str) -> str:
 
 
 def bear(stream: TextIO) -> None:
-    """Makes a stream write an escape, instead of raising an error, for a character that its encoding lacks."""
+    """Makes ``stream`` write an escape for each character that its encoding lacks. Without this call, the stream would raise an error."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 

@@ -1,4 +1,4 @@
-"""Shows values in messages. Code in the classes of these values cannot make this fail."""
+"""Makes short texts from values, for messages. No function here raises an error, even if code in the class of a value raises one."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Attempt:
         return self.rare.deadline - monotonic()
 
     def seconds_left(self) -> float | None:
-        """Returns for how many seconds the attempt may run if it starts now: until its timeout or its deadline. None: there is no limit."""
+        """Returns for how many seconds the attempt can run if it starts now: until its timeout or its deadline. None: there is no limit."""
         left = self.until_deadline()
         return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
 
@@ -121,7 +121,7 @@ class Attempt:
         self.progress = progress
 
     def with_progress(self, outcome: Outcome) -> Outcome:
-        """Returns the outcome. Adds the handler's last progress to it, if this progress is not yet written."""
+        """Returns the outcome. If the handler's last progress is not yet written to the database, the returned outcome contains it."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
 
     # ---------------------------------------------------------------- its ending

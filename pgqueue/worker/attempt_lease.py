@@ -31,7 +31,7 @@ from pgqueue.worker.steps import Steps
 
 
 class AttemptLease:
-    """``Lease`` of model/job.py, for one attempt."""
+    """Has the methods of the protocol ``Lease`` (model/job.py), for one attempt."""
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
@@ -133,8 +133,9 @@ class AttemptLease:
     def _completion(self) -> Flow[Statement[list[int]] | None]:
         """Completes the job in the handler's transaction, except for its COMMIT.
 
-        A seat that is given back is locked until COMMIT. So the statement that does so is not run here but returned, and goes out
-        together with COMMIT where the driver can send both in one message.
+        If the job can have seats, returns the statement that settles the job and gives back its seats, instead of running it. From this
+        statement until COMMIT, the seats are locked, so the caller sends it together with COMMIT, if the driver can send both in one
+        message.
         """
         if self._attempt.may_have_seats:
             self._fenced((yield self._lock()))
@@ -168,7 +169,7 @@ class AttemptLease:
     # ---------------------------------------------------------------- a COMMIT in doubt
 
     def _learn(self, answer: Answer, error: Exception) -> None:
-        """Notes what became of the COMMIT. If the COMMIT was made, the handler goes on. Otherwise raises the error that the attempt ends in."""
+        """Notes whether the COMMIT was made. If it was, the handler goes on. Otherwise raises the error with which the attempt ends."""
         attempt = self._attempt
         match answer:
             case Answer.MADE:

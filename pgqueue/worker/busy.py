@@ -15,8 +15,8 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost
 from pgqueue.runtime.clock import monotonic
 
-HITS = 100  # a worker is busy if more claims than this have found work within a second
-FULL_HITS = 3  # the same number for the case that the last of these claims has filled all slots
+HITS = 100  # a worker is busy if more than this many claims have found work within a second
+FULL_HITS = 3  # this number is used instead of HITS if the last of these claims has filled all slots
 MARK = 2.0  # a mark is valid for this many seconds
 BUSY_WITHOUT_WORK = 0.2  # a worker is no longer busy after this many seconds without work
 

@@ -1,4 +1,4 @@
-"""The events that stop an attempt from outside, and the outcome that is written then. Does no I/O."""
+"""The events that stop an attempt from outside, and what is written about such an attempt. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgqueue.model.outcome import Outcome
 
 
 class Ending(IntEnum):
-    """The event that stopped an attempt. If several such events happened, the one with the highest number counts, whatever their order was.
+    """The event that stopped an attempt. If several such events happened, only the event with the highest number counts, in whatever order.
 
     ::
 

@@ -1,9 +1,9 @@
 """Renews the worker's lease on a separate thread and connection, so that a handler that blocks the loop cannot stop the renewal.
 
-The thread also looks for cancels: it queries which of the worker's jobs were asked to stop. When the worker gets a notification of a
-cancel, it calls ``look``. Then the thread looks for cancels soon, without renewing the lease. If the server does not answer within a third
-of a lease, the thread closes the connection, and opens another one. The worker itself compares ``expires`` with the clock. So it notices
-the end of its lease even if this thread still waits for an answer.
+The thread also looks for cancels: it asks the database which of the worker's jobs were asked to stop. When the worker gets a notification
+of a cancel, it calls ``look``, so that the thread looks for cancels soon, without renewing the lease. If the server does not answer within
+a third of a lease, the thread closes the connection, and opens another one. The worker itself compares ``expires`` with the clock. So the
+worker notices the end of its lease even if this thread still waits for an answer.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Heartbeat:
                 life.connection.close()
 
     def _take_turn(self, life: _Life) -> bool:
-        """Waits until a renewal is due or ``look`` is called. Renews the lease if it is due, and looks for cancels.
+        """Waits until a renewal is due or ``look`` is called. If a renewal is due, renews the lease. Also looks for cancels.
 
         Returns whether the lease still holds.
         """
@@ -170,7 +170,7 @@ class _Life:
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires
         self.renew_at, self.is_failing = 0.0, False
-        self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
+        self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the search for cancel requests")
         self.stopped, self.due = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
         self.connection: Connection | None = None

@@ -1,9 +1,9 @@
-"""Finds out what became of a handler's COMMIT whose answer did not arrive. It asks the database, on another connection, and guesses nothing.
+"""Finds out whether a handler's COMMIT was made, if the answer to the COMMIT did not arrive. Asks the database on another connection.
 
-The transaction in doubt has deleted the job's row before its COMMIT was sent. So a statement that locks this row waits until the server
-has ended that transaction. If the row is there then, the COMMIT was not made. If not, a second statement, with a new snapshot, looks
-whether the job is completed under this lease. One statement would not do: it would look with the snapshot of its beginning, in which the
-job still ran.
+The transaction in doubt deleted or locked the job's row before its COMMIT was sent. So a statement that locks this row waits until the
+server has ended that transaction. If the row still exists after this wait, the COMMIT was not made. Otherwise a second statement checks
+whether the job is completed under this lease. One statement alone is not enough: it would read the snapshot from its beginning, in which
+the job still ran.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
 
-PATIENCE = 30.0  # seconds for which it asks in all, for instance while the server restarts
-TRY = 5.0  # seconds for one connection, and for the wait for the lock
+PATIENCE = 30.0  # ``ask`` gives up after this many seconds, for example if the server does not restart
+TRY = 5.0  # in each try, opening the connection can take this many seconds, and so can the wait for the lock
 PAUSE = 0.2  # seconds between two tries
 
 
@@ -27,11 +27,11 @@ class Answer(Enum):
     MADE = "the COMMIT was made, and the job is completed"
     NOT_MADE = "the COMMIT was not made, and the job is still this attempt's"
     LOST = "the COMMIT was not made, and the lease of the job is lost"
-    UNKNOWN = "the database gave no answer in time"
+    UNKNOWN = "the database gave no answer for PATIENCE seconds"
 
 
 def ask(dsn: str, attempt: Attempt) -> Answer:
-    """Asks until the database answers, for at most PATIENCE seconds."""
+    """Asks again and again until the database answers, but for at most PATIENCE seconds. Returns the answer, or UNKNOWN."""
     until = monotonic() + PATIENCE
     while monotonic() < until:
         try:

@@ -1,7 +1,7 @@
 """A worker's lease on its jobs. If the worker loses its lease, it registers again, and gets another lease under another worker id.
 
-The heartbeat renews the lease on a thread of its own. This module runs on the loop, and compares the end of the lease with the clock. So
-the worker notices the end of its lease in time, even if the heartbeat still waits for an answer.
+The heartbeat renews the lease on a thread of its own. This module runs on the loop, and compares the end of the lease with the clock twice
+a second. So the worker soon notices the end of its lease, even if the heartbeat still waits for an answer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Lease:
     - ``lost`` with attempts whose claims the server has lost;
     - ``cancel`` with the ids of jobs that were asked to stop.
 
-    ``asked`` is called with the same ids as ``cancel``, but on another thread, because the loop is perhaps blocked. ``running`` returns the
+    ``asked`` is called with the same ids as ``cancel``, but on another thread, because the loop can be blocked. ``running`` returns the
     attempts that run.
     """
 

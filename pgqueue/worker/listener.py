@@ -1,6 +1,6 @@
 """Receives notifications: wake-ups, requests to stop jobs, and the message that the leader has resigned.
 
-A listener only makes a worker faster. Without notifications, the worker finds the same jobs and requests by polling.
+A worker with a listener finds jobs and requests sooner. Without notifications, it finds the same jobs and requests by polling.
 
 When it starts, a listener sends a notification to itself, because behind some poolers LISTEN silently delivers nothing.
 """
@@ -27,7 +27,7 @@ from pgqueue.worker.claiming.served_queues import ServedQueues
 CHANNEL = "pgqueue"
 # functions/cancel.sql sends this message. The number is the id of the worker that runs the job.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
-ELECTION = "elect leader"  # stop_worker.sql sends this
+ELECTION = "elect leader"  # stop_worker.sql and end_lease.sql send this message when the leader has resigned
 # The time limit, in seconds, for an answer of the server, and for the notification that the listener sends to itself.
 LONGEST_ANSWER = 2.0
 # After this many seconds without a notification, the connection is tested. TCP's keep-alive tests it earlier, but if there is a proxy, TCP

@@ -1,4 +1,4 @@
-"""The fields that only some claimed jobs have. Does no I/O."""
+"""The rare fields of claimed jobs: fields that only some jobs have, such as a deadline or tags. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgqueue.sql import JsonObject
 
 @dataclass(slots=True)
 class RareFields:
-    """The fields that only some jobs have. ``expires`` and ``deadline`` are times of the clock ``time.monotonic``.
+    """The rare fields of one job. ``expires`` and ``deadline`` are times of the clock ``time.monotonic``.
 
     ``deadline_at`` is the deadline in epoch seconds, by the database's clock. ``progress`` is the last progress of the former attempts.
     ``progress`` and ``meta`` are JSON text. The enqueuer chose ``unique_key``, ``tags`` and ``meta``. ``stored_by_pgqueue``: whether pgqueue
@@ -64,7 +64,7 @@ class RareFields:
 
 
 def _decoded(text: str) -> object:
-    """Decodes a JSON text. Postgres accepts some JSON that Python cannot decode. Then returns the text itself."""
+    """Decodes a JSON text. Postgres accepts some JSON texts that Python cannot decode. For such a text, returns the text itself."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

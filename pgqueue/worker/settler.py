@@ -132,7 +132,7 @@ class Settler:
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
-        """Writes these outcomes, and returns the ids of the jobs written. Raises an error even if only one of the outcomes is the cause."""
+        """Writes these outcomes, and returns the ids of their jobs. Raises an error even if only one of the outcomes is the cause."""
         try:
             written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
@@ -156,9 +156,9 @@ class Settler:
         return written
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
-        """Sends the statement until an answer comes. Returns the ids of the jobs written, and whether the statement was sent again.
+        """Sends the statement until an answer comes. Returns the ids that it returned, and whether it was sent more than once.
 
-        If the connection breaks, the server has perhaps committed the first try. Then the second try finds no running job to write to.
+        If the connection breaks, the server has perhaps committed the first try. In this case, the second try finds no running job.
         """
         sent_again = False
         while True:

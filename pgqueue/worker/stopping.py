@@ -1,4 +1,4 @@
-"""Ends a worker: lets running jobs end within a time limit, hands back the others, and writes all outcomes."""
+"""Ends a worker: lets running jobs end within a time limit, hands back the jobs that have not ended, and writes all outcomes."""
 
 from __future__ import annotations
 

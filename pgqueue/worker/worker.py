@@ -1,4 +1,4 @@
-"""A worker process: wires claimer, runner and settler together, keeps its lease, and stops without losing a job.
+"""A worker: connects claimer, runner and settler, keeps the lease, and stops without losing a job.
 
 ::
 
@@ -73,7 +73,7 @@ from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 
 LATE = 1.0  # an attempt is released if it has waited this many seconds for a slot in this worker
-BEGINNING = 60.0  # the limit in seconds for each statement that runs before the worker has its first lease
+BEGINNING = 60.0  # the time limit, in seconds, for each statement before the worker has its first lease
 
 
 class Worker:
@@ -237,7 +237,7 @@ class Worker:
     def _declare(self, connection: Connection) -> None:
         """Writes the schedules and tasks of the code as rows.
 
-        If another transaction has locked such a row, or a stored row causes an error, a service writes the rows later.
+        If another transaction has locked such a row, or a stored row causes an error, ``Declarations.run`` writes the rows later.
         """
         try:
             run(connection, self._declarations.sync_tasks())
@@ -334,7 +334,10 @@ class Worker:
         return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[object, object, None]) -> None:
-        """Runs a service. If the service fails, which is a bug, logs the error and drains the worker, so that its jobs still end."""
+        """Runs a service: a coroutine that works until the worker ends.
+
+        If the service fails, which is a bug, logs the error and drains the worker, so that its jobs still end.
+        """
         try:
             await coroutine
         except BaseException as error:
@@ -361,11 +364,14 @@ class Worker:
         emit(LeaseLost(self.id, len(self._in_flight)))
         self._claimer.worker_id = 0  # if a claim is being sent, its jobs no longer belong to this worker
         for link in self._links.own:
-            link.cut()  # perhaps the server does not answer on this connection, either, as on that of the heartbeat
+            link.cut()  # if the server did not answer on the heartbeat's connection, perhaps it does not answer here, either
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Twice a second: checks lease and loop, releases attempts that waited too long, looks for cancels if no listener reports them."""
+        """Twice a second, checks the lease and the loop, and releases attempts that waited too long. Also looks for cancels if needed.
+
+        This is needed if no listener reports cancels.
+        """
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()

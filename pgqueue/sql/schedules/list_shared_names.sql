@@ -1,4 +1,4 @@
--- Finds names of apps that more than one running program uses: two sets of schedules have the same app, but their code has no task in
+-- Finds names that more than one app with running workers has: two sets of schedules have the same app name, but their code has no task in
 -- common. It is for `pgq doctor`.
 -- Locks nothing. Zero rows, the normal case: there are no such names.
 select distinct a.app

@@ -62,8 +62,8 @@ LINES: dict[type[Fact], Wording] = {
         "schedule", "app",
     ),
     m.ScheduleKept: warning(
-        "schedule %s is not in the code of %s, nor is its task, so the schedule stays: another service has the same name, or a"
-        " former deploy left it; give each service a name of its own, App(name=...), or remove it: pgq cron remove",
+        "schedule %s is not in the code of %s, nor is its task, so the schedule stays: another app has the same name, or a"
+        " former deploy left the schedule; give each app a name of its own, App(name=...), or remove the schedule: pgq cron remove",
         "schedule", "app",
     ),
     m.NewerDeployInForce: info(

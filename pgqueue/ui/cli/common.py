@@ -79,7 +79,10 @@ def choose_level(*, verbose: bool, quiet: bool) -> None:
 
 
 def dsn_or_running(given: str | None) -> str:
-    """Returns the configured DSN, or else that of the embedded server of a running `pgq dev`. Raises NoDsnError if there is neither."""
+    """Returns the configured DSN, or else the DSN of the server that a running `pgq dev` has started.
+
+    Raises NoDsnError if there is neither.
+    """
     try:
         return find_dsn(given)
     except NoDsnError:
@@ -119,7 +122,7 @@ def app_path(given: str | None) -> str:
 
 
 def app_with_database(path: str, dsn: str | None) -> App:
-    """Loads the app and sets its database. Child processes of this process then use the same database.
+    """Loads the app and sets its database. Child processes that this process starts later use the same database.
 
     This sets no environment variable, because handlers, and the programs that they start, would see the variable.
     """

@@ -36,10 +36,15 @@ commands = typer.Typer(help="See, make and change schedules.", no_args_is_help=T
 ScheduleName = Annotated[str, typer.Argument(help="The schedule's name.")]
 TaskName = Annotated[str, typer.Argument(help="The task's name.")]
 NewTask = Annotated[str | None, typer.Option("--task", help="The new task.", show_default=False)]
-Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 * * MON-FRI', @hourly.")]
-Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
+Expr = Annotated[
+    str | None,
+    typer.Option("--cron", metavar="EXPR", help="A cron expression: '0 9 * * MON-FRI', @hourly."),
+]
+Interval = Annotated[
+    str | None, typer.Option("--every", metavar="DURATION", help="An interval: 90s, 5m, 1h30m.")
+]
 Single = Annotated[
-    str | None, typer.Option("--at", metavar="TIME", help="Only once: 2030-01-01T09:00+01:00.")
+    str | None, typer.Option("--at", metavar="TIME", help="A single fire time: 2030-01-01T09:00+01:00.")
 ]
 Anchor = Annotated[
     str | None, typer.Option("--anchor", metavar="TIME", help="The time from which --every counts.")
@@ -76,7 +81,10 @@ JOB_OPTIONS: dict[str, object] = {"queue": Queue, "priority": Priority, "max_att
 
 
 class Given(NamedTuple):
-    """The options of a command line: ``columns`` for the schedule's row, and ``options`` for the jobs of the schedule."""
+    """The options that a command line gives. ``columns``: values for the schedule's row.
+
+    ``options``: the options of the schedule's jobs.
+    """
 
     columns: JsonObject
     options: JsonObject

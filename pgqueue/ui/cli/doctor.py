@@ -22,13 +22,14 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-# How long a claim from the beginning of a lane takes for each index entry whose row vacuum has not removed yet. This was measured.
+# A claim that begins at the start of a lane takes about this many seconds for each dead index entry that vacuum has not removed yet. This
+# was measured.
 SECONDS_A_DEAD_ENTRY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``level``: ok, warn (worth a look) or error (jobs do not run, or will not)."""
+    """``level``: ok, warn (a person must check this) or error (jobs do not run, or will soon not run)."""
 
     level: str
     what: str
@@ -141,9 +142,9 @@ def _schedules(connection: Connection) -> Iterator[Finding]:
     for name in run(connection, statements.list_shared_names()):
         yield Finding(
             "warn",
-            f"Several services with schedules are named {name}. If one of them drops a schedule from its code, the schedule may"
+            f"Several apps with schedules are named {name}. If the code of one of these apps drops a schedule, the schedule can"
             " stay in the database.",
-            "give each service a name of its own: App(name=...)",
+            "give each app a name of its own: App(name=...)",
         )
 
 

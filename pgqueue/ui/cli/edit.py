@@ -65,7 +65,7 @@ def edit(
     timeout: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION", help="How long one attempt may take; none: no limit.", show_default=False
+            metavar="DURATION", help="The longest time of one attempt; none: no limit.", show_default=False
         ),
     ] = None,
     expires: Annotated[
@@ -86,7 +86,10 @@ def edit(
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option(help="A tag that replaces all former tags; may be repeated.", show_default=False),
+        typer.Option(
+            help="A new tag. Repeat the option for several tags. They replace all former tags.",
+            show_default=False,
+        ),
     ] = None,
     meta: Annotated[
         str | None, typer.Option(metavar="JSON", help="The meta as one JSON object.", show_default=False)

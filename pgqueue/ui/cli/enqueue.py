@@ -41,7 +41,7 @@ def enqueue(
         typer.Option(metavar="TIME", help="The earliest start, with its zone: 2030-01-01T09:00+01:00."),
     ] = None,
     unique_key: Annotated[
-        str | None, typer.Option(help="At most one unfinished job of this task has this key.")
+        str | None, typer.Option(help="Only one unfinished job of this task can have this key.")
     ] = None,
     on_conflict: Annotated[
         str | None,
@@ -60,7 +60,7 @@ def enqueue(
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Make the job dead if it has not ended by then."),
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag. Repeat the option for several tags.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long --wait waits at most: 90s, 5m.")

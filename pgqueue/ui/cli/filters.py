@@ -1,4 +1,4 @@
-"""The options that choose jobs. Every command that can choose jobs by options has all of these options."""
+"""The options that choose jobs, such as --state and --queue. Every command that can choose jobs by options has all of these options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from pgqueue.ui.cli.enqueue import json_object
 from pgqueue.ui.cli.options import Command, spread
 
 OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
-    "state": (list[str], None, "Jobs in this state; 'failed' means retrying and dead. May be repeated."),
+    "state": (
+        list[str],
+        None,
+        "Jobs in this state; 'failed' means retrying and dead. Repeat the option for several states.",
+    ),
     "queue": (str, None, "Jobs of this queue."),
     "task": (str, None, "Jobs of this task."),
     "tag": (str, None, "Jobs with this tag."),
@@ -29,7 +33,7 @@ OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
     "arg": (
         list[str],
         "NAME=VALUE",
-        "Jobs with this argument: tenant=t1, n=5, 'at={\"x\": 1}'. May be repeated.",
+        "Jobs with this argument: tenant=t1, n=5, 'at={\"x\": 1}'. Repeat the option for several arguments.",
     ),
     "args": (str, "JSON", 'Jobs whose arguments contain this object: \'{"tenant": "t1"}\'.'),
 }
@@ -77,7 +81,7 @@ def _text(flag: str, args: dict[str, object]) -> str:
 
 
 def _argument(flag: str, pair: str) -> dict[str, object]:
-    """Decodes ``n=5`` to the number 5, and ``n="5"`` to the text 5. A value that is not JSON is taken as text, too."""
+    """Decodes ``n=5`` to the number 5, and ``n="5"`` to the text 5. A value that is not JSON counts as a text, too."""
     name, equals, value = pair.partition("=")
     if not name or not equals:
         raise InvalidArgumentsError(f"{flag} is {pair!r:.80}.", do=f"write it like {flag} tenant=t1")

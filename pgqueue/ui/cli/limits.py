@@ -18,7 +18,9 @@ from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago, count, exact
 
-commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
+commands = typer.Typer(
+    help="See and change limits: how many jobs are allowed to run or start.", no_args_is_help=True
+)
 
 SHORTEST = 0.001  # seconds; the shortest period of a rate that the constraint limits_period_check allows
 PerKey = Annotated[
@@ -76,7 +78,11 @@ def set_limit(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            min=0, max=2**30, metavar="N", show_default=False, help="How many jobs may run at the same time."
+            min=0,
+            max=2**30,
+            metavar="N",
+            show_default=False,
+            help="How many jobs are allowed to run at the same time.",
         ),
     ] = None,
     rate: Annotated[
@@ -84,7 +90,7 @@ def set_limit(
         typer.Option(
             metavar="N[/TIME]",
             show_default=False,
-            help="How many jobs may start in a period: 100/1m, or 100 with --period 1m.",
+            help="How many jobs are allowed to start in a period: 100/1m, or 100 with --period 1m.",
         ),
     ] = None,
     period: Annotated[
@@ -105,7 +111,7 @@ def set_limit(
             max=2**30,
             metavar="N",
             show_default=False,
-            help="How many jobs may start together after a time without starts.",
+            help="How many jobs are allowed to start together after a time without starts.",
         ),
     ] = None,
     share: Annotated[

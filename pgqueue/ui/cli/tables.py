@@ -19,8 +19,8 @@ STYLES = {
     "completed": "green", "running": "cyan", "retrying": "yellow", "dead": "red", "cancelled": "dim", "expired": "red",
 }  # fmt: skip
 GAP = 2
-NAME, TEXT = 12, 24  # the least width of a column of names, and of a column of texts
-LINES = 3  # of a long text, only this many lines are shown
+NAME, TEXT = 12, 24  # a column of names is at least 12 characters wide, a column of texts at least 24
+LINES = 3  # a long text is cut after this many lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _padded(parts: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def fold(value: str, size: int, lines: int | None) -> list[str]:
-    """Splits the value into lines of at most ``size`` characters. Cuts off what does not fit into ``lines`` lines."""
+    """Splits the value into lines of at most ``size`` characters. If there are more than ``lines`` lines, cuts off the rest."""
     from rich.cells import cell_len, chop_cells
 
     found: list[str] = []

@@ -27,7 +27,12 @@ def add(jobs: typer.Typer) -> None:
 def wait(
     job_id: Annotated[int, typer.Argument(metavar="ID")],
     timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Exit 9 after this: 90s, 5m.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Exit 9 if the job has not ended after this time: 90s, 5m.",
+            show_default=False,
+        ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,

@@ -25,7 +25,10 @@ def add(cli: typer.Typer) -> None:
 
 
 def settings_for(app: App, **flags: object) -> WorkerSettings:
-    """Returns the settings of a worker: from flags, or else from pyproject.toml, or else the defaults. Can raise InvalidSettingError."""
+    """Returns the settings of a worker. Each of them comes from the flags, or else from pyproject.toml, or else is the default.
+
+    Raises InvalidSettingError if a setting is wrong.
+    """
     from pgqueue.worker.claiming.served_queues import parse_queues
 
     named = flags.get("queues") or None
@@ -52,7 +55,8 @@ def work(
 ) -> None:
     """Run a worker until it is stopped.
 
-    After SIGTERM or Ctrl-C, it takes no more jobs, lets running jobs finish within --grace, and hands back those that have not finished.
+    After SIGTERM or Ctrl-C, it claims no more jobs, lets running jobs finish within --grace, and hands back the jobs that have not
+    finished.
     A second SIGTERM or Ctrl-C ends this grace period immediately.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts

@@ -2,10 +2,10 @@
 
 Classes that do no I/O make the decisions:
 
-- ``lanes.py``, ``cursors.py``: which lanes may have due jobs, and at which position of each lane a claim begins to scan;
+- ``lanes.py``, ``cursors.py``: which lanes can have due jobs, and at which position of each lane a claim begins to scan;
 - ``turns.py``: which lanes need a claim of their own, because of limits or keys;
-- ``claim_size.py``: how many jobs a claim may take;
-- ``urgent_allowance.py``: how many urgent jobs may be claimed although no slot is free;
+- ``claim_size.py``: how many jobs a claim is allowed to take;
+- ``urgent_allowance.py``: how many urgent jobs are claimed although no slot is free;
 - ``pace.py``: how long to wait before the next claim;
 - ``late_commits.py``: when to look for jobs whose transactions committed late;
 - ``lost_claims.py``: when to look for jobs whose claim got no answer.
@@ -41,7 +41,7 @@ LONGEST_LONE_PAUSE = 5.0
 
 
 class Claimer:
-    """``hand_over`` is called with the claimed attempts. ``prefetch`` returns how many jobs may be claimed in addition to the free slots.
+    """``hand_over`` is called with the claimed attempts. ``prefetch`` returns how many jobs are claimed in addition to the free slots.
 
     If the settings ask for a drain, the event ``drained`` is set when no job is left to claim and no job runs.
     """
@@ -72,7 +72,7 @@ class Claimer:
         self._wake_ups = WakeUps()
         self.drained = asyncio.Event()
         self._wants_room = False  # jobs were left behind because no slot was free
-        self._has_more = False  # the last claims may have left due jobs behind although slots are free
+        self._has_more = False  # the last claims can have left due jobs behind although slots are free
 
     @property
     def worker_id(self) -> int:
@@ -93,7 +93,7 @@ class Claimer:
         self._wake_ups.note_job()
 
     def look_again(self) -> None:
-        """Called if a job may be due again, for example after a retry without a delay."""
+        """Called if a job can be due again, for example after a retry without a delay."""
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
@@ -161,7 +161,9 @@ class Claimer:
         for failure in self._claims.singly.failures:
             if not claimed:
                 raise failure.error
-            self._trouble.after(failure.error)  # it is only logged, because jobs of other lanes were claimed
+            self._trouble.after(
+                failure.error
+            )  # the error is only logged, because jobs of other lanes were claimed
         return claimed
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
@@ -194,7 +196,7 @@ class Claimer:
             self._urgent_allowance.note_ordinary_claim(attempts)
         else:
             attempts = await self._claims.from_one(lanes[0], count, in_turns=plan.way == "in turns")
-            self._has_more |= bool(attempts)  # a claim from one lane may leave due jobs there
+            self._has_more |= bool(attempts)  # a claim from one lane can leave due jobs there
         return len(attempts)
 
     async def _look_for_urgent_jobs(self) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 
 from pgqueue.database.statements.claiming import Lane, Position
 
-# A cursor stays at least this many seconds behind the claims. If a job is committed late by less than this, claims find it without a look
-# behind.
+# A cursor stays at least this many seconds behind the claims. So if the commit of a job is late by less than this, claims find the job
+# without a look behind.
 LAG = 0.2
 START: Position = (0.0, 0)
 

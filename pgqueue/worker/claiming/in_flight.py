@@ -1,4 +1,4 @@
-"""Keeps the attempts that a worker has claimed, and computes how many more jobs it may claim."""
+"""Keeps the attempts that a worker has claimed, and computes how many more jobs the worker can claim."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class InFlight:
             self._taken[name] += change
 
     def room(self, prefetch: int) -> int:
-        """Returns how many jobs may be claimed now: one for each free slot, and ``prefetch`` more."""
+        """Returns how many jobs can be claimed now: one for each free slot, and ``prefetch`` more."""
         return max(self._slots + prefetch - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:

@@ -15,9 +15,7 @@ from pgqueue.worker.claiming.served_queues import ServedQueues
 
 FORGET = 60.0  # a lane is forgotten if no survey has found a job in it for this many seconds
 FEW_LANES = 16  # if there are at most this many lanes, none is forgotten
-CROSSED = (
-    500  # if queues times priorities are at most this many, claims scan each queue for every known priority
-)
+CROSSED = 500  # if the known queues and priorities give at most this many combinations, claims scan all combinations
 OVERDUE_SHARE = (
     8  # one of this many claims begins with a lane whose first job has been due for longer than the patience
 )
@@ -25,7 +23,7 @@ LOWEST, HIGHEST = -32_769, 32_768  # below the lowest and above the highest poss
 
 
 class Lanes:
-    """``patience``: for how many seconds more urgent jobs may overtake a due job."""
+    """``patience``: for how many seconds more urgent jobs are allowed to overtake a due job."""
 
     def __init__(self, served: ServedQueues, patience: float = 60.0) -> None:
         self._served, self._patience = served, patience
@@ -81,7 +79,7 @@ class Lanes:
     def in_order(self, serving: Collection[str]) -> list[Lane]:
         """Returns the lanes for one claim, in the order in which it scans them. ``serving``: the names and patterns of -Q that it serves.
 
-        More urgent lanes come before less urgent ones. Among lanes of the same priority, another one comes first at each claim.
+        More urgent lanes come before less urgent lanes. Among the lanes of one priority, a different lane comes first in each claim.
 
         But one claim of every OVERDUE_SHARE begins with a lane whose first job has been due for longer than the patience. So every job
         starts at some time, although all other claims prefer urgent jobs.

@@ -1,10 +1,10 @@
 """Decides when claims look behind the cursors of the lanes (cursors.py), for jobs that were committed late. Does no I/O.
 
-Normally a look behind is cheap, and every claim does it. If some session holds an old snapshot, a look behind is expensive. Then claims do
-it only
+Normally a look behind is cheap, and every claim does it. If some session holds an old snapshot, a look behind is expensive. In this case,
+claims look behind only
 
 - immediately after the end of a long transaction that wrote jobs, because some of its jobs can lie before the cursors;
-- after a pause of 200 times the duration of the last look, but at least 1 s, to find jobs that were stored with a run_at in the past.
+- after a pause of 200 times the duration of the last look behind, but at least 1 s. This finds jobs that were stored with a past run_at.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pgqueue.worker.claiming.cursors import LAG
 
 # A look behind counts as cheap if it takes less than CHEAP_LOOK seconds, plus CHEAP_ROW seconds for each job that it claimed.
 CHEAP_LOOK, CHEAP_ROW = 0.002, 0.000015
-SHORTEST_PAUSE = 1.0  # at least this many seconds pass between two expensive looks
-# After an expensive look, no look follows for this many times its duration. So looks take less than one percent of the time, and only few
-# jobs have to wait until a look ends.
+SHORTEST_PAUSE = 1.0  # at least this many seconds pass between two expensive looks behind
+# After an expensive look behind, claims do not look behind for this many times its duration. So looking behind takes less than one percent
+# of the time, and only few jobs have to wait until it ends.
 TIMES_ITS_DURATION = 200
 WATCH = LAG / 2  # seconds between two queries for the transactions that write jobs
 
@@ -28,14 +28,14 @@ class LateCommits:
     def __init__(self) -> None:
         self.next_look_behind = 0.0
         self._next_watch = 0.0
-        # For each transaction that writes jobs: when it began, and how old it was at the last look.
+        # For each transaction that writes jobs: when it began, and how old it was when it was last seen.
         self.writers: dict[str, tuple[float, float]] = {}
 
     def is_look_behind_due(self, now: float) -> bool:
         return now >= self.next_look_behind
 
     def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
-        """Called after a claim that looked behind all cursors. Returns whether the look was cheap. If so, the next claim looks, too."""
+        """Called after a claim that looked behind all cursors. Returns whether that was cheap. If so, the next claim looks behind, too."""
         is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
         self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
         return is_cheap

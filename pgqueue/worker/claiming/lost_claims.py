@@ -20,7 +20,10 @@ LOOK_FOR_LOST = 60.0  # every this many seconds, the worker looks for claims tha
 
 
 class LostClaims:
-    """``longest_claim``: the time limit of a claim, in seconds. ``next_look``: when to look even if no answer was lost."""
+    """``longest_claim``: the time limit of a claim, in seconds.
+
+    ``next_look``: when the worker looks for such jobs even if no answer was lost.
+    """
 
     def __init__(self, longest_claim: float, now: float) -> None:
         self._longest_claim = longest_claim

@@ -16,7 +16,7 @@ AFTER_WAKE_UP = 0.012
 POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker polls this many times less often
 # The pause between two surveys while there is work: SURVEY_PAUSE seconds, or SURVEY_SHARE times the duration of a survey if that is longer.
 SURVEY_PAUSE, SURVEY_SHARE = 0.05, 20
-NOT_SOON = 3600.0  # seconds; they stand for "no job will be due soon"
+NOT_SOON = 3600.0  # if no job is known to be due later, the next job counts as due in this many seconds
 
 
 class Pace:

@@ -2,8 +2,8 @@
 
 The statement is tried for one half of its jobs and then for the other, then for halves of these halves, and so on (sifting.py). If it
 fails for one job but claims other jobs, the failing job is made dead or is left out of later claims. If it fails for all jobs of a lane,
-the cause can be the jobs, the lane or the server. Then no job is blamed: claims leave out this lane for LANE_REST seconds, and go on with
-the other lanes.
+the cause can be the jobs, the lane or the server. In this case, no job is made dead or left out alone: claims leave out the whole lane for
+LANE_REST seconds, and go on with the other lanes.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class SingleClaims:
 
     @property
     def few_failed(self) -> bool:
-        """Returns whether one of the failed claims would have taken only a few jobs. Then claims of other jobs can still succeed."""
+        """Returns whether one of the failed claims would have taken only a few jobs. If so, claims of other jobs can still succeed."""
         return any(failure.jobs for failure in self.failures)
 
     async def claim(
@@ -107,8 +107,8 @@ class SingleClaims:
     ) -> list[Attempt]:
         """Claims the jobs of a failed claim in parts. ``whole``: the statement that failed with ``error``.
 
-        Returns the attempts, with the least urgent one at the end. If all jobs fail, or if there is no job, adds a Failure to ``failures``.
-        Then ``end_turn`` decides whether the jobs are the cause.
+        Returns the attempts, with the least urgent attempt at the end. If all jobs fail, or if there is no job, adds a Failure to
+        ``failures``. Later, ``end_turn`` decides whether the jobs are the cause.
         """
         choices: list[Choice] = []
         claimed: list[Attempt] = []

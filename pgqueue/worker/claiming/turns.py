@@ -29,7 +29,7 @@ class Turns:
         self._last_keys: dict[
             Lane, str
         ] = {}  # for each lane that is claimed in turns: the key that had the last turn
-        # For the same lanes: the front. This is a position. The last survey or claim saw no job before it.
+        # For the same lanes: the front, a position before which the last survey or claim saw no job with a key.
         self._fronts: dict[Lane, str] = {}
         self._limited: set[str | None] = set()  # queues under limits; None stands for all queues
         self._plans = 0
@@ -61,7 +61,7 @@ class Turns:
     def plan(self, plain: list[Lane], serving: Collection[str]) -> list[PlannedClaim]:
         """Returns the claims that are to be made, the most urgent first.
 
-        ``plain``: the lanes of jobs without a key, in their order. ``serving``: the names and patterns of -Q whose queues may be claimed.
+        ``plain``: the lanes of jobs without a key, in their order. ``serving``: the names and patterns of -Q that these claims serve.
         Within a priority, jobs with keys come first at every second call. At the other calls, jobs without a key come first.
         """
         if not self._last_keys and not self._limited:

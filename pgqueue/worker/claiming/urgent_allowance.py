@@ -1,4 +1,4 @@
-"""Decides which jobs a worker claims although no slot is free: a few jobs that are more urgent than those that fill the slots. Does no I/O.
+"""Decides which jobs a worker claims although no slot is free: a few jobs that are more urgent than the jobs in the slots. Does no I/O.
 
 Even if short jobs fill the worker, the claimer scans the more urgent lanes every few milliseconds. So the claim of an urgent job does not
 wait until other jobs are settled. An urgent job also starts before less urgent jobs that were claimed earlier and have not started.
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pgqueue.database.statements.claiming import Lane
 from pgqueue.worker.attempt import Attempt
 
-URGENT_LOOK = 0.004  # seconds between two looks for urgent jobs
-URGENT_JOBS = 20  # between two ordinary claims, these looks may claim at most this many jobs
+URGENT_LOOK = 0.004  # seconds between two searches for urgent jobs
+URGENT_JOBS = 20  # between two ordinary claims, these searches claim at most this many jobs
 
 
 class UrgentAllowance:
-    """``left``: how many urgent jobs may still be claimed before the next ordinary claim."""
+    """``left``: how many urgent jobs can still be claimed before the next ordinary claim."""
 
     def __init__(self) -> None:
         self.left = URGENT_JOBS

@@ -11,10 +11,10 @@ The supervisor has one LISTEN connection for all its processes. It passes wake-u
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
 Each byte is read by exactly one process, so that one job wakes one process and not all of them. A process that hangs does not read, and
-so it does not delay the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``.
-Then another process looks for jobs. No end of a socket waits until the other end reads. If the socket is full, a new wake-up is dropped,
-because unread wake-ups are there already. If a wake-up gets lost, the next poll finds the job. If a worker finds the socket closed, its
-supervisor has ended.
+so it does not delay the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``, so
+that another process looks for jobs. Nothing waits until the other end of a socket is read. If the socket is full, a new wake-up is dropped,
+because the socket has unread wake-ups already. If a wake-up gets lost, the next poll finds the job. If a worker finds the socket closed,
+its supervisor has ended.
 
 Each process also has a line of its own, for messages that concern only this process. A worker reports through it that it has drained. An
 exit code cannot report that, because any handler can end the process with any exit code.
@@ -112,10 +112,11 @@ class LineToWorker:
 
 
 class LineToSupervisor:
-    """A worker's end of both sockets. ``room`` returns how many jobs the worker could take now.
+    """A worker's end of both sockets. ``room`` returns how many jobs the worker can take now.
 
-    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. If the
-    worker itself receives a signal, too, this does not count as a second signal, because one signal can be sent to the whole process group.
+    ``wake_up``, ``cancelled`` and ``vacant`` are called as in ``Listener``. ``orphaned`` is called when the supervisor has ended. ``stop``
+    is called with the signal that the supervisor received. If the worker itself receives a signal, too, this does not count as a second
+    signal, because one signal can be sent to the whole process group.
     """
 
     def __init__(
@@ -182,7 +183,10 @@ class LineToSupervisor:
                     await self._has_room.wait()
 
     def taken(self, *, full: bool) -> None:
-        """Called after jobs were claimed. If a wake-up has led to the claim, and all slots are now taken, wakes another worker."""
+        """Called after jobs were claimed.
+
+        If a wake-up led to the claim, and all slots are taken now, makes another worker look for jobs.
+        """
         if self._woken and full:
             self._woken = False
             self._look_elsewhere()

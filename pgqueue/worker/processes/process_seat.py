@@ -11,7 +11,7 @@ from pgqueue.worker.spawning import Spawned
 
 
 class ProcessSeat:
-    """What a supervisor knows about one worker process. If the process dies, a new process takes over the same ProcessSeat.
+    """The state of one worker process, as its supervisor knows it. If the process dies, a new process takes over the same ProcessSeat.
 
     A ProcessSeat has nothing to do with the seats of limits.
     """
@@ -25,9 +25,8 @@ class ProcessSeat:
         self.replacing = False
         self.drained = False
         self.worker_id: int | None = None
-        self.silence = (
-            0.0  # seconds since its last message, without time in which the supervisor itself was suspended
-        )
+        # How many seconds ago the process sent its last message. Time in which the supervisor itself was suspended does not count.
+        self.silence = 0.0
 
     def clear(self) -> None:
         """Prepares this object for the next worker."""

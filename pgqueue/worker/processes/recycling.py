@@ -1,4 +1,4 @@
-"""Limits how many jobs a worker process may run, and how much memory it may use, before it is replaced.
+"""Has a worker process replaced when it has run a given number of jobs (--max-jobs), or uses too much memory (--max-rss).
 
 This helps if a handler or a library leaks memory.
 """

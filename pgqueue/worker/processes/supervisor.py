@@ -33,7 +33,7 @@ from pgqueue.worker.spawning import Spawned
 LATER = 10.0  # a worker is killed if it still runs this many seconds after its grace period
 STAGGER = 2.0  # the starts of the first workers are spread over this many seconds
 HEALTHY = 5.0  # a death is an early death if the worker has not worked longer than this many seconds
-# The pause before the next start, in seconds: FIRST after one early death, and longer after each further one, but at most LONGEST.
+# The pause before the next start, in seconds: FIRST after one early death, twice as long after each further early death, at most LONGEST.
 FIRST, LONGEST = 1.0, 30.0
 SILENT = 10.0  # a worker is not killed for a silence of up to this many seconds, even if its lease is shorter
 TICK = 1.0  # seconds between two checks for workers that send nothing
@@ -111,7 +111,7 @@ class Supervisor:
         return task
 
     async def _listen(self) -> None:
-        """Begins when the first worker is at work, because before that there is no worker to wake."""
+        """Runs the listener from the moment at which the first worker is ready. Before that, there is no worker to wake."""
         await self._has_worker.wait()
         try:
             await self._listener.run()
@@ -188,7 +188,7 @@ class Supervisor:
                 seat.line = None
 
     async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
-        """Emits the fact that ``fact`` makes from the seconds of the pause. Then pauses before the next start."""
+        """Pauses before the next start. Before the pause, calls ``fact`` with its seconds, and emits the fact that ``fact`` returns."""
         pause = backoff(deaths)
         emit(fact(pause))
         await self._pause(pause)

@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit(1)
     log_output.choose(int(sys.argv[3]) or None)
     log_output.set_up()
-    ignore_stops()  # again, because the import of the app may have changed the handling of signals
+    ignore_stops()  # again, because the import of the app can have changed the handling of signals
     forked.begin()
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
@@ -171,7 +171,10 @@ class ProgressSender:
             self._mark(said)
 
     def forget(self) -> None:
-        """Called when the next request has come. Then the former call is over, so the messages about its endings are no longer needed."""
+        """Called when the next request has come.
+
+        The former call is over by then, so the messages about its endings are no longer needed.
+        """
         with self.lock:
             self._ended = {}
 

@@ -26,7 +26,7 @@ from pgqueue.worker.running.child_process import ChildProcess, NotStartedError
 from pgqueue.worker.running.conclusions import failed, too_late
 from pgqueue.worker.running.work import C, Kind, TimeLimit, W, WorkTasks
 
-# Seconds until the next try to start a child: FIRST after one failure, and longer after each further one, but at most LONGEST.
+# Seconds until the next try to start a child: FIRST after one failure, twice as long after each further failure, but at most LONGEST.
 FIRST, LONGEST = 1.0, 60.0
 
 
@@ -168,7 +168,7 @@ def _ended_meanwhile(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def require_app_path(app_path: str | None, spec: TaskSpec) -> None:
-    """Raises InvalidSettingError if the path of the app is unknown, because then a child cannot import the app."""
+    """Raises InvalidSettingError if the path of the app is unknown. Without the path, a child cannot import the app."""
     if app_path is None:
         raise InvalidSettingError(
             f"Task {spec.name} runs in a child process, which must be able to import the app.",

@@ -48,7 +48,7 @@ class Chunk:
     def ending(self) -> Ending:
         """Returns the ending of the whole call.
 
-        It is the lowest ending of the attempts. If the time of the call is up, it is at least TIMED_OUT.
+        It is the ending with the lowest number among the attempts. If the time of the call is up, it is at least TIMED_OUT.
         """
         of_all = min(attempt.ending for attempt in self.attempts)
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all
@@ -66,16 +66,16 @@ class Chunk:
                 attempt.end(Ending.TIMED_OUT)
 
     def seconds_left(self) -> float | None:
-        """Returns the seconds that the call may still last: the longest time that an attempt has left. None: an attempt has no limit.
+        """Returns the seconds that are left for the call: the longest time that one of its attempts has left.
 
-        Attempts with less time end earlier, and the call goes on without them (chunks.py).
+        None: an attempt has no limit. Attempts with less time end earlier, and the call goes on without them (chunks.py).
         """
         each = [left for attempt in self.attempts if (left := attempt.seconds_left()) is not None]
         return max(each) if len(each) == len(self.attempts) else None
 
 
 class Item:
-    """The state of one attempt during the call. It takes part in the call until its ``conclusion`` is set."""
+    """The state of one attempt of a chunk, before, during and after the call. The attempt takes part until its ``conclusion`` is set."""
 
     __slots__ = ("attempt", "call", "conclusion", "context", "middleware")
 

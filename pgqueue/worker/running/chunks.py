@@ -106,7 +106,7 @@ class Chunks:
         self._performer.start(self._spec, chunk)
 
     def _begun(self, chunk: Chunk) -> None:
-        """Called when a call begins. From now on, the time of each attempt runs. The call itself has the longest of these times."""
+        """Called when a call begins. From then on, the time limit of each attempt runs. The call itself has the longest of these limits."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
             left = attempt.seconds_left()

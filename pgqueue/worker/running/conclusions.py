@@ -29,7 +29,7 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """Returns the conclusion of an attempt that must not begin; None if it may begin.
+    """Returns the conclusion of an attempt that must not begin; None if the attempt is allowed to begin.
 
     An attempt must not begin if it is too late. It must also not begin if the name of its task is reserved for jobs of pgqueue, and pgqueue
     did not store the job.
@@ -40,7 +40,10 @@ def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """Returns the conclusion of an attempt that is too late, because its job has expired or is past its deadline; None if it may begin."""
+    """Returns the conclusion of an attempt if it is too late, because its job has expired or is past its deadline.
+
+    Otherwise returns None.
+    """
     left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))

@@ -1,4 +1,4 @@
-"""Runs each attempt in a context of its own. Also runs a loop until one task ends, even if other jobs have left tasks on this loop.
+"""Runs each attempt in a context of its own. Also runs an event loop until one asyncio task ends, even if jobs have left tasks on the loop.
 
 If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), other attempts do not see the new value. A handler and
 its middleware share one context, whether they are sync or async. So each of them sees the values that the others have set. Middleware can
@@ -42,7 +42,7 @@ class OwnContext:
         try:
             with cancelling(task):
                 result, error = run_through(loop, task)
-        # The loop failed, or something unexpected happened. The task must not go on while the next job runs on this loop.
+        # The loop failed, or another unexpected error came. The task must not go on while the next job runs on this loop.
         except BaseException:
             _end(loop, [task])
             raise

@@ -1,7 +1,8 @@
 """Runs async handlers on the worker's loop.
 
 As long as handlers do not suspend, one asyncio task performs one attempt after the other, because making a new asyncio task takes as long as
-a short job. When a handler suspends for the first time, it keeps this asyncio task for itself, and new ones perform the other attempts.
+a short job. When a handler suspends for the first time, it keeps this asyncio task for itself. New asyncio tasks perform the other
+attempts.
 Each attempt has a context of its own: if its handler sets a ContextVar, the next attempt does not see the new value.
 """
 
@@ -89,7 +90,7 @@ class Coroutines:
         self._gone(me)
 
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """Called when the attempt suspends for the first time. From now on, its asyncio task belongs to this attempt alone.
+        """Called when the attempt suspends for the first time. From then on, its asyncio task belongs to this attempt alone.
 
         Up to two new asyncio tasks go on with the other attempts. They are two, so that many attempts begin within a few steps of the loop.
         """

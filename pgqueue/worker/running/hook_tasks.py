@@ -1,6 +1,6 @@
-"""The tasks that a worker of an app performs: the app's tasks, and a hook task for each event of a task that has hooks.
+"""The tasks that a worker of an app performs: the app's tasks, and one hook task for each event of a task if the event has hooks.
 
-A hook task is made by pgqueue. Its handler calls the hooks.
+pgqueue itself makes the hook tasks. The handler of a hook task calls the hooks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -
 
 
 def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> TaskSpec:
-    """Makes a task that calls the hooks of an event one after the other. If one of them is async, it runs on the loop, else on a thread."""
+    """Makes a task that calls the hooks of an event one after the other.
+
+    If one of the hooks is async, the handler of the task runs on the loop. Otherwise it runs on a thread.
+    """
     call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
     return TaskSpec(
         name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
@@ -67,7 +70,7 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 class Hooks:
     """The hooks of one event. If a hook fails, its error is logged, and the next hooks are still called.
 
-    If a hook raises an instruction (Retry, for instance), the next hooks are called, too. Then the first instruction is raised.
+    If a hook raises an instruction (Retry, for instance), the next hooks are called, too. After that, the first instruction is raised.
     """
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:

@@ -1,4 +1,4 @@
-"""Measures how long jobs take, and decides from this how many jobs are claimed ahead, beyond the slots. Does no I/O."""
+"""Measures how long jobs take. From this, decides how many jobs are claimed ahead, in addition to the free slots. Does no I/O."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class JobTimes:
         self._seconds = max(self._seconds or 0.0, 2 * SHORT)
 
     def ahead(self) -> int:
-        """Returns how many jobs to claim beyond the slots.
+        """Returns how many jobs to claim in addition to the free slots.
 
-        If jobs take a short time, these are enough to keep every slot filled. If jobs take long, returns 0.
+        If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0.
         """
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0

@@ -1,4 +1,7 @@
-"""Undoes changes that handlers have made to the worker's loop, because all other handlers depend on it. Reports changes that cannot be undone."""
+"""Undoes changes that handlers have made to the worker's event loop, on which all other handlers depend.
+
+Reports the changes that cannot be undone.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ class OwnLoop:
         if self._trial is None or self._trial.done():
             try:
                 self._trial = self._loop.run_in_executor(None, int)
-            except BaseException:  # noqa: BLE001 - a handler may have set an executor that raises any exception
+            except BaseException:  # noqa: BLE001 - a handler can have set an executor that raises any exception
                 return False
         return True
 

@@ -114,15 +114,15 @@ class Pulse:
             faulthandler.unregister(signal.SIGVTALRM)
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Called with the jobs that were asked to stop. It may be called on any thread."""
+        """Called with the ids of the jobs that were asked to stop. Any thread is allowed to call this."""
         now = monotonic()
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
     def _arm(self) -> None:
         """Sets the timer again. The timer counts the CPU time of all threads.
 
-        If another thread holds the lock for so long that the time runs out, this thread cannot set the timer again. Then the timer kills
-        the process.
+        If another thread holds the interpreter's lock for so long that the time runs out, this thread cannot set the timer again, and the
+        timer kills the process.
         """
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
@@ -177,7 +177,7 @@ class Pulse:
         return connect(self._dsn, name="pgqueue pulse")
 
     def _reason_to_end(self) -> str:
-        """Returns in words why the process must end now; '' if it need not end."""
+        """Returns the reason why the process must end now, in words. Returns '' if it need not end."""
         if not self._limit or self._blocked < DEAF:
             return ""
         for attempt in list(self._attempts()):

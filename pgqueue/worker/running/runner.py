@@ -1,9 +1,9 @@
 """Runs attempts. Decides once for each task whether its attempts run on the loop, on a thread or in a child process. Sends no SQL.
 
-A claimed attempt waits here for a free slot. When an attempt ends, the next attempt gets its slot immediately, while the outcome of the
-first one is still being settled.
+A claimed attempt waits here for a free slot. When an attempt ends, the next attempt gets its slot immediately, although the outcome of the
+ended attempt is not yet written.
 
-Suspects: if a worker crashes, the jobs that ran in its process become suspects, because any of them may have caused the crash. Each suspect
+Suspects: if a worker crashes, the jobs that ran in its process become suspects, because any of them can have caused the crash. Each suspect
 then runs in a process of its own, whatever its executor is. If this process crashes, the suspect itself is the cause, and the crash counts
 for no other job. Meanwhile all other jobs go on in the worker. (The worker could instead stop starting jobs, wait until all running jobs
 have ended, and then run the suspect. But then the other jobs would have to wait.) A job that did not cause the crash completes in its own
@@ -39,7 +39,7 @@ from pgqueue.worker.running.job_times import JobTimes
 from pgqueue.worker.running.threads import Threads
 from pgqueue.worker.running.waiting import Waiting
 
-SUSPECTS = 4  # at most this many suspects run at the same time; few, because a lack of memory may have caused the crash
+SUSPECTS = 4  # at most this many suspects run at the same time; few, because a lack of memory can have caused the crash
 LATER = 5.0  # if a suspect has waited here too long, it is released, and workers can claim it again after this many seconds
 
 
@@ -128,7 +128,7 @@ class Runner:
         self._fill()
 
     def prefetch(self) -> int:
-        """Returns how many attempts to claim beyond the slots. They are enough to keep every slot filled if jobs take a short time.
+        """Returns how many attempts to claim in addition to the free slots, so that every slot stays filled if jobs take a short time.
 
         For each suspect that waits for a process of its own, one more attempt is claimed, so that suspects do not keep other jobs away.
         """

@@ -238,7 +238,7 @@ class _Thread(Generic[W]):
         task.cancel()
 
     def insist(self, work: W) -> None:
-        """If the loop has not carried out the cancel yet, the handler blocks the loop. Then raises InterruptedByTimeout in the handler."""
+        """If the loop has not carried out the cancel yet, the handler blocks the loop, and gets InterruptedByTimeout."""
         with self._lock:
             if self.current is work and self._cancel_pending:
                 self._cancel_pending = False

@@ -48,7 +48,7 @@ class Waiting:
         return attempt
 
     def take_out(self, is_meant: Callable[[Attempt], bool]) -> list[Attempt]:
-        """Removes the attempts for which ``is_meant`` returns True. Returns them, the more urgent ones first."""
+        """Removes the attempts for which ``is_meant`` returns True. Returns these attempts, the most urgent first."""
         taken = [attempt for attempt in self if is_meant(attempt)]
         for attempt in taken:
             attempts = self._by_priority[attempt.priority]

@@ -1,4 +1,7 @@
-"""The work that executors perform: single attempts, and chunks of attempts. With these classes, executors treat both in the same way."""
+"""The work that executors perform: single attempts, and chunks of attempts.
+
+Because of these classes, executors treat both in the same way.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class WorkTasks(Generic[W]):
         begin: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         never_begun: Callable[[Any, W], object],
     ) -> None:
-        """If an asyncio task ends as cancelled, perhaps before its first step, ``never_begun`` is called with the spec and the work."""
+        """``never_begun`` is called with the spec and the work if an asyncio task ends as cancelled, for example before its first step."""
         self._begin, self._never_begun = begin, never_begun
         self._tasks: dict[W, asyncio.Task[None]] = {}
 
