@@ -32,7 +32,7 @@ begin
     if not owner.rolsuper and ((select m.rolsuper from pg_roles m where m.rolname = current_user)
                                or not pg_has_role(owner.oid, 'USAGE')) then
         raise exception using errcode = 'PQ201', message = format('the schema pgqueue belongs to the role %I, not to %I', owner.rolname, current_user),
-            hint = format('let %I run pgq migrate, or, if nothing in it belongs to that role: alter schema pgqueue owner to %I', owner.rolname, current_user);
+            hint = format('let %I run pgq migrate, or, if that role owns nothing in the schema: alter schema pgqueue owner to %I', owner.rolname, current_user);
     end if;
     if to_regclass('pgqueue.schema_version') is not null then
         lock table pgqueue.schema_version in share row exclusive mode;

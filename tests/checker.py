@@ -2,7 +2,7 @@
 
 ``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. In this schema, a trigger records every change
 of a job. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in
-the job's own transaction. This table has no unique key on purpose, so that it can show a job which ran twice. ``Intents`` contain the
+the job's own transaction. This table has no unique key on purpose, so that it can contain two effects of one job. ``Intents`` contain the
 requests of clients and the answers that the clients got. They are kept in a file, because a crash of the database can lose data, and are
 copied into the database before the check.
 """
@@ -70,7 +70,8 @@ create trigger chk_note_rescue after insert on pgqueue.transitions
 """
 
 
-# All records about one job, the oldest first: changes that the trigger recorded, effects of handlers, and rows of `transitions`.
+# This query returns all records about one job, the oldest first: changes that the trigger has recorded, effects of handlers, and rows of
+# `transitions`.
 HISTORY = """
 select h.at, h.told from (
     select e.seq, e.at, format('%%s -> %%s, lease %%s of worker %%s, attempt %%s, due %%s, transaction %%s',

@@ -84,7 +84,7 @@ def shop(folder: Path) -> Path:
 
 
 class Done(NamedTuple):
-    """How a command ended, and what it wrote."""
+    """The exit code of a command, and what the command wrote to stdout and stderr."""
 
     code: int
     out: str
@@ -96,7 +96,7 @@ class Done(NamedTuple):
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of a table that was written to a pipe, without the row of headings."""
+        """Returns the cells of a table that was written to a pipe, without the row of headings."""
         return [line.split("\t") for line in self.out.splitlines()[1:]]
 
 

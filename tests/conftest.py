@@ -80,7 +80,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_server(pytestconfig: pytest.Config) -> Place:
-    """The server's DSN, and the name of the template database. The server starts when the first test needs this fixture."""
+    """Returns the server's DSN, and the name of the template database. The server starts when the first test needs this fixture."""
     if SERVER in os.environ:
         return os.environ[SERVER], os.environ[TEMPLATE]
     if address := os.environ.get(ADDRESS):
@@ -90,13 +90,13 @@ def shared_server(pytestconfig: pytest.Config) -> Place:
 
 @pytest.fixture
 def admin(shared_server: Place) -> str:
-    """The DSN of the server, with the role of a superuser."""
+    """Returns the DSN of the server, with the role of a superuser."""
     return shared_server[0]
 
 
 @pytest.fixture
 def empty_dsn(admin: str) -> Iterator[str]:
-    """The DSN of a database without pgqueue."""
+    """Yields the DSN of a database without pgqueue."""
     name = f"pgqueue_test_{secrets.token_hex(6)}"
     yield create_database(admin, name)
     drop_database(admin, name)
@@ -104,7 +104,7 @@ def empty_dsn(admin: str) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(shared_server: Place) -> Iterator[str]:
-    """The DSN of a migrated database that only this test uses."""
+    """Yields the DSN of a migrated database that only this test uses."""
     admin, template = shared_server
     name = f"pgqueue_test_{secrets.token_hex(6)}"
     yield create_database(admin, name, template)
@@ -113,7 +113,7 @@ def dsn(shared_server: Place) -> Iterator[str]:
 
 @pytest.fixture
 def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
-    """A function that opens connections to the test's database. They are closed when the test ends."""
+    """Yields a function that opens connections to the test's database. The connections are closed when the test ends."""
     with ExitStack() as stack:
 
         def open_one(*, autocommit: bool = True) -> Connection[Any]:
@@ -124,13 +124,13 @@ def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
 
 @pytest.fixture
 def db(connect: Callable[..., Connection[Any]]) -> Connection[Any]:
-    """An autocommit connection to the test's database."""
+    """Returns an autocommit connection to the test's database."""
     return connect()
 
 
 @pytest.fixture
 def app(dsn: str) -> Iterator[App]:
-    """An App on the test's database, without tasks."""
+    """Yields an App on the test's database, without tasks."""
     app = App(dsn)
     yield app
     app.close()
@@ -138,7 +138,7 @@ def app(dsn: str) -> Iterator[App]:
 
 @pytest.fixture
 def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
-    """A function that makes a role. The role can log in, owns nothing, and has the rights of the statements ``grants``.
+    """Yields a function that makes a role. The role can log in, owns nothing, and has the rights of the statements ``grants``.
 
     In these statements, the word ROLE stands for the name of the new role. The function returns a DSN with this role.
     """
@@ -165,7 +165,7 @@ def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
 def pgq(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """A function that runs ``pgq …`` on the test's database, in a folder with ``shop.py``.
+    """Returns a function that runs ``pgq …`` on the test's database, in a folder with ``shop.py``.
 
     The command runs in the process of the tests, because to start a new process would take longer.
     """

@@ -93,7 +93,10 @@ def attempt(
     crash_count: int = 0,
     rare: str | None = None,
 ) -> Attempt:
-    """Returns the first attempt of a job, as a claim returns it. ``rare`` is the JSON text of the job's rare fields."""
+    """Returns the first attempt of a job, as a claim returns it.
+
+    ``rare`` is the JSON text of the fields that only few jobs have (class ``RareFields``).
+    """
     row = (
         job_id,
         1,

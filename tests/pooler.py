@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+# After a login, the pooler sends these settings of the server to the client, as the server itself does.
 TOLD = (
     "server_version",
     "client_encoding",

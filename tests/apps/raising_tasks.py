@@ -1,6 +1,7 @@
-"""Apps whose jobs name an error and a place, for example "its middleware, before". Code at this place raises this error.
+"""Apps for jobs that make user code raise errors. Child processes import these apps, too.
 
-Child processes import these apps, too.
+The argument of a job has the form "PLACE: ERROR", for example "its middleware, before: SystemExit". The error is a key of ``RAISED``, the
+place is a key of ``PLACES``. Code at this place raises this error.
 """
 
 from __future__ import annotations
@@ -148,7 +149,8 @@ def recurse() -> None:
     recurse()
 
 
-# Functions that a handler calls with the name of an error. The handler returns the value of the function.
+# For each place, the function that the handler calls with the name of the error. The handler returns the value of this function. In the
+# names of the places, "it" means the handler, and "its" means that something belongs to the handler's task or job.
 PLACES: dict[str, Callable[[str], Any]] = {
     "it raises": fail,
     "its error cannot be shown": lambda what: raised(HostileError(what)),

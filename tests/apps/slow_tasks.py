@@ -81,7 +81,7 @@ SLEEPS = {"async": sleep_async, "thread": sleep_thread, "process": sleep_process
 
 @app.task(retry=SOON)
 async def count_async(n: int, job: Job) -> Any:
-    """In the first attempt, reports progress 3 of 10, waits for the lock, reports 5 of 10 and fails. Later reports all ten steps."""
+    """The first attempt reports progress 3 of 10, waits for the lock, reports 5 of 10 and fails. A later attempt reports all ten steps."""
     before = job.progressed
     if before is None:
         job.progress(3, 10, "on the way")

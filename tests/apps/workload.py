@@ -1,4 +1,6 @@
-"""The tasks of the process tests: some have effects in the job's own transaction, some have other effects, and some wait at a gate.
+"""The tasks of the process tests. Some have effects in the job's own transaction, and some have other effects.
+
+Some tasks wait at a gate: a gate is an advisory lock, which the test keeps until it lets the task go on.
 
 ``python -m tests.apps.workload NAME work …`` runs ``pgq work …`` with one statement broken on purpose. NAME is a key of ``BROKEN``.
 Tests use this to prove that the checker notices such a fault.
@@ -258,7 +260,7 @@ def broken_text(name: str) -> tuple[str, str]:
 
 
 def lose_the_answer(name: str) -> None:
-    """Makes the first answer that has rows get lost: closes the connection after the commit of the statement."""
+    """Makes the answer to this statement get lost, once: closes the connection after the first commit of the statement that returned rows."""
     run_async: Any = link.run_async
     lost: list[object] = []
 

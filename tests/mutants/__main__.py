@@ -149,7 +149,9 @@ def run_all(
             late = time.monotonic() - run.begun > LIMIT
             if not pid and not late:
                 continue
-            with contextlib.suppress(ProcessLookupError):  # processes that the tests started and did not end
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # kills processes that the tests have started and not ended
                 os.killpg(run.pid, signal.SIGKILL)
             if not pid:
                 os.waitpid(run.pid, 0)
@@ -192,7 +194,7 @@ def child(folder: Path, mutant: Mutant | None, tests: list[str], dsn: str) -> No
         else:
             os.environ.update(PGQUEUE_TEST_SERVER=dsn, PGQUEUE_TEST_TEMPLATE="pgqueue_mutants")
         code = int(pytest.main([*QUIET, *tests]))
-    except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
+    except BaseException:  # noqa: BLE001 - the forked process must end here, and not run the code of its parent
         traceback.print_exc()
     finally:
         sys.stdout.flush()

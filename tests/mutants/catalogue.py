@@ -8,7 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault in ``file``. Each of ``edits`` is a pair of texts (old, new): the file contains the old text exactly once, and gets the new text.
+    """A fault in ``file``. Each of ``edits`` is a pair of texts (old, new): the file contains the old text exactly once, and gets the new
+    text.
 
     After these edits, at least one of ``tests`` must fail.
     """
@@ -24,7 +25,7 @@ class Mutant:
 
     @property
     def changes_schema(self) -> bool:
-        """Whether an edit changes the schema. Then the databases of the tests must be made by the edited project."""
+        """Returns whether an edit changes the schema. If so, the databases of the tests must be made by the edited project."""
         return "/functions/" in self.file or "/views/" in self.file or "migrat" in self.file
 
     def fits(self, root: Path) -> bool:
@@ -208,15 +209,15 @@ MUTANTS = (
     mutant("worker/stopping.py", "    claiming.cancel()\n    runner.release_waiting()\n", "    claiming.cancel()\n",
            "stages/test_stopping.py::test_attempts_that_never_began_are_released_if_a_handler_outlasts_the_grace_period"),
     mutant("worker/processes/supervisor.py", "if (drained and is_clean(code))", "if is_clean(code)",
-           "process/test_fleet.py::test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_its_lease_ends[0]"),
+           "process/test_fleet.py::test_the_jobs_of_a_worker_that_ends_by_itself_run_again_before_its_lease_ends[0]"),
     mutant("worker/processes/supervisor.py", "self._free_jobs(seat.worker_id, child.pid)", "pass",
-           "process/test_fleet.py::test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_its_lease_ends[-11]"),
+           "process/test_fleet.py::test_the_jobs_of_a_worker_that_ends_by_itself_run_again_before_its_lease_ends[-11]"),
     mutant("worker/worker.py", "self.stop(number)\n        else:\n            self._drain()", "self.stop(number)\n        else:\n            self.stop(number)",
            "process/test_fleet.py::test_a_signal_to_all_processes_makes_them_drain_and_a_second_signal_makes_them_release_their_jobs"),
     mutant("worker/forked.py", "signal.signal(signal.SIGTERM, signal.SIG_DFL)", "pass",
            "stages/test_children.py::test_processes_that_a_handler_starts_can_be_terminated"),
     mutant("worker/running/pulse.py", "self._blocked >= max(NOTED, 2 * self._noted)", "self._noted",
-           "process/test_blocked.py::test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_free_again"),
+           "process/test_blocked.py::test_a_blocked_loop_is_logged_and_shown_until_the_loop_runs_again"),
     mutant("worker/claiming/claimer.py", "self._wants_room or (self._settings.drain and not self._in_flight)", "self._wants_room",
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("model/task.py", "            self.check_return(valid, text)\n", "            pass\n", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is"),
@@ -256,17 +257,17 @@ MUTANTS = (
     mutant("sql/queues/views/queue_depth.sql", "full join", "left join", "process/test_cli_operations.py::test_a_queue_that_no_worker_has_served_yet_is_listed_and_can_be_paused"),
     mutant("sql/queues/find_unserved.sql", "where not w.task_served", "where not w.queue_served", "process/test_cli_operations.py::test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task"),
     mutant("sql/queues/remove_queue.sql", "           + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs", "           as jobs",
-           "process/test_cli_operations.py::test_a_queue_is_removed_only_if_no_worker_and_no_job_needs_it"),
+           "process/test_cli_operations.py::test_a_queue_is_not_removed_while_a_worker_or_a_job_needs_the_queue"),
     mutant("sql/jobs/fragments/matching.sql", "and (%(concurrency_key)s::text is null or j.concurrency_key = %(concurrency_key)s::text)\n", "",
            "process/test_cli_jobs.py::test_every_jobs_command_can_filter_by_keys_and_arguments"),
     mutant("sql/jobs/fragments/matching.sql", "j.args @> %(args)s::jsonb", "j.args <@ %(args)s::jsonb", "process/test_cli_jobs.py::test_every_jobs_command_can_filter_by_keys_and_arguments"),
     mutant("ui/cli/jobs.py", "connection.transaction(force_rollback=True)", "connection.transaction()",
            "process/test_cli_jobs.py::test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state"),
     mutant("ui/cli/jobs.py", '"unique_key" if key in keys else outcome', "outcome", "process/test_cli_jobs.py::test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state"),
-    mutant("ui/cli/tables.py", 'replace("\\t", " ")', 'replace("\\t", "\\t")', "process/test_tables.py::test_any_table_fits_the_width_and_no_id_in_it_is_cut"),
-    mutant("ui/cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_any_table_fits_the_width_and_no_id_in_it_is_cut"),
+    mutant("ui/cli/tables.py", 'replace("\\t", " ")', 'replace("\\t", "\\t")', "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
+    mutant("ui/cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
     mutant("ui/cli/doctor.py", 'bad = {"error", "warn"} if strict else {"error"}', 'bad = {"error"}', "process/test_cli_operations.py::test_doctor_strict_fails_if_there_is_a_warning"),
-    mutant("ui/cli/units.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_shown_in_the_one_unit_that_fits_its_length"),
+    mutant("ui/cli/units.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_shown_in_the_unit_that_fits_its_length"),
     # ---------------------------------------------------------------- values that users pass
     mutant("database/run.py", "super().__init__(connection, row_factory=tuple_row)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",
            "super().__init__(connection)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",

@@ -1,4 +1,7 @@
-"""The plans of campaigns: how many jobs of which tasks, and with which keys. Also the clients that enqueue these jobs."""
+"""Plans of campaigns, and the clients that enqueue the jobs of a plan. A campaign runs jobs while faults happen (test_campaign.py).
+
+A plan says how many jobs each task has, and how often each fault happens.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from psycopg import Connection
 from tests.apps import workload
 from tests.checker import Intents
 
-ROLLED_BACK = 0.05
+ROLLED_BACK = 0.05  # for this share of the batches, other jobs are enqueued before the batch and rolled back
+# How many jobs of each task a whole plan has.
 TASKS = {
     "move_async": 1400, "move_thread": 1300, "move_process": 300, "mail_async": 500, "mail_thread": 500,
 }  # fmt: skip
@@ -24,13 +28,13 @@ ROWS, TENANTS = 25, 9
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of jobs, workers and faults. For kills and zombies, the number is a minimum."""
+    """The numbers of jobs, workers and faults. For kills and zombies (stopped workers), the number is a minimum."""
 
     options: tuple[str, ...] = ()
     supervisors: int = 6  # if `processes` is 1, these processes are workers without a supervisor
     processes: int = 1
     slots: int = 8
-    part: float = 1.0  # how much of TASKS the plan contains: 1.0 is all of it
+    part: float = 1.0  # the plan has this share of the jobs of TASKS
     kills: int = 30
     zombies: int = 10
     terminations: int = 20
@@ -46,7 +50,7 @@ class Plan:
 
     @property
     def lines(self) -> int:
-        """How many lines about one outage the log of one supervisor contains: one line from each worker, and one from the supervisor."""
+        """Returns how many lines about one outage the log of a supervisor contains: one from each worker, and one from the supervisor."""
         return self.processes + (self.processes > 1)
 
     @property
@@ -78,7 +82,7 @@ def rules(op: int) -> dict[str, Any]:
 class Clients:
     """Enqueues the jobs of the plan, a few of them before each fault, and records whether each enqueue was committed.
 
-    If the campaign still waits for a fault when all jobs of the plan are enqueued, it adds more jobs of the same tasks.
+    If the campaign still waits for a fault when all jobs of the plan are enqueued, more jobs of the same tasks are added to the plan.
     """
 
     dsn: str
@@ -117,7 +121,7 @@ class Clients:
         self.thread.join(timeout=60)
 
     def count(self, kind: str) -> int:
-        """The number of jobs whose task's name begins with ``kind``."""
+        """Returns the number of jobs whose task's name begins with ``kind``."""
         return sum(task.startswith(kind) for _, task in self.ops)
 
     def _plan(self, count: int) -> None:

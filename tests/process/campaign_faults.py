@@ -57,7 +57,8 @@ class Faults:
     # Exit codes of the supervisors that `stop` has stopped.
     exit_codes: list[int] = field(default_factory=list)
     drained: set[int] = field(default_factory=set)  # ids of these supervisors' workers
-    bombs: list[int] = field(default_factory=list)  # job ids
+    bombs: list[int] = field(default_factory=list)  # ids of the jobs that kill their process
+    # For each supervisor, how many lines about the beginning and about the end of the last outage were logged.
     gone_lines: list[tuple[int, int]] = field(default_factory=list)
 
     def run(self) -> None:
@@ -98,7 +99,10 @@ class Faults:
         """Kills a supervisor. Its workers must then end by themselves, which the test checks at the end of the campaign."""
 
         def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
-            """Returns the supervisors that have unharmed workers. A supervisor has no such worker if all its workers have just been killed."""
+            """Returns each supervisor that has unharmed workers, with these workers as a dict (pids by worker ids).
+
+            If all workers of a supervisor have just been killed, the supervisor has no unharmed worker.
+            """
             found = []
             for worker in self.alive:
                 children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
@@ -232,7 +236,10 @@ class Faults:
         wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
 
     def feed(self) -> None:
-        """Allows more jobs if few jobs are unfinished. The backlog stays short, because a long backlog would hide a worker that claims nothing."""
+        """Allows more jobs if few jobs are unfinished, so that the workers stay busy.
+
+        The backlog stays short, because a long backlog would hide a worker that claims nothing.
+        """
         if unfinished(self.db) < 2 * self.plan.workers * self.plan.slots:
             self.clients.release_more()
 

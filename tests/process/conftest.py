@@ -14,7 +14,7 @@ from tests.process.worker_processes import WorkerProcesses
 
 @pytest.fixture
 def watched(dsn: str) -> Iterator[str]:
-    """The DSN of a database in which every change of a job is recorded. At the end of the test, the checker checks all invariants."""
+    """Yields the DSN of a database in which every change of a job is recorded. After the test, the checker checks all invariants."""
     checker.install(dsn)
     yield dsn
     checker.check(dsn)
@@ -22,7 +22,7 @@ def watched(dsn: str) -> Iterator[str]:
 
 @pytest.fixture
 def workers(watched: str, tmp_path: Path) -> Iterator[WorkerProcesses]:
-    """Worker processes on the watched database."""
+    """Yields an object that starts worker processes on the watched database."""
     mailbox = {workload.MAILBOX: str(tmp_path / "mailbox")}
     with WorkerProcesses(watched, tmp_path, mailbox) as processes:
         yield processes

@@ -8,7 +8,8 @@ from typing import Any
 
 from psycopg import Connection
 
-# Every beginning and every end of an attempt, in the order of time. Each row also has those columns of the job on which limits depend.
+# This query returns every beginning and every end of an attempt, in the order of time. Each row also has the columns of the job on which
+# limits depend.
 STEPS = """
 select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
        coalesce(j.weight, 1), j.ordering is not null

@@ -59,7 +59,7 @@ def pgq(dsn: str, *command: str) -> str:
     ).stdout  # fmt: skip
 
 
-def test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_free_again(
+def test_a_blocked_loop_is_logged_and_shown_until_the_loop_runs_again(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     with gates(workers.dsn, 2):
@@ -94,7 +94,7 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_f
         ("limit", ("--blocked", "4"), ("retrying", 1, 1, "LoopBlockedError")),
     ],
 )
-def test_a_process_whose_loop_is_blocked_ends_and_its_other_jobs_are_released(
+def test_the_other_jobs_are_released_when_a_process_ends_because_its_loop_is_blocked(
     workers: WorkerProcesses,
     db: Connection[Any],
     end: str,
@@ -114,7 +114,7 @@ def test_a_process_whose_loop_is_blocked_ends_and_its_other_jobs_are_released(
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
 
 
-def test_a_process_logs_the_stack_and_ends_if_a_handler_never_releases_the_interpreter_lock(
+def test_a_process_ends_if_a_handler_never_releases_the_interpreter_lock(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker, _ = workers.start_registered(*APP, *QUICK)
@@ -126,7 +126,7 @@ def test_a_process_logs_the_stack_and_ends_if_a_handler_never_releases_the_inter
     wait_until(lambda: state_of(db, job_id) == "cancelled")
 
 
-def test_a_supervisor_kills_and_replaces_a_worker_that_is_silent_for_longer_than_a_lease_lasts(
+def test_a_supervisor_replaces_a_worker_that_is_silent_for_the_length_of_a_lease(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)

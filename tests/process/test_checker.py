@@ -1,4 +1,4 @@
-"""Tests of the checker. It must find a fault in settle, in rescue and in claim, and for every invariant it must find a row that breaks it.
+"""Tests of the checker. It must notice a faulty settle, rescue or claim statement, and for every invariant a row that breaks the invariant.
 
 Each of the first tests forces a race with real connections or processes. It runs once with the statement of pgqueue, and the checker
 must find no broken invariant. It also runs with the same statement broken on purpose, and the checker must find the fault.
@@ -31,7 +31,7 @@ Connect = Callable[..., Connection[Any]]
 
 @pytest.fixture
 def recorded(dsn: str) -> str:
-    """The DSN of a database in which every change of a job is recorded. The test itself calls the checker."""
+    """Returns the DSN of a database in which every change of a job is recorded. The test itself calls the checker."""
     checker.install(dsn)
     return dsn
 

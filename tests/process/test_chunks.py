@@ -1,4 +1,4 @@
-"""Chunks in two worker processes. One job of a chunk can be ended in time, while the others go on. No job is lost when workers are killed."""
+"""Chunks in two worker processes. If one job of a chunk is cancelled or its time is up, the other jobs go on. Killed workers lose no job."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def two_chunks(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
+def test_the_call_of_a_chunk_goes_on_when_one_of_its_jobs_is_cancelled(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
     chunks = two_chunks(workers, db, notes, executor)
@@ -96,7 +96,7 @@ def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
     [({"deadline": 8}, "DeadlineExceededError"), ({"timeout": 1}, "JobTimeoutError")],
     ids=["deadline", "timeout"],
 )
-def test_the_call_of_a_chunk_goes_on_when_the_timeout_or_deadline_of_one_of_its_jobs_is_over(
+def test_the_call_of_a_chunk_goes_on_when_the_timeout_or_deadline_of_one_of_its_jobs_passes(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str, options: Any, error: str
 ) -> None:
     chunks = two_chunks(workers, db, notes, executor, **options)
@@ -133,7 +133,7 @@ def test_the_slots_of_a_chunk_are_free_again_when_all_its_jobs_are_cancelled(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_no_job_of_a_chunk_is_lost_and_each_has_its_own_result_when_workers_are_killed(
+def test_every_job_of_a_chunk_gets_its_result_although_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
     task = getattr(chunked_tasks, f"sum_{executor}")

@@ -74,7 +74,7 @@ def test_importing_pgqueue_does_not_import_its_dependencies():
 @pytest.mark.parametrize(
     ("typo", "meant"), [(("jbos",), "jobs"), (("jobs", "lst"), "list"), (("migrat",), "migrate")]
 )
-def test_the_error_for_a_misspelt_command_suggests_the_right_one(pgq, typo, meant):
+def test_the_error_for_a_misspelt_command_suggests_the_right_command(pgq, typo, meant):
     done = pgq(*typo)
     assert (done.code, f"'{meant}'" in done.err) == (2, True)
 

@@ -17,7 +17,7 @@ from tests.worker_by_hand import Hand
 # ------------------------------------------------------------------ queues, workers
 
 
-def test_a_paused_queue_is_not_claimed_until_it_is_resumed(pgq, db):
+def test_no_job_of_a_paused_queue_is_claimed_until_the_queue_is_resumed(pgq, db):
     add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     assert json.loads(pgq("queues", "pause", "default", "--json").out) == {"queue": "default", "paused": True}
@@ -59,7 +59,7 @@ def test_a_queue_that_no_worker_has_served_yet_is_listed_and_can_be_paused(pgq, 
     assert pgq("queues", "list").rows[2][:3] == ["mail", "paused", "3"]
 
 
-def test_pausing_an_unknown_queue_creates_it_and_prints_a_note(pgq, db):
+def test_pausing_an_unknown_queue_creates_the_queue_and_prints_a_note(pgq, db):
     add_jobs(db, task="greet", queue="mail")
     paused = pgq("queues", "pause", "mial")
     assert paused.code == 0
@@ -71,7 +71,7 @@ def test_pausing_an_unknown_queue_creates_it_and_prints_a_note(pgq, db):
     assert Hand(db, ["greet"], "mial").claim() == []
 
 
-def test_a_queue_is_removed_only_if_no_worker_and_no_job_needs_it(pgq, db):
+def test_a_queue_is_not_removed_while_a_worker_or_a_job_needs_the_queue(pgq, db):
     hand = Hand(db, ["greet"], "mail")
     assert (
         pgq("queues", "remove", "mail").code,
@@ -190,9 +190,7 @@ def test_migrate_check_reports_a_missing_function(pgq, db):
     assert pgq("migrate", "--check").code == 0
 
 
-def test_migrate_prints_sql_without_a_connection_and_this_sql_makes_the_same_schema(
-    pgq, empty_dsn, monkeypatch
-):
+def test_the_sql_that_migrate_prints_without_a_connection_makes_the_same_schema(pgq, empty_dsn, monkeypatch):
     monkeypatch.delenv("PGQUEUE_DSN")
     printed = pgq("migrate", "--sql")
     assert (printed.code, printed.err) == (0, "")

@@ -25,7 +25,7 @@ class Done(NamedTuple):
 def cron(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """A function that runs ``pgq cron …`` on the test's database, in the process of the tests."""
+    """Returns a function that runs ``pgq cron …`` on the test's database, in the process of the tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
 

@@ -78,7 +78,7 @@ def test_an_interrupted_demo_leaves_no_process_and_can_run_again(
     assert "is killed" in printed.err
 
 
-def test_the_demo_does_not_drop_a_schema_that_it_has_not_made(dsn: str) -> None:
+def test_the_demo_does_not_drop_a_schema_demo_that_a_user_has_made(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("CREATE SCHEMA demo")
         with pytest.raises(InvalidSettingError):

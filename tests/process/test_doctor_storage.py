@@ -29,7 +29,10 @@ AGE = "interval '1 minute'"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server for this module alone, because the shared server perhaps allows no prepared transactions and no logical replication slots."""
+    """Yields the DSN of a server for this module alone.
+
+    The shared server perhaps allows no prepared transactions and no logical replication slots.
+    """
     settings = {**SETTINGS, "wal_level": "logical", "max_prepared_transactions": "5"}
     with directory_for_servers() as directory:
         postgres = embedded.start(directory / "server", settings=settings)

@@ -1,6 +1,7 @@
 """The embedded server. Real processes use it and are killed in many ways, as root and as an ordinary user.
 
-A user of the server is a process that uses it. The supervisor is the process that owns the server and stops it after its last user has ended.
+A user of the server is a process that uses it. The supervisor is the process that owns the server and stops it after its last user has
+ended.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ def test_killing_the_last_user_stops_the_server(person):
     wait_until(lambda: is_gone(server))
 
 
-def test_killing_the_supervisor_stops_the_server_and_the_next_user_starts_another(person):
+def test_killing_the_supervisor_stops_the_server(person):
     dsn = has_started(person.use())
     execute(dsn, "CREATE TABLE kept AS SELECT 1 AS n")
     server = postmaster(person.home)
@@ -306,7 +307,7 @@ def test_the_message_of_postgres_is_in_the_error_if_the_server_cannot_start(dire
     assert embedded.running(directory / "server") is None
 
 
-def test_no_server_runs_in_a_directory_where_none_was_started(directory):
+def test_running_returns_none_for_a_directory_in_which_no_server_was_started(directory):
     assert embedded.running(directory / "server") is None
     assert not (directory / "server").exists()
 
@@ -384,7 +385,7 @@ def test_a_link_with_the_name_of_a_file_of_the_server_is_not_followed(tmp_path, 
     assert private.read_text() == "x" * 100
 
 
-def test_a_link_or_a_file_in_the_place_of_a_private_directory_is_refused_and_keeps_its_owner(tmp_path):
+def test_a_link_or_a_file_in_the_place_of_a_private_directory_is_refused(tmp_path):
     (tmp_path / "target").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "target")
     (tmp_path / "file").write_text("")

@@ -33,7 +33,7 @@ CODES = {
     for kind in vars(errors).values()
     if inspect.isclass(kind) and issubclass(kind, errors.PgQueueError) and "code" in vars(kind)
 }
-SECRET = "s3cr3t"  # the password in every DSN; no message is allowed to contain it
+SECRET = "s3cr3t"  # every DSN contains this password, and no message is allowed to contain it
 
 
 @dataclass
@@ -284,7 +284,7 @@ def wrong_connection(scene: Scene) -> None:
 
 
 def lost_lease(scene: Scene) -> None:
-    """Another worker already has the job when the handler's own transaction commits."""
+    """Changes the lease of the job before the handler's own transaction commits, as the claim of another worker does."""
     app = scene.app()
     app.task(name="t")(named).enqueue("Ada")
     with psycopg.connect(scene.dsn, autocommit=True) as db:
@@ -354,7 +354,8 @@ def test_enqueue_on_an_async_connection_raises_an_error_that_suggests_aenqueue(s
 
 # ------------------------------------------------------------------ errors that a worker stores in a job's row
 
-# For each code: the task of a job, its arguments, its timeout, and the seconds until its deadline.
+# For each code, a tuple that describes a job whose attempt fails with this error: its task, its arguments, its timeout, and the seconds
+# until its deadline.
 WRITTEN = {
     "PGQ-602": ("die", "{}", "1 s", None), "PGQ-603": ("slow", "{}", "1 s", None),
     "PGQ-604": ("fussy", '{"value": 0}', "1 s", None), "PGQ-605": ("slow", "{}", "1 s", 0.1),

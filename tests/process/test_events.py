@@ -119,7 +119,7 @@ def test_the_hooks_of_every_outcome_are_called_at_least_once_even_if_workers_are
     assert stalled == dict.fromkeys(killed, "attempts_exhausted")
 
 
-def test_a_hook_gets_the_reason_of_a_failure_and_a_broken_hook_is_logged_with_its_name(
+def test_a_hook_gets_the_reason_of_the_failure_although_another_hook_raises(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
     worker = workers.start(*EVENTFUL, "--poll", "30")
@@ -212,7 +212,7 @@ def test_each_job_of_a_chunk_has_the_outcome_that_the_handler_returned_for_it(
 TOKEN, PATH_SECRET = "t0ken-of-the-hook", "s3cret-path"
 
 
-def test_each_alert_is_sent_once_to_the_webhook_and_by_mail_and_resolves_by_itself(
+def test_each_alert_is_sent_once_to_the_webhook_and_once_by_mail(
     dsn: str, db: Connection[Any], tmp_path: Path, notes: Path
 ) -> None:
     with receivers.serving(receivers.WebSink()) as web, receivers.serving(receivers.MailSink()) as mails:

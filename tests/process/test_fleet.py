@@ -146,7 +146,7 @@ def test_a_signal_to_all_processes_makes_them_drain_and_a_second_signal_makes_th
 
 
 @pytest.mark.parametrize("code", [0, 12, 143, -11], ids=str)
-def test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_its_lease_ends(
+def test_the_jobs_of_a_worker_that_ends_by_itself_run_again_before_its_lease_ends(
     workers: WorkerProcesses, db: Connection[Any], code: int
 ) -> None:
     worker = start(workers, db, 2)  # with the default lease of 30 s
@@ -165,7 +165,7 @@ def test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_
     assert worker.wait(timeout=60) == 0
 
 
-def test_a_supervisor_with_the_option_drain_exits_and_starts_no_process_again(
+def test_a_supervisor_with_the_option_drain_exits_when_all_jobs_have_ended(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for op in range(20):

@@ -102,7 +102,7 @@ def home() -> Iterator[Path]:
         yield directory / "server"
 
 
-def test_an_idle_fleet_sends_few_statements_and_one_process_claims_a_new_job(
+def test_a_fleet_sends_few_statements_while_it_is_idle_and_few_for_a_new_job(
     home: Path, tmp_path: Path
 ) -> None:
     """An idle fleet polls, sends heartbeats, and asks who leads. For a new job, only one of the four processes sends a claim."""
@@ -173,7 +173,8 @@ def heartbeats_later(db: Connection[Any], seconds: float) -> float:
 def calls(db: Connection[Any], beginning: str) -> int:
     """Returns how often statements that begin with ``beginning`` were run.
 
-    The test's own statements, which begin with select, do not count. SET does not count either: a session sends all its SETs in one message.
+    The test's own statements, which begin with select, do not count. SET does not count either: a session sends all its SETs in one
+    message.
     """
     row = db.execute(
         "select coalesce(sum(calls), 0)::int from pg_stat_statements"

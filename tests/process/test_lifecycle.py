@@ -1,4 +1,7 @@
-"""Cancels, expiries and deadlines with two worker processes. They take effect in time, and no combination of them leaves a job unfinished."""
+"""Cancels, expiries, deadlines and progress with two worker processes.
+
+Cancels and deadlines take effect within about a second. No combination of cancel, expiry and deadline leaves a job unfinished.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.process.worker_processes import QUICK, WorkerProcesses, state_of, unf
 from tests.waiting import STARTS, wait_until
 
 EXECUTORS = ["async", "thread", "process"]
-EACH = 4  # jobs of each executor
+EACH = 4  # each executor gets this many jobs
 
 
 def enqueue(dsn: str, task: Any, many: list[dict[str, Any]], **options: Any) -> list[int]:
@@ -263,7 +266,7 @@ def progress(db: Connection[Any], job: int) -> Any:
     return stored and (stored["done"], stored["total"], stored["message"])
 
 
-def test_progress_is_visible_while_a_job_runs_kept_when_it_fails_and_complete_at_its_end(
+def test_progress_is_visible_while_a_job_runs_and_is_kept_when_an_attempt_fails(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start_two(workers, db, "listen")

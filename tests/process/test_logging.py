@@ -117,9 +117,7 @@ def test_each_line_of_a_handler_or_of_the_worker_is_written_once_and_in_the_form
     assert all(line.startswith("MINE ") for line in lines if "worker " in line)
 
 
-def test_without_a_configuration_lines_have_a_time_with_a_zone_and_log_jobs_adds_a_line_for_each_job(
-    watched, tmp_path
-) -> None:
+def test_lines_have_a_time_with_a_zone_if_the_user_configures_no_logging(watched, tmp_path) -> None:
     lines = work(tmp_path, watched, "", "--log-jobs")
     [dead] = [line for line in lines if "(dies) is dead" in line]
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:45 ERROR   job ", dead)

@@ -1,4 +1,4 @@
-"""Real schedulers run at the same time, are killed and replace each other. Each fire time must enqueue exactly one job, in time."""
+"""Real schedulers run at the same time, are killed and replace each other. Each fire time must enqueue exactly one job, without much delay."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests import command_line
 from tests.process.worker_processes import QUICK, ROOT, WorkerProcess, WorkerProcesses
 from tests.waiting import wait_until
 
+# For each schedule, this query returns its name, the number of its runs, of the distinct jobs of these runs, of the runs that have a job,
+# and of the fire times between the first and the last run. Then follow the numbers of the schedule's jobs and of their distinct fire times.
 EACH_ONCE = """
 select s.name, count(*), count(distinct r.job_id), count(r.job_id),
        extract(epoch from max(r.fire_at) - min(r.fire_at))::int / extract(epoch from s.every)::int + 1,
@@ -178,7 +180,7 @@ def test_another_worker_leads_within_a_second_when_the_leader_stops(
     assert late == (True,)
 
 
-def test_a_schedule_fires_within_a_second_of_its_fire_time_and_edits_take_effect_within_seconds(
+def test_a_schedule_fires_within_a_second_of_its_fire_time(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     workers.start_registered(*QUICK)

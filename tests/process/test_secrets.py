@@ -59,7 +59,7 @@ import os, pathlib, sys
 
 
 def process_list(text: str) -> list[str]:
-    """Returns all command lines and environments of processes that contain this text."""
+    """Returns the command lines and the environments that contain this text, of all processes of this machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):

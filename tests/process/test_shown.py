@@ -16,7 +16,7 @@ BAD = HOSTILE.replace("\ud800", "")
 
 @pytest.fixture
 def job(db) -> int:
-    """A dead job with hostile arguments, tag, meta, error and traceback."""
+    """Makes a dead job with hostile arguments, tag, meta, error and traceback, and returns its id."""
     options = {"tags": [BAD[:20]], "meta": {"x": BAD}, "max_attempts": 1}
     [(job_id,)] = db.execute(
         "select id from pgqueue.enqueue('greet', %s, %s)", [json.dumps({"name": BAD}), json.dumps(options)]

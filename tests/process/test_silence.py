@@ -1,4 +1,4 @@
-"""If the network goes silent, without FIN or RST, a worker loses at most its lease. After that it works on, even if it is the only worker."""
+"""If the network goes silent, without FIN or RST, a worker loses at most its lease. Then it goes on, even if it is the only worker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The tasks of a module that runs as the main program, in a process that multiprocessing has spawned.
 
-In such a process Python calls the module ``__mp_main__``. Its jobs must still be stored under the module's own name.
+In such a process Python calls the module ``__mp_main__``. Jobs of the module's tasks must still be stored under the module's own name.
 """
 
 from __future__ import annotations

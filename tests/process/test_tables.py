@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch, dsn: str, tmp_path: Path) -> Callable[..., str]:
-    """A function that runs ``pgq …`` on a terminal with the given number of columns, and returns the text that a person sees."""
+    """Returns a function that runs ``pgq …`` on a terminal with the given number of columns, and returns the text that a person sees."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -66,7 +66,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, dsn: str, tmp_path: Path) -> Callable
 
 @pytest.fixture
 def hostile(db: Connection[Any]) -> Connection[Any]:
-    """A database in which every table has rows, and many cells of these rows are very long."""
+    """Stores rows in every table, with very long values in many cells, and returns the connection."""
     db.execute("select setval('pgqueue.jobs_id_seq', 123456789)")
     hand = Hand(db, [TASK], QUEUE)
     for state in ("pending", "retrying", "waiting", "pending"):
@@ -203,12 +203,12 @@ def test_lines_of_errors_are_not_longer_than_the_terminal_is_wide(shown, db):
     [(0, "0 s"), (0.26, "0.3 s"), (1.057, "1.1 s"), (9.96, "10 s"), (42.4, "42 s"), (59.7, "1 m"), (111, "2 m"), (3599, "60 m"),
      (7200, "2 h"), (172_800, "2 d"), (1e8, "1,157 d")],
 )  # fmt: skip
-def test_a_span_is_shown_in_the_one_unit_that_fits_its_length(given, expected):
+def test_a_span_is_shown_in_the_unit_that_fits_its_length(given, expected):
     assert span(given) == expected
 
 
 @given(st.floats(0, 3e7, allow_nan=False))
-def test_a_rounded_span_is_close_to_the_true_length_and_an_exact_span_equals_it(length):
+def test_a_span_differs_from_the_true_length_by_at_most_half_a_unit(length):
     number, unit = span(length).replace(",", "").split()
     size = {"s": 1, "m": 60, "h": 3600, "d": 86_400}[unit]
     assert abs(float(number) * size - length) <= (size / 2 if length >= 9.95 else 0.06)
@@ -228,7 +228,7 @@ columns = st.sampled_from(["id", tables.name("name"), tables.text("text")])
 
 @settings(max_examples=200)
 @given(st.data(), st.integers(20, 200))
-def test_any_table_fits_the_width_and_no_id_in_it_is_cut(data, width):
+def test_every_table_fits_the_width_without_cutting_an_id(data, width):
     heads = data.draw(st.lists(columns, min_size=1, max_size=8))
     cell = {str: st.integers(0, 10**12)}
     rows = data.draw(

@@ -21,7 +21,7 @@ select coalesce(%(queue)s, 'default'), coalesce(%(task)s, 'rest'), '{"ms": 20}',
        now() + make_interval(secs => coalesce(%(delay)s, 0)), 50
 from generate_series(1, %(count)s) returning id
 """
-# The reasons that `why` can return for the jobs in each state.
+# MAY_BE contains, for each state, the reasons that `why` can return for a job in this state. WAITS are the reasons for a job that is due.
 WAITS = {"order", "rate", "limit", "busy", "queue_slots", "behind", "due"}
 MAY_BE = {
     "pending": WAITS | {"paused", "no_worker", "unknown_task", "scheduled"},
@@ -37,9 +37,7 @@ def add(db: Connection[Any], count: int = 1, **columns: Any) -> list[int]:
     return [number for (number,) in rows]
 
 
-def test_why_is_right_at_any_moment_and_gives_the_cause_for_each_job_that_cannot_start(
-    db: Connection[Any], workers: WorkerProcesses
-) -> None:
+def test_why_returns_the_right_reason_at_any_moment(db: Connection[Any], workers: WorkerProcesses) -> None:
     db.execute("insert into pgqueue.limits (per_key, key, concurrency) values (true, 'narrow', 1)")
     db.execute("insert into pgqueue.limits (per_key, key, concurrency) values (true, 'shut', 0)")
     db.execute("insert into pgqueue.limits (per_key, key, rate, period) values (true, 'slow', 1, '1 hour')")
@@ -63,19 +61,19 @@ def test_why_is_right_at_any_moment_and_gives_the_cause_for_each_job_that_cannot
     wait_until(lambda: db.execute("select count(*) from pgqueue.workers").fetchone() == (2,), STARTS)
     said: Counter[str] = Counter()
 
-    def none_but_the_stuck_are_left() -> bool:
+    def only_stuck_jobs_are_left() -> bool:
         before = {row[0]: row[1:] for row in db.execute(MORE)}
         told = {job: run(db, statements.why(job)).reason for job in list(before)[::7]}
         after = {row[0]: row[1:] for row in db.execute(MORE)}
         for job, reason in told.items():
             if before[job] == after[job]:
                 assert reason in MAY_BE[before[job][0]], (
-                    f"{reason} is no reason of job {job}, which is {before[job][0]}"
+                    f"why returned the reason {reason} for job {job}, which is {before[job][0]}"
                 )
                 said[reason] += 1
         return unfinished(db) == sum(map(len, stuck.values()))
 
-    wait_until(none_but_the_stuck_are_left, timeout=40)
+    wait_until(only_stuck_jobs_are_left, timeout=40)
     assert said["completed"] > 0
     assert len(said) > 5
     for reason, jobs in stuck.items():

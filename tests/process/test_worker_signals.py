@@ -268,7 +268,7 @@ def imported(pid: int) -> bool:
 
 
 def works(dsn: str, op: int) -> bool:
-    """Enqueues a job; returns whether it was completed within 10 s."""
+    """Enqueues a job. Returns whether the job was completed within 10 s."""
     with psycopg.connect(dsn, autocommit=True) as db:
         job_id = enqueue(db, "move_thread", op, ms=1)
         begun = time.monotonic()

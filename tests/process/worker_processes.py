@@ -99,7 +99,7 @@ class WorkerProcesses:
         return worker
 
     def start_registered(self, *options: str, broken: str = "") -> tuple[WorkerProcess, int]:
-        """Starts a worker and waits until it is registered; returns the worker and its id."""
+        """Starts a worker and waits until it is registered. Returns the worker and its id."""
         worker = self.start(*options, broken=broken)
         with psycopg.connect(self.dsn, autocommit=True) as db:
 
@@ -123,7 +123,7 @@ class WorkerProcesses:
 
 
 def enqueue(db: Connection[Any], task: str, op: int, effect: bool = True, **args: Any) -> int:
-    """Enqueues a job and stores its row of ``chk.business``, in one transaction; returns the job's id."""
+    """Enqueues a job and stores its row of ``chk.business``, in one transaction. Returns the job's id."""
     with db.transaction():
         db.execute("insert into chk.business (op) values (%s)", [op])
         handle = (
