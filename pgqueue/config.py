@@ -47,7 +47,7 @@ class WorkerSettings:
         metadata={
             KEY: Setting(
                 kind=NAMES,
-                help="Queues to serve, each with slots of its own if you give a number: mail:20,shop.*,default. "
+                help="Queues to serve. A number is the number of slots for that queue: mail:20,shop.*,default. "
                 "* stands for anything. Default: the queues of the app's tasks.",
                 flags=("-Q", "--queues"),
             )
@@ -66,7 +66,7 @@ class WorkerSettings:
     )
     processes: int = setting(COUNT, 1, "Worker processes to run.", low=1, high=256)
     drain: bool = setting(SWITCH, False, "Work until no job is due, then exit.", in_file=False)
-    grace: float = setting(SECONDS, 30.0, "How long running jobs may go on after SIGTERM.", low=0, high=DAY)
+    grace: float = setting(SECONDS, 30.0, "How long running jobs can go on after SIGTERM.", low=0, high=DAY)
     listen: bool = setting(
         SWITCH,
         True,
@@ -75,7 +75,7 @@ class WorkerSettings:
         in_file=False,
     )
     poll: float = setting(
-        SECONDS, 1.0, "Longest time between two looks for jobs. While wake-ups arrive, it is 1.8 times as long.",
+        SECONDS, 1.0, "Longest time between two searches for jobs. While wake-ups arrive, it is 1.8 times as long.",
         low=0.01, high=3600,
     )  # fmt: skip
     lease: float = setting(
@@ -97,7 +97,7 @@ class WorkerSettings:
         SECONDS, 0.0, "How long to keep trying to reach the database.", low=0, high=DAY
     )
     max_jobs: int | None = setting(
-        COUNT, None, "Drain a process that has run N jobs. With --processes another takes its place, else the worker exits 0.",
+        COUNT, None, "Drain a process that has run N jobs. With --processes, another process takes its place; otherwise the worker exits with 0.",
         low=1, high=1_000_000_000,
     )  # fmt: skip
     max_rss: int | None = setting(
@@ -115,7 +115,7 @@ class WorkerSettings:
                 do=f"use --heartbeat {self.lease / 3:g} or less",
             )
         if not self.queues:
-            raise InvalidSettingError("The worker has no queue to serve.", do="name one: -Q default")
+            raise InvalidSettingError("The worker has no queue to serve.", do="give a queue: -Q default")
 
 
 SETTINGS = settings_of(WorkerSettings)

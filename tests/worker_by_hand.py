@@ -34,7 +34,7 @@ class Hand:
 
 
 class LimitedHand(Hand):
-    """Such a worker that can also claim by turns and under limits.
+    """A ``Hand`` that can also claim by turns and under limits.
 
     ``take`` claims by turns, beginning after the key ``after``. If ``after`` is None, it claims jobs without keys.
     """

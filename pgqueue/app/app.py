@@ -1,4 +1,4 @@
-"""``App``: the tasks of an application and its own connections. Importing this module and making an App do no I/O."""
+"""``App`` has the tasks of an application, and connections to the database. Importing this module and making an App do no I/O."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 class App(Crontab, Hooked):
     """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
-    ``dsn``: the database of the jobs. Without one, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,
-    ``[tool.pgqueue]``, libpq's PG*. ``pool_size``: the most connections for calls that join no transaction of yours, and for
-    ``job.transaction()``. The default is 10, and in a worker at least twice the number of its slots. Each event loop has a pool of its own,
+    ``dsn``: the database of the jobs. Without a DSN, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,
+    ``[tool.pgqueue]``, libpq's PG*. ``pool_size``: the largest number of connections for calls that join no transaction of yours, and for
+    ``job.transaction()``. The default is 10, and in a worker at least twice the number of its slots. Each event loop has a separate pool
     of the same size. ``name``: the service that owns the schedules; the default is the module that makes the App. If several services share
     a database, give each a different name.
     """
@@ -62,7 +62,7 @@ class App(Crontab, Hooked):
 
     @property
     def dsn(self) -> str:
-        """Returns the DSN for libpq; raises NoDsnError if no setting names a database."""
+        """Returns the DSN for libpq; raises NoDsnError if no setting contains one."""
         return find_dsn(self._dsn)
 
     def __reduce__(self) -> tuple[object, ...]:

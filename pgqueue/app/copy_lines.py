@@ -20,7 +20,7 @@ from pgqueue.model.names import is_reserved
 
 SMALLEST_COPY = 100  # with this many jobs or more, COPY is cheaper, although it takes three round trips
 ROWS_AT_ONCE = 500  # rows in a block; the server works on a block while Python makes the next block
-SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
+SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: a poll finds it when it is due
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 # A row begins with the number of columns, the length of id, id, the length of args, and the version of jsonb's binary form.
 HEAD = Struct(">hiqiB")
@@ -42,7 +42,7 @@ def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
 
     An encoding other than UTF-8 can lack a character, or can use its code for another character: Shift JIS and EUC_JP have a yen sign where
     ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII. If options are not ASCII, the SQL API must store the
-    jobs, because it takes options as JSON, too.
+    jobs: it takes options as JSON, which can be written in ASCII, too.
     """
     if utf8:
         return batches, True

@@ -47,8 +47,8 @@ class Crontab:
         name.
         ``args``: the arguments of each job. ``jitter``: each job runs up to this much later.
         ``overlap`` says what to do if the run before has not ended: "queue" (the new run waits), "skip", "cancel-old", or
-        "allow" (both run). ``missed`` says what to do with fire times that passed more than a minute ago, because no worker lived
-        then: "once" (enqueue the last one), "skip" (enqueue none), or "all" (enqueue the last ``missed_cap`` at most).
+        "allow" (both run). ``missed`` says what to do with fire times that passed more than a minute ago while no worker
+        ran: "once" (enqueue the last one), "skip" (enqueue none), or "all" (enqueue the last ``missed_cap`` at most).
         The further options are those of ``using``.
 
         Raises InvalidScheduleError, InvalidArgumentsError, or what ``using`` raises.

@@ -77,8 +77,8 @@ class Enqueuer(Generic[P, R]):
         ``unique_for``: the key counts only within a window of this length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for
         that long, no other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones the
         job and replaces its arguments.
-        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
-        ``wake=False``: no NOTIFY is sent, for a two-phase commit, which forbids it. The next poll finds the job.
+        ``idempotency_key``: the key of a request that can be sent more than once. The key is kept for ``idempotency_ttl`` (default 7 days).
+        ``wake=False``: no NOTIFY is sent, because a two-phase commit forbids it. The next poll finds the job.
 
         Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError, and WrongConnectionError if ``connection`` is None. The warning PGQ-502 is given later, by the enqueue.
         """
@@ -243,7 +243,7 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
     if not len(listed) == items == arguments:
         raise InvalidOptionError(
             f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them jobs made by job(…).",
-            why="each dict of arguments needs one key, and a job made by job(…) has its own already",
+            why="each dict of arguments needs one key of the list, and a job made by job(…) takes none",
             do=f"give one key for each dict, or make each job by task.using({kind}=…).job(…)",
         )
     for key in listed:

@@ -23,7 +23,7 @@ def load_app(path: str) -> App:
     if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
         raise AppImportError(
             f"-A {path!r} names no module.",
-            why="a module is named as import names it, by words with dots between them",
+            why="write the module as in an import statement: names with dots between them",
             do=_instead(module_name, attribute),
         )
     if str(Path.cwd()) not in sys.path:
@@ -44,15 +44,15 @@ def load_app(path: str) -> App:
     if len(apps) != 1:
         names = [name for name, value in vars(module).items() if isinstance(value, App)]
         raise AppImportError(
-            f"{path!r} names no App." if not apps else f"{module_name} holds {len(apps)} Apps.",
+            f"{path!r} names no App." if not apps else f"{module_name} contains {len(apps)} Apps.",
             do=f"use -A {module_name}:{names[0]}"
             if names
-            else f"make one in {module_name}: app = pgqueue.App()",
+            else f"make an App in {module_name}: app = pgqueue.App()",
         )
     if not apps[0].tasks:
         raise NoTasksError(
             f"The App of {path!r} has no tasks.",
-            do="declare one with @app.task, in a module that this one imports",
+            do=f"declare a task with @app.task, in {module_name} or in a module that {module_name} imports",
         )
     return apps[0]
 
@@ -78,7 +78,9 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
             f"There is no module {error.name!r} (of -A {path!r}).",
             why=f"looked in {Path.cwd()} and in the installed packages",
             do=guess(
-                module_name.split(".", maxsplit=1)[0], near, "run this where the module lies, or install it"
+                module_name.split(".", maxsplit=1)[0],
+                near,
+                "run this in the folder of the module, or install it",
             ),
         )
     frame = error.__traceback__

@@ -30,10 +30,10 @@ from pgqueue.telemetry.events.database import LookoutFailed
 
 T = TypeVar("T")
 
-POLL = 1.0  # seconds between two looks at the rows of the awaited jobs
+POLL = 1.0  # the rows of the awaited jobs are read every POLL seconds
 LINGER = 10.0  # the connection is closed after this many seconds without a waiter
-OUTAGE_PATIENCE = 60.0  # all waits end if the server was away for more seconds than this
-# If the time of a waiter is up before its job was looked at, the waiter waits at most this many seconds more for that look.
+OUTAGE_PATIENCE = 60.0  # all waits end if the server was unreachable for more seconds than this
+# If the time of a waiter is up before its job was read for the first time, the waiter waits at most this many seconds more.
 FIRST_LOOK = 5.0
 ANSWER_TIMEOUT = 20.0  # the server must answer within this many seconds
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
@@ -46,15 +46,15 @@ NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 class Waiter:
     """The wait for one job. ``put`` is called with the job when it has ended. None: there is no such job.
 
-    If ``watched`` is True, ``put`` is called at every look.
-    At ``end``, ``put`` is called with OVER. If a look fails, ``put`` is called with the error.
+    If ``watched`` is True, ``put`` is called each time that the job is read.
+    At ``end``, ``put`` is called with OVER. If the job cannot be read, ``put`` is called with the error.
     """
 
     job_id: int
     end: float | None
     watched: bool
     put: Callable[[Job | BaseException | None], object]
-    seen: bool = False  # whether its job was looked at; that is done at least once, even with a timeout of 0
+    seen: bool = False  # whether its job was read; every job is read at least once, even with a timeout of 0
     timer: asyncio.TimerHandle | None = None
 
 
@@ -170,7 +170,7 @@ class Lookout:
             await self._disconnect()
 
     async def _serve(self, waiters: list[Waiter]) -> None:
-        """Looks at the jobs if it is time to, then waits for news. If a new connection cannot mend an error, the waiters get the error."""
+        """Reads the jobs if it is time to, then waits for news. If a new connection cannot mend an error, the waiters get the error."""
         try:
             await self._look_if_due(waiters)
             self._trouble_since = None
@@ -186,7 +186,7 @@ class Lookout:
                 await self._stirred(RECONNECT_AFTER)
 
     async def _look_if_due(self, waiters: list[Waiter]) -> None:
-        """Looks at all awaited jobs every POLL seconds. In between, looks at new waiters' jobs, and at jobs whose end a NOTIFY reports."""
+        """Reads all awaited jobs every POLL seconds. In between, reads only jobs of new waiters, and jobs whose end a NOTIFY reports."""
         if self._connection is None:
             self._connection = await self._connect()
             self._poll_at = 0.0
@@ -252,7 +252,7 @@ class Lookout:
             return False
 
     async def _lose(self, error: BaseException) -> None:
-        """Closes the broken connection. The waits end only if the server was away for long, or could never be reached."""
+        """Closes the broken connection. The waits end only if the server was unreachable for long, or could never be reached."""
         now = monotonic()
         if self._connection is not None and self._trouble_since is None:
             self._trouble_since = now

@@ -52,7 +52,7 @@ class JobStore:
         return attrgetter("store"), (self.app,)
 
     def insert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
-        """Stores jobs in the transaction of ``connection`` or, without ``connection``, in a transaction of their own."""
+        """Stores jobs in the transaction of ``connection`` or, without ``connection``, in a new transaction."""
         stored: list[Stored] = []
         if connection is not None:
             connection, committing = _joined(connection, asynchronous=False)
@@ -84,7 +84,7 @@ class JobStore:
         return stored
 
     def ask(self, flow: Flow[T]) -> T:
-        """Runs a flow in a transaction of its own."""
+        """Runs a flow in a new transaction."""
         with self.pools.connection(own=True) as own:
             return drive(own, flow)
 

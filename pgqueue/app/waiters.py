@@ -21,7 +21,7 @@ PAUSE = 0.5  # seconds; a waiting thread can be interrupted once in this time
 
 
 class Waiters:
-    """All waits of this process. May be used on any thread, in any event loop, and after a fork."""
+    """All waits of this process. Can be used on any thread, in any event loop, and after a fork."""
 
     def __init__(self, dsn: Callable[[], str]) -> None:
         self._dsn = dsn
@@ -37,7 +37,7 @@ class Waiters:
     def looks(
         self, job_id: int, timeout: float | None, *, watched: bool
     ) -> Generator[Job | None, None, None]:
-        """Yields the job when it has ended (None: there is no such job), and before that at every look if ``watched``.
+        """Yields the job when it has ended (None: there is no such job). If ``watched``, also yields it each time that it is read before.
 
         Ends after ``timeout``.
         """

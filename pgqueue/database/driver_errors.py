@@ -29,7 +29,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "PQ201": (errors.MissingPrivilegeError, "This database role is not allowed to do that", OWNER),
     "55P03": (
         errors.LockedError,
-        "Another transaction has locked what this needs",
+        "Another transaction has locked a row or a table that this needs",
         "end that transaction, and try again",
     ),
     "25006": (
@@ -83,7 +83,7 @@ def sqlstate(error: psycopg.Error) -> str | None:
 
 
 def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
-    """Returns the error in pgqueue's words, or None if pgqueue has no words for it."""
+    """Returns the error of pgqueue for this error of the driver. Returns None if there is no such error."""
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
     # If a password contains an @, libpq reads what follows the @ as the host.

@@ -116,7 +116,7 @@ def is_asyncpg(connection: CallersConnection) -> bool:
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
-    """Returns whether each statement on this connection is a transaction of its own now.
+    """Returns whether each statement on this connection now commits by itself.
 
     If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
     """
@@ -175,7 +175,7 @@ def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
 
 
 def kind_of(given: object, kinds: Mapping[str, str] = KINDS) -> str | None:
-    """The kind of the object's class, or of the first of its base classes that is named in ``kinds``; None if there is none."""
+    """Returns the kind of the object's class, or of the first of its base classes that is a key of ``kinds``; None if there is none."""
     cls: type = given.__class__  # a proxy returns the class of the object behind it
     return next((kind for name in _names(cls) if (kind := kinds.get(name))), None)
 

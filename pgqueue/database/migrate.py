@@ -134,7 +134,7 @@ def check_server(connection: Connection) -> None:
         )
     if revision > HEAD:
         raise SchemaTooNewError(
-            f"The database {server.database!r} has schema {revision}; this version knows {HEAD}.",
+            f"The database {server.database!r} has schema {revision}; this version needs {HEAD}.",
             do="upgrade pgqueue here: pip install -U pgqueue-jobs",
         )
 

@@ -12,17 +12,17 @@ PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
 def numbered(text: LiteralString, parameters: Mapping[str, object]) -> tuple[str, list[object]]:
-    """The text with ``$1::text`` in place of ``%(name)s``, and the values in that order.
+    """Returns (the text with ``$1::text`` in place of ``%(name)s``, the values in the order of these numbers).
 
-    Each parameter of our statements has a cast. So asyncpg can send each value as text, and the server reads it as psycopg's. Lists go as
-    lists, because their cast is to text[].
+    Each parameter of pgqueue's statements has a cast. So asyncpg can send each value as text, and the server converts the text to the
+    type of the cast. Lists are passed as lists, because their cast is to text[].
     """
     changed, names = _numbered(text, lists_in(parameters))
     return changed, [as_text(parameters[name]) for name in names]
 
 
 def lists_in(parameters: Mapping[str, object]) -> frozenset[str]:
-    """The names of the parameters that go as lists."""
+    """Returns the names of the parameters whose values are passed as lists."""
     return frozenset(name for name, value in parameters.items() if isinstance(value, list | tuple))
 
 
@@ -41,7 +41,7 @@ def _numbered(text: str, lists: frozenset[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def as_text(value: object) -> object:
-    """The value as text that PostgreSQL reads; a list stays a list."""
+    """Returns the value as text that PostgreSQL can read. A list stays a list."""
     match value:
         case None | str() | list():
             return value

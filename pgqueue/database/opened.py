@@ -141,7 +141,7 @@ def _refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnection
     other = "transaction" if asynchronous else "atransaction"
     return WrongConnectionError(
         f"{verb}(using=…) was given {cls.__module__}.{cls.__name__}.",
-        why=f"it belongs to {other}" if for_the_other else "it makes no connections that pgqueue knows",
+        why=f"only {other}(using=…) takes it" if for_the_other else "pgqueue cannot get a connection from it",
         do=f"use job.{other}(using=…)" if for_the_other else f"pass {TAKES}",
     )
 
@@ -194,7 +194,7 @@ def _require_transaction(connection: Any) -> None:
 
 
 def _one_commit(connection: Any) -> Callable[[], Any]:
-    """The commit of SQLAlchemy's session or connection. Raises WrongConnectionError if the handler has already ended the transaction."""
+    """Returns the commit of SQLAlchemy's session or connection. The commit raises WrongConnectionError if the handler has already ended the transaction."""
     sync = (
         getattr(connection, "sync_session", None)
         or getattr(connection, "sync_connection", None)

@@ -92,7 +92,7 @@ class LoopPool:
 class Pools:
     """Pools that threads, event loops and forked processes can use.
 
-    ``size``: the most connections of each pool. If it is None: POOL_SIZE, or more if a worker needs more (``make_room``).
+    ``size``: the largest number of connections in each pool. If it is None: POOL_SIZE, or more if a worker needs more (``make_room``).
     """
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:

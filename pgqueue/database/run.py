@@ -39,7 +39,7 @@ T = TypeVar("T")
 PARAMETER = re.compile(r"%\((\w+)\)s")
 COLON = re.compile(
     r"(?<!:):(?=\w)"
-)  # SQLAlchemy would read the word after it as a parameter, also inside a string
+)  # SQLAlchemy would read the word after a colon as a parameter, also inside a string
 # Each connection of pgqueue is opened with these parameters.
 KEEPALIVE: dict[str, Any] = {
     "client_encoding": "UTF8",
@@ -243,7 +243,7 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
 
 
 def _for_sqlalchemy(statement: Statement[Any]) -> tuple[object, dict[str, object]]:
-    """The statement's text and values for SQLAlchemy. Values go as text, because asyncpg would insist on the exact types (numbered.py)."""
+    """Returns (text, values) for SQLAlchemy. The values are passed as text, because asyncpg would need the exact types (numbered.py)."""
     parameters = statement.parameters
     values = {name: as_text(value) for name, value in parameters.items()}
     return _sqlalchemy_text(statement.text, lists_in(parameters)), values
@@ -335,7 +335,7 @@ def check_sessions(dsn: str) -> None:
                 raise errors.InvalidSettingError(
                     "The worker's DSN leads to a pooler in transaction mode.",
                     why="a worker prepares statements and changes settings in its sessions, and the pooler would give these sessions to other clients",
-                    do="give the worker the address of the server, or of a pooler in session mode; enqueuers may use this DSN",
+                    do="give the worker the address of the server, or of a pooler in session mode; enqueuers can use this DSN",
                 )
 
 

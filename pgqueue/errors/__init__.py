@@ -5,7 +5,7 @@
     PgQueueError
     ├── ConfigError                     a wrong or missing setting, found before any connection
     │   ├── DriverMissingError          PGQ-101   psycopg finds no libpq
-    │   ├── NoDsnError                  PGQ-102   no setting names a database
+    │   ├── NoDsnError                  PGQ-102   no setting contains a DSN
     │   ├── InvalidSettingError         PGQ-107   a flag, variable or file holds a wrong value
     │   └── EmbeddedPostgresError       PGQ-108   the embedded server is missing or did not start
     ├── DatabaseError                   a problem with the server, the login or the schema
@@ -29,8 +29,8 @@
     │   └── UnnameableTaskError         PGQ-305   the function is a lambda, or is inside another function
     ├── InvalidJobError                 the job was refused, and nothing was stored
     │   ├── InvalidArgumentsError       PGQ-401   the arguments do not fit the signature
-    │   ├── InvalidPayloadError         PGQ-402   a value that JSON cannot hold
-    │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job may carry
+    │   ├── InvalidPayloadError         PGQ-402   a value that JSON cannot represent
+    │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job can have
     │   ├── InvalidOptionError          PGQ-404   a bad value, or options that cannot be combined
     │   ├── InvalidNameError            PGQ-405   a task, queue or schedule has a bad name
     │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
@@ -50,7 +50,7 @@
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
     └── AttemptError                    why an attempt of a job failed
-        ├── LeaseLostError              PGQ-601   another worker may run the job now
+        ├── LeaseLostError              PGQ-601   another worker is allowed to run the job now
         ├── ProcessDiedError            PGQ-602   the process crashed, or was killed from outside
         ├── LoopBlockedError            PGQ-608   an async handler blocked the event loop
         ├── JobTimeoutError             PGQ-603   the attempt took longer than timeout=

@@ -253,5 +253,5 @@ def test_bad_idempotency_keys_and_lists_of_the_wrong_length_are_refused(app, ite
 
     with pytest.raises(InvalidOptionError):
         ship.using(**options).enqueue_many(items, idempotency_keys=given)
-    with pytest.raises(InvalidOptionError, match="a made job has its own"):
+    with pytest.raises(InvalidOptionError, match=r"a job made by .* takes none"):
         ship.enqueue_many([ship.job(1)], idempotency_keys=["a"])

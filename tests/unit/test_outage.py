@@ -1,3 +1,5 @@
+"""Tests of what an error of the driver means for a worker, and of how long the worker pauses before its next try."""
+
 from __future__ import annotations
 
 import logging

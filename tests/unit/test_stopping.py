@@ -21,8 +21,8 @@ from tests.unit.fake_link import FakeLink
 @pytest.mark.parametrize(
     ("way", "left", "settled"),
     [
-        ("it ends in time", 0, {1: "completed", 2: "released"}),
-        ("the grace ends", 1, {1: "released", 2: "released"}),
+        ("the handler ends in time", 0, {1: "completed", 2: "released"}),
+        ("the grace period ends", 1, {1: "released", 2: "released"}),
         ("hurry", 1, {1: "released", 2: "released"}),
     ],
 )
@@ -52,7 +52,7 @@ def test_running_attempts_and_attempts_that_have_not_begun_are_settled_before_th
         hurry = asyncio.Event()
         if way == "hurry":
             hurry.set()
-        if way == "it ends in time":
+        if way == "the handler ends in time":
             asyncio.get_running_loop().call_later(0.05, go_on.set)
         claiming = asyncio.create_task(asyncio.sleep(0))
         settling = asyncio.create_task(settler.run())

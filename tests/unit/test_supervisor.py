@@ -1,3 +1,5 @@
+"""Tests of the pauses and the limits of a supervisor, and of a worker whose supervisor has died."""
+
 from __future__ import annotations
 
 import asyncio

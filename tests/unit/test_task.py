@@ -1,4 +1,4 @@
-"""The signature of a task: the types that its arguments can have, and how arguments become JSON and are read back."""
+"""Tests of the signature of a task: which types its arguments can have, and how arguments become JSON and are read back."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ arguments = st.fixed_dictionaries({"x": values | st.builds(nested, st.sampled_fr
 
 
 @given(items=st.lists(arguments | st.just({"wrong": 1}), max_size=5))
-def test_many_jobs_are_encoded_or_refused_as_each_alone_would_be(items: list[dict[str, Any]]) -> None:
+def test_a_batch_is_encoded_or_refused_exactly_as_its_jobs_one_by_one(items: list[dict[str, Any]]) -> None:
     task = taking(Any)
     try:
         alone = [task.encode((), item) for item in items]

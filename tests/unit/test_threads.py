@@ -35,7 +35,10 @@ def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 def test_a_thread_is_not_interrupted_if_its_attempt_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread is not even interrupted and then spared. If an interruption is withdrawn before it is raised, a flag of the interpreter stays set. On Python 3.11, a worker under a tracer then hangs."""
+    """An interruption that is withdrawn before it is raised would do harm, too: a flag of the interpreter stays set.
+
+    On Python 3.11, a worker under a tracer hangs because of this flag.
+    """
     touched, ours = touched_threads(monkeypatch), []
     app = App()
 

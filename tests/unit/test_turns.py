@@ -1,4 +1,4 @@
-"""The plan of claims: which lanes get a claim of their own, and the order of the claims."""
+"""Tests of the plan of claims: which lanes are claimed separately, and in which order the claims are made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_without_keys_and_limits_all_lanes_are_claimed_together():
     assert turns().plan([], ["a", "b"]) == []
 
 
-def test_a_lane_under_a_limit_gets_a_claim_of_its_own():
+def test_a_lane_under_a_limit_is_claimed_separately():
     some, every = turns(), turns()
     some.see({}, ["b"])
     assert ways(some.plan(PLAIN, ["a", "b"])) == [
@@ -33,7 +33,7 @@ def test_a_lane_under_a_limit_gets_a_claim_of_its_own():
     assert ways(every.plan(PLAIN, ["a", "b"])) == [("limited", [lane]) for lane in PLAIN]
 
 
-def test_lanes_claimed_by_turns_and_other_lanes_of_the_same_priority_alternately_come_first():
+def test_claims_by_turns_and_other_claims_of_the_same_priority_alternately_come_first():
     known = turns()
     known.see({("a", 0): "f", ("b", 5): "f", ("b", 9): "f"}, [])
     first, second = (ways(known.plan(PLAIN, ["a", "b"])) for _ in range(2))

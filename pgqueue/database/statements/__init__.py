@@ -1,4 +1,4 @@
-"""One function for each SQL file in ``sql/``. It makes a ``Statement``: the text, the parameters, and how the rows are decoded. No I/O."""
+"""Each function makes the ``Statement`` of one SQL file in ``sql/``: the text, the parameters, and how the rows are decoded. No I/O."""
 
 from pgqueue.database.statements.alerts import (
     list_alerts,

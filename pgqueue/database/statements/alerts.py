@@ -11,7 +11,7 @@ from pgqueue.database.statements.decoding import each, one, statement
 from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
 
-MESSAGES_A_MINUTE = 20  # the most alerts that have a message of their own within a minute
+MESSAGES_A_MINUTE = 20  # at most this many alerts in a minute have a separate message
 
 
 def watch_queues() -> Statement[list[Front]]:
@@ -33,7 +33,7 @@ def raise_alerts(
     """Raises alerts for ``causes``, and resolves alerts whose cause was not seen for ``calm`` seconds.
 
     Returns the alerts that it opened or resolved. ``targets``: the tasks that send messages. Each alert that stays open has a further
-    message every ``remind`` seconds (None: no further message). ``most``: how many alerts a minute have a message of their own.
+    message every ``remind`` seconds (None: no further message). ``most``: how many alerts in a minute have a separate message.
     """
     listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)
     return statement(

@@ -171,7 +171,10 @@ def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[i
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
-    """Marks ``queues`` as busy. Returns the time until which they are marked, in milliseconds of the epoch; 0: it marked no queue."""
+    """Marks ``queues`` as busy. Returns the time until which they are marked, in milliseconds of the epoch; 0: it marked no queue.
+
+    If ``seconds`` is 0, ends the mark ``mine``, which is what an earlier call returned. A later mark of another worker stays.
+    """
     return statement(
         "mark_busy",
         lambda rows: max((row[1] for row in rows), default=0),

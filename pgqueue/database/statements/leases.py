@@ -21,7 +21,7 @@ class Rescued:
 
 @dataclass(frozen=True, slots=True)
 class OverdueJob:
-    """A job that no worker may run now or later: expired, past its deadline, or asked to stop."""
+    """A job that no worker is allowed to run now or later: it has expired, is past its deadline, or was asked to stop."""
 
     id: int
     task: str
@@ -52,7 +52,7 @@ def register_worker(
 ) -> Statement[int | None]:
     """Returns the worker's id, a random number below 2^53. None: another worker has that id already, so the caller tries again.
 
-    ``queue_slots``: for each of ``queues``, the number of slots that only this queue may use, or None.
+    ``queue_slots``: for each of ``queues``, the number of slots for this queue alone, or None.
     """
     return statement(
         "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,

@@ -53,7 +53,7 @@ class Unserved:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker. ``queue_slots``: for each of ``queues``, how many slots only this queue may use, or None.
+    """A worker. ``queue_slots``: for each of ``queues``, the number of slots for this queue alone, or None.
 
     ``queue_taken``: how many of these slots are taken.
     """

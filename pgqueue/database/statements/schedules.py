@@ -26,7 +26,7 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLook:
-    """What a scheduler has read: ``now`` is the time of its look, ``due`` are the schedules that it must handle.
+    """What a scheduler has read: ``now`` is the database's time, ``due`` are the schedules that the scheduler must handle.
 
     ``nearest``: seconds until the next fire time of any other schedule; None: there is none. ``waiting``: whether a run waits for the
     end of another run of its schedule.

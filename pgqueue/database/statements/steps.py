@@ -1,4 +1,4 @@
-"""The statements of steps: they store checkpoints, read them, and delete those of jobs that are gone."""
+"""The statements of steps: they store checkpoints, read them, and delete the checkpoints of jobs that are gone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Lease = tuple[int, int]  # a job's id and its lease_id
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoints:
-    """What became of checkpoints.
+    """The result of ``store_checkpoints``.
 
-    ``leases``: the leases that still hold, and whether the job was asked to stop. ``locked``: leases whose jobs another transaction has
+    ``leases``: for each lease that its worker still has, whether the job was asked to stop. ``locked``: leases whose jobs another transaction has
     locked. ``stored``: lease, name and key of each new checkpoint.
     """
 
@@ -30,7 +30,7 @@ class StoredCheckpoints:
 def store_checkpoints(
     items: Sequence[tuple[int, int, int, Checkpoint]],
 ) -> Statement[StoredCheckpoints]:
-    """``items``: (worker id, job id, lease id, checkpoint), sorted by job id."""
+    """Stores checkpoints of running attempts. ``items``: (worker id, job id, lease id, checkpoint), sorted by job id."""
     return statement(
         "store_checkpoints", _stored, items="[" + ",".join([_item(*item) for item in items]) + "]"
     )
@@ -70,7 +70,7 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
 
 
 def store_effect(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> Statement[None]:
-    """Stores a checkpoint in the transaction of the step's own rows. It fails with a unique violation if there is one already."""
+    """Stores the checkpoint of a step in the transaction that writes the step's rows. Fails with a unique violation if it was stored before."""
     return statement(
         "store_effect", nothing, worker_id=worker_id, job_id=job_id, lease_id=lease_id, name=made.name, key=made.key,
         fingerprint=made.fingerprint, value=made.value,
@@ -91,5 +91,8 @@ def save_cursor(worker_id: int, job_id: int, lease_id: int, value: str) -> State
 
 
 def purge_checkpoints(after: int, count: int) -> Statement[int | None]:
-    """Looks at ``count`` jobs with checkpoints. Returns the id after which the next call goes on; None: there are no more."""
+    """Deletes checkpoints of jobs that are gone, among the next ``count`` jobs that have checkpoints and whose ids are above ``after``.
+
+    Returns the id after which the next call goes on; None: there are no more such jobs.
+    """
     return statement("purge_checkpoints", one, after=after, count=count)

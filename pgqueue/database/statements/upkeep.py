@@ -25,7 +25,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class DayChange:
-    """A day table, and a word that says what the statement did with it. ``why``: the error, if the word is refused."""
+    """A day table, and a word that says what the statement did with it. ``why``: the error, if the word is refused.
+
+    The comment of functions/add_partitions.sql explains the words.
+    """
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -57,6 +60,7 @@ def discover_queues() -> Statement[list[str]]:
 
 
 def purge(count: int) -> Statement[tuple[int, int]]:
+    """Deletes old rows of several tables. Returns (number of deleted idempotency keys, number of deleted workers)."""
     return statement("purge", lambda rows: (rows[0][0], rows[0][1]), count=count)
 
 

@@ -23,7 +23,7 @@ SELECT task, state, count(*) FROM pgqueue.jobs
 WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
 """
 
-# A worker whose mail has arrived, but whose job still runs, because the mail server has not answered yet.
+# Finds a worker whose mail has arrived, but whose job still runs, because the mail server has not answered yet.
 IN_THE_MIDDLE = """
 SELECT r.pid
 FROM pgqueue.running AS r

