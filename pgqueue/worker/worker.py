@@ -147,7 +147,7 @@ class Worker:
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
-        # Attempts whose jobs are due again before the next poll. The value is the number of seconds from the settling until then.
+        # Attempts whose jobs are due again before the next poll, each with the seconds from the write of its outcome until its job is due.
         self._again: dict[Attempt, float] = {}
         self._hears_of_cancels = (
             False  # whether a listener, in this process or in the supervisor's, reports cancels
@@ -334,10 +334,7 @@ class Worker:
         return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[object, object, None]) -> None:
-        """Runs a service: a coroutine that works until the worker ends.
-
-        If the service fails, which is a bug, logs the error and drains the worker, so that its jobs still end.
-        """
+        """Runs a service, a coroutine that works until the worker ends. If it fails, which is a bug, logs this and drains the worker."""
         try:
             await coroutine
         except BaseException as error:
@@ -368,10 +365,7 @@ class Worker:
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Twice a second, checks the lease and the loop, and releases attempts that waited too long. Also looks for cancels if needed.
-
-        This is needed if no listener reports cancels.
-        """
+        """Twice a second: checks lease and loop, releases attempts that waited too long. Looks for cancels if no listener reports them."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
