@@ -15,7 +15,7 @@ from bench.server import fresh_database, settle
 TITLE = "100,000 jobs enqueued in one call, compared with a bare COPY of their rows"
 SHOWN = ["copy_share", "jobs_per_s", "copy_per_s"]
 HEADLINES = ["copy_share", "jobs_per_s"]
-TARGETS = [Target("rate, % of that of a bare COPY", lambda r: r.median("bulk", "copy_share"), 60)]
+TARGETS = [Target("rate, % of the rate of a bare COPY", lambda r: r.median("bulk", "copy_share"), 60)]
 
 JOBS = 100_000
 

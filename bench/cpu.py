@@ -1,6 +1,6 @@
 """Measures the CPU time that a job costs in the worker and in the server. On a shared machine, CPU times vary less than rates.
 
-The times are read from /proc. So they are known only on Linux, and the server's time only if the server runs on this host.
+The times are read from /proc. So they are known only on Linux, and the server's time is known only if the server runs on this host.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ def tree(pid: int) -> list[int]:
 def memory_mb(pids: Iterable[int], field: str = "VmRSS") -> float:
     """Returns the sum of the resident memory of the processes, in MB. With ``field="VmHWM"``, returns the sum of their peaks.
 
-    If several processes share memory, it counts once for each of them.
+    If several processes share memory, the shared memory counts once for each of them.
     """
     kilobytes = 0
     for pid in pids:

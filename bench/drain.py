@@ -3,7 +3,7 @@
 In this package, a drain means that workers work through all jobs of a queue. The clock runs from the first start of a handler until
 the store shows that all jobs are finished. One process is measured, and also several processes together. If pgqueue runs several
 processes, they claim nothing until all of them have started. pgqueue is also measured with handlers on threads and in child
-processes, and with jobs of one millisecond. ``peak_mb`` is the memory of the worker's processes. In runs of at least 200,000 jobs,
+processes, and with jobs that take one millisecond. ``peak_mb`` is the memory of the worker's processes. In runs of at least 200,000 jobs,
 ``rss_growth`` is the memory at the end divided by the memory after the first 100,000 jobs.
 """
 
@@ -43,15 +43,15 @@ def of_own(variant: str, other: str) -> Callable[[Results], float | None]:
 
 
 TARGETS = [
-    Target("rate of one process, divided by that of the fastest on Postgres (graphile-worker, pg-boss)", times("graphile_worker", "pg_boss"), 1.0),
-    Target("rate of one process, divided by that of pgqueuer", times("pgqueuer"), 2),
-    Target("rate of one process, divided by that of awa-pg", times("awa"), 4),
-    Target("rate of one process, divided by that of procrastinate", times("procrastinate"), 50),
-    Target("rate of one process, % of that of the bare loop of 200 (limit)", share_of_limit, 50),
-    Target("rate of two processes, divided by that of one", of_own("x2", ""), 1.2),
-    Target("rate of two processes, divided by that of two graphile-workers", times("graphile_worker", variant=f"{OURS} x2"), 1.1),
-    Target("rate of four processes, divided by that of two", of_own("x4", "x2"), 1.0),
-    Target("rate of eight processes, divided by that of two", of_own("x8", "x2"), 1.0),
+    Target("rate of one process, divided by the rate of the fastest other system on Postgres (graphile-worker, pg-boss)", times("graphile_worker", "pg_boss"), 1.0),
+    Target("rate of one process, divided by the rate of pgqueuer", times("pgqueuer"), 2),
+    Target("rate of one process, divided by the rate of awa-pg", times("awa"), 4),
+    Target("rate of one process, divided by the rate of procrastinate", times("procrastinate"), 50),
+    Target("rate of one process, % of the rate of the bare loop of 200 (limit)", share_of_limit, 50),
+    Target("rate of two processes, divided by the rate of one", of_own("x2", ""), 1.2),
+    Target("rate of two processes, divided by the rate of two graphile-workers", times("graphile_worker", variant=f"{OURS} x2"), 1.1),
+    Target("rate of four processes, divided by the rate of two", of_own("x4", "x2"), 1.0),
+    Target("rate of eight processes, divided by the rate of two", of_own("x8", "x2"), 1.0),
     Target("rate with handlers on threads, divided by that with async handlers", of_own("threads", ""), 0.4),
     Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
     Target("growth of a worker's memory over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),

@@ -15,7 +15,7 @@ TITLE = f"one process enqueues {BATCH:,} jobs a call"
 SHOWN = ["jobs_per_s", "calls_per_s", "client_us", "server_us"]
 TARGETS = [
     Target(
-        "rate, divided by that of the fastest other system",
+        "rate, divided by the rate of the fastest other system",
         lambda results: results.ratio("enqueue", "jobs_per_s"),
         1.0,
     ),

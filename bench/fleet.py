@@ -1,11 +1,11 @@
-"""Do many workers, or many queues, cost more than few?
+"""Do many workers cost more than few workers, and many queues more than few queues?
 
 There are two targets. First, if 100 workers work through one queue, a job costs at most 1.5 times as much CPU time, in the server and the
 workers together, as with 4 workers. Second, if one worker serves 1,000 queues, its rate is at least 0.8 of its rate with one queue.
 
-With many workers, all jobs are stored in one commit while the workers are idle. The time runs from the first claim to the end of the last
-job, by the clock of the database. 20 times a second, the sessions that wait for a lock are counted; ``lock_waits`` is the mean of these
-counts.
+When workers are compared, all jobs are stored in one commit while the workers are idle. The time runs from the first claim to the end of
+the last job, by the clock of the database. 20 times a second, the sessions that wait for a lock are counted; ``lock_waits`` is the mean of
+these counts.
 """
 
 import asyncio

@@ -1,10 +1,11 @@
-"""What do idle workers cost? Targets: at most one query a second for each worker, and for 100 workers at most 5 % of one core in the
-server.
+"""What do idle workers cost?
+
+Targets: an idle worker sends at most one query a second, and 100 idle workers use at most 5 % of one core in the server.
 
 100 processes of ``pgq work`` with default settings serve an empty queue. Each statement of a worker is a transaction of its own. So
-``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts, minus those of the measuring session. The
-server's CPU time includes its background processes. Memory is the proportional set size (PSS): if several processes share memory, each of
-them counts an equal part of it.
+``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts, without the transactions of the measuring
+session. The server's CPU time includes its background processes. Memory is the proportional set size (PSS): if several processes share
+memory, each of them counts an equal part of it.
 """
 
 import re

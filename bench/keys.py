@@ -40,7 +40,7 @@ def one_by_one_named(task: Any, items: list[dict[str, Any]]) -> None:
         task.using(unique_key=f"n:{item['n']}").enqueue(**item)
 
 
-# For each way to enqueue, a tuple of the way without keys that is its baseline, the number of jobs in a batch, and the call.
+# Each way to enqueue has three values: the name of its baseline (a way without keys), the number of jobs in a batch, and the call.
 WAYS: dict[str, tuple[str, int, Enqueue]] = {
     "many": ("many", BATCH, lambda task, items: task.enqueue_many(items)),
     "many, by argument": ("many", BATCH, lambda task, items: task.using(unique=["n"]).enqueue_many(items)),

@@ -2,7 +2,7 @@
 
 First the worker is idle. Then it is measured under load: another producer enqueues ``--load`` jobs a second, by default half of pgqueue's
 rate in ``drain``. The load is the same for every system. A system that cannot finish so many jobs a second is not measured under load.
-``reached_share`` is the share of the load that the producer really enqueued. If it is too small, the target counts as not measured.
+``reached_share`` is the share of the load that the producer really enqueued. If this share is too small, the target counts as not measured.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ TITLE = "from commit to the start of the handler"
 SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "load_per_s", "reached_share"]
 HEADLINES = ["p50_ms", "p99_ms", "load_per_s"]
 LOADED = "under load"
-REACHED = 90  # % of the load that must really be enqueued
+REACHED = 90  # the target under load counts as measured only if at least this percentage of the load was really enqueued
 
 
 def loaded_p99(results: Results) -> float | None:
@@ -106,7 +106,7 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
 def in_order(started: list[Start]) -> list[Start]:
     """Returns the starts in the order in which their jobs were enqueued.
 
-    Without load, the starts may lack the numbers of their jobs. But then they are in this order already, because each job was enqueued
+    Without load, perhaps no start has the number of its job. But then the starts are in this order already, because each job was enqueued
     after the job before it had started.
     """
     return sorted(started, key=lambda start: start.job or 0)
@@ -114,7 +114,7 @@ def in_order(started: list[Start]) -> list[Start]:
 
 @dataclass
 class Noise:
-    """The load: jobs that are not sampled. They are enqueued at an even rate, in small batches."""
+    """Enqueues the load: jobs whose starts are not measured. They are enqueued at an even rate, in small batches."""
 
     producer: peers.Producer
     rate: float

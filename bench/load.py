@@ -66,9 +66,10 @@ def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
 
 
 def against(values: dict[str, float], first: dict[str, float]) -> dict[str, float]:
-    """Returns the values together with ``kept_share`` and ``cpu_ratio``, which compare their rate and CPU time with those of ``first``.
+    """Returns ``values`` with two more entries that compare them with the values ``first``.
 
-    On a shared machine, the CPU time varies less than the rate.
+    ``kept_share`` is the rate in per cent of the rate of ``first``. ``cpu_ratio`` is the CPU time divided by the CPU time of ``first``. On
+    a shared machine, the CPU time varies less than the rate.
     """
     cpu, first_cpu = (row["server_us"] + row["client_us"] for row in (values, first))
     return values | {
@@ -91,7 +92,7 @@ def held_snapshot(dsn: str, held: bool = True) -> Iterator[None]:
 
 @contextmanager
 def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) -> Iterator[list[Worker]]:
-    """Runs ``size`` worker processes. All of them are registered when the block begins, and get SIGTERM at the same time when it ends."""
+    """Runs ``size`` worker processes. When the block begins, all are registered. When the block ends, all get SIGTERM at the same time."""
     with contextlib.ExitStack() as stack, psycopg.connect(dsn, autocommit=True) as conn:
         workers = [stack.enter_context(Worker(ours, dsn, jobs, command=command)) for _ in range(size)]
         registered = "SELECT count(*) FROM pgqueue.workers WHERE state = 'running'"

@@ -50,8 +50,8 @@ def _environment(results: Results) -> Iterator[str]:
     """Yields lines with the machine, the versions and the settings. If a value differs between parts of the run, all its values are listed."""
     yield "<details><summary>Machine, versions and settings</summary>\n"
     for key in dict.fromkeys(key for environment in results.environments for key in environment):
-        told = dict.fromkeys(str(e[key]) for e in results.environments if key in e)
-        yield f"- {key}: {' and '.join(told)}"
+        values = dict.fromkeys(str(e[key]) for e in results.environments if key in e)
+        yield f"- {key}: {' and '.join(values)}"
     yield "\n</details>"
 
 

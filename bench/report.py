@@ -9,7 +9,7 @@ list of targets are made::
     TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
 
 The name of a value ends in its unit (``UNITS``). The unit decides whether more or less of the value is better. After the name of a
-system, a variant may follow ("pgqueue x2"). A system is compared only with systems in the same variant.
+system, a variant can follow ("pgqueue x2"). A system is compared only with systems in the same variant.
 """
 
 import asyncio

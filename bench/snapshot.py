@@ -42,7 +42,7 @@ TARGETS = [
         98,
     ),
     Target(
-        "pickup p99 of the last tenth of the time, divided by that of the first",
+        "pickup p99 of the last tenth of the time, divided by the pickup p99 of the first tenth",
         lambda results: results.median("snapshot", "pickup_p99_growth"),
         2,
         at_least=False,

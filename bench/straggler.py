@@ -1,10 +1,10 @@
 """If a business transaction has enqueued jobs and stays open, does any other session wait for it?
 
 The transaction writes a row, enqueues some jobs by the public API and stays open for ten minutes. Meanwhile other sessions enqueue 2,000
-jobs a second, and one worker process runs the jobs of these sessions. 20 times a second, ``pg_blocking_pids`` shows which sessions wait for
-the transaction; ``waits`` is the sum of all these counts. The transaction also holds back vacuum. So when it commits and its jobs become
-visible, the table still has all dead rows of those minutes. Targets: no session waits for the transaction, and its jobs start within 2 s of
-its commit.
+jobs a second, and one worker process runs the jobs of these sessions. 20 times a second, the sessions that wait for the transaction are
+counted by ``pg_blocking_pids``; ``waits`` is the sum of these counts. The transaction also holds back vacuum. So when it commits and its
+jobs become visible, the table still has all dead rows of those minutes. Targets: no session waits for the transaction, and its jobs start
+within 2 s of its commit.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ SECONDS = 600.0
 RATE = 2_000
 CONNECTIONS = 4
 JOBS = 20
-AFTER = 5.0  # seconds for which the other sessions go on enqueuing after the commit
+AFTER = 5.0  # the other sessions go on enqueuing for this many seconds after the commit
 SHOWN = [
     "waits",
     "enqueue_p99_ms",

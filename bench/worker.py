@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from bench.cpu import tree
 from bench.peers import Peer
 
-PATIENCE = 180.0  # seconds to wait for the next reported start
+PATIENCE = 180.0  # a measurement fails if no start is reported for this many seconds
 
 
 class WorkerFailedError(RuntimeError):

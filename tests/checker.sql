@@ -62,7 +62,7 @@ union all select 'I7b a job has more than one row', count(*), (array_agg(x.id))[
     select j.id from job j group by j.id having count(*) > 1) x
 union all select 'I8 the number of attempts is out of bounds', count(*), (array_agg(j.id))[:3] from job j
     where j.attempt > j.max_attempts or j.attempt < 0 or (j.state in ('running', 'completed') and j.attempt < 1)
-union all select 'I9 the lease_id of a job differs from that of its last claim, or two claims of a job have the same lease_id',
+union all select 'I9 the lease_id of a job is not the lease_id of its last claim, or two claims of a job have the same lease_id',
     count(*), (array_agg(x.id))[:3] from (
     select j.id from job j left join claim c on c.job_id = j.id
     group by j.id, j.lease_id having j.lease_id <> coalesce(max(c.lease_id), 0) or count(distinct c.lease_id) <> count(c.job_id)) x

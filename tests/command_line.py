@@ -124,7 +124,7 @@ def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) ->
     try:
         while chunk := os.read(leader, 65_536):
             shown += chunk
-    except OSError:  # Linux raises EIO when no process has the terminal open any more
+    except OSError:  # Linux raises EIO when no process has the terminal open
         pass
     process.wait()
     os.close(leader)

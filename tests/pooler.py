@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 # After a login, the pooler sends these settings of the server to the client, as the server itself does.
-TOLD = (
+REPORTED = (
     "server_version",
     "client_encoding",
     "standard_conforming_strings",
@@ -57,9 +57,9 @@ class Pooler:
     def __init__(self, login: psycopg.Connection[Any]) -> None:
         self._server = socket.socket(fileno=os.dup(login.fileno()))
         self._server.setblocking(True)
-        told = {name: login.info.parameter_status(name) for name in TOLD}
+        reported = {name: login.info.parameter_status(name) for name in REPORTED}
         self._greeting = message(b"R", struct.pack("!i", 0)) + b"".join(
-            message(b"S", f"{name}\0{value}\0".encode()) for name, value in told.items()
+            message(b"S", f"{name}\0{value}\0".encode()) for name, value in reported.items()
         )
         self._numbers = count(1)
         self._session = threading.Lock()

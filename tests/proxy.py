@@ -19,7 +19,8 @@ class Proxy:
         self.dsn = make_conninfo(
             dsn, host="127.0.0.1", port=self._door.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
-        # The application_name of the connections that are silent. If it is "", all connections are silent. If it is None, none is.
+        # The application_name of the connections that are silent. If it is "", all connections are silent. If it is None, no connection is
+        # silent.
         self.silent: str | None = None
         self.new_too = False  # whether connections that are made during the silence are silent too
         # If a client's message contains these bytes, the proxy cuts the connection and does not pass the answer on. It does so only once.

@@ -1,4 +1,6 @@
-"""BullMQ with concurrency 100, the lowest value that its documentation calls usual. It keeps jobs in Redis, outside of your transaction."""
+"""BullMQ with concurrency 100, the lowest value that its documentation calls usual. BullMQ keeps jobs in Redis, outside of your
+transaction.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager

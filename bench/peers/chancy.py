@@ -1,4 +1,4 @@
-"""chancy with eager polling, and with the executor that its reference recommends for many async jobs, in its default settings."""
+"""chancy with eager polling. The executor is the one that chancy's reference recommends for many async jobs, with its default settings."""
 
 import asyncio
 import logging

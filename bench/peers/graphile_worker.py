@@ -1,4 +1,4 @@
-"""graphile-worker in one process, with the settings for batches that its Performance page uses. It deletes finished jobs."""
+"""graphile-worker in one process, with the settings for batches that its Performance page uses. graphile-worker deletes finished jobs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager

@@ -20,7 +20,7 @@ SETTINGS = f"pgq work -c {CONCURRENCY}"
 DRAIN_JOBS = 100_000
 DONE = "SELECT count(*) FROM pgqueue.jobs WHERE state = 'completed'"
 WORKER = [sys.executable, "-m", "pgqueue", "work", "-A", "bench.peers.pgqueue:app", "-c", str(CONCURRENCY)]
-TALKING_WORKER = [*WORKER[:3], "--verbose", *WORKER[3:]]  # it logs every claim
+TALKING_WORKER = [*WORKER[:3], "--verbose", *WORKER[3:]]  # this worker logs every claim
 
 app = pgqueue.App()
 

@@ -25,7 +25,7 @@ from tenacity import wait_fixed
 from pgqueue import App, Job, RateLimited, RetryPolicy, sql
 from pgqueue.database import link
 
-MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the environment variable with the path of the file to which external effects are written
+MAILBOX = "PGQUEUE_TEST_MAILBOX"  # this environment variable contains the path of the file to which external effects are written
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
 EFFECT = "insert into chk.effects (op, job_id, lease_id) values (%s, %s, %s)"
 

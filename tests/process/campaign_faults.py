@@ -29,14 +29,14 @@ CRASH_LIMIT = 12
 OPTIONS = (
     "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", str(CRASH_LIMIT), "--wait-for-db", "30",
 )  # fmt: skip
-SILENT = ("heartbeat", "claim", "settle")  # the connections of a worker that a fault can make silent
+SILENT = ("heartbeat", "claim", "settle")  # a fault can make one of these connections of a worker silent
 DOWN = 1.0  # the server is started again this many seconds after a crash
 SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # fsync stays on, as on the servers of users
 
 
 @dataclass
 class Faults:
-    """Causes one fault after the other, and remembers the workers that each of them harmed."""
+    """Causes one fault after the other, and remembers the workers that each kind of fault has harmed."""
 
     home: Path
     server: embedded.Postgres

@@ -1,4 +1,4 @@
-"""Starts several worker processes under one supervisor. Also has gates: a gate is an advisory lock that a test has and handlers wait for."""
+"""Starts several worker processes under one supervisor. Also has gates: a gate is an advisory lock, for which handlers wait."""
 
 from __future__ import annotations
 

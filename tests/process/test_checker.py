@@ -1,7 +1,7 @@
 """Tests of the checker. It must notice a faulty settle, rescue or claim statement, and for every invariant a row that breaks the invariant.
 
-Each of the first tests forces a race with real connections or processes. It runs once with the statement of pgqueue, and the checker
-must find no broken invariant. It also runs with the same statement broken on purpose, and the checker must find the fault.
+Each of the first tests forces a race with real connections or processes. The test runs once with the statement of pgqueue, and the checker
+must find no broken invariant. The test also runs with the same statement broken on purpose, and the checker must find the fault.
 """
 
 from __future__ import annotations

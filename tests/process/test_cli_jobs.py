@@ -67,10 +67,10 @@ def test_jobs_show_prints_a_job_and_its_history(pgq, db):
     make_one_dead(db, job)
     shown = pgq("jobs", "show", str(job))
     assert all(word in shown.out for word in ("Ada", "dead", "ValueError: boom", "permanent_error"))
-    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
-    assert (told["id"], told["state"], told["args"]) == (job, "dead", {"name": "Ada"})
-    assert [t["reason"] for t in told["transitions"]] == ["permanent_error"]
-    assert told["finished_at"].endswith(("Z", "+00:00"))
+    details = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (details["id"], details["state"], details["args"]) == (job, "dead", {"name": "Ada"})
+    assert [t["reason"] for t in details["transitions"]] == ["permanent_error"]
+    assert details["finished_at"].endswith(("Z", "+00:00"))
 
 
 def test_jobs_revive_revives_the_given_jobs_or_all_jobs_that_match_a_filter(pgq, db):
@@ -119,17 +119,17 @@ def test_jobs_edit_changes_pending_jobs_and_refuses_running_jobs(pgq, db, tmp_pa
         [[str(job), "greet", "pending", "edited"]],
         True,
     )
-    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
-    assert [told[name] for name in ("priority", "run_at", "args", "queue", "max_attempts", "timeout", "tags", "meta")] == [
+    details = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert [details[name] for name in ("priority", "run_at", "args", "queue", "max_attempts", "timeout", "tags", "meta")] == [
         -5, "2031-01-01T09:00:00Z", {"name": "Bo"}, "mail", 2, 300.0, ["a", "b"], {"by": "me"},
     ]  # fmt: skip
-    assert told["deadline_at"] == "2032-01-01T00:00:00Z"
-    assert told["expires_at"]
-    assert [t["reason"] for t in told["transitions"]] == ["edited"]
+    assert details["deadline_at"] == "2032-01-01T00:00:00Z"
+    assert details["expires_at"]
+    assert [t["reason"] for t in details["transitions"]] == ["edited"]
     done = pgq("jobs", "edit", str(job), "--in", "0", "--deadline", "none", "--expires", "none", "--json")
     assert done.items == [{"id": job, "task": "greet", "state": "pending", "result": "edited"}]
-    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
-    assert (told["deadline_at"], told["expires_at"], told["args"]) == (None, None, {"name": "Bo"})
+    details = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (details["deadline_at"], details["expires_at"], details["args"]) == (None, None, {"name": "Bo"})
     assert [attempt.id for attempt in Hand(db, ["greet"], "mail").claim()] == [job]
     done = pgq("jobs", "edit", str(job), "--priority", "1")
     assert (done.code, "PGQ-409" in done.err, "it is running" in done.err) == (6, True, True)
@@ -160,8 +160,8 @@ def test_jobs_edit_refuses_invalid_options_with_an_error(pgq, db, flags, code, s
 
 def test_enqueue_has_options_for_an_expiry_and_a_deadline(pgq):
     done = pgq("enqueue", "greet", "--name", "Ada", "--expires", "1h", "--deadline", "2030-01-01T00:00Z")
-    told = json.loads(pgq("jobs", "show", done.out.strip(), "--json").out)
-    assert (told["deadline_at"], told["expires_at"] is not None) == ("2030-01-01T00:00:00Z", True)
+    details = json.loads(pgq("jobs", "show", done.out.strip(), "--json").out)
+    assert (details["deadline_at"], details["expires_at"] is not None) == ("2030-01-01T00:00:00Z", True)
 
 
 def test_jobs_show_prints_the_progress_of_a_job(pgq, db):

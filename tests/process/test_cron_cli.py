@@ -105,10 +105,10 @@ def test_cron_add_and_cron_edit_print_the_next_fire_time_of_the_stored_schedule(
 ) -> None:
     for words in (("add", "s", "t", "--every", "1h"), ("edit", "s", "--every", "2h")):
         begun = datetime.now(UTC)
-        told = datetime.fromisoformat(json.loads(cron(*words, "--json").out)["next_fire_at"])
+        printed = datetime.fromisoformat(json.loads(cron(*words, "--json").out)["next_fire_at"])
         [(anchor,)] = stored(db, "anchor")
-        steps = (told - anchor) / timedelta(hours=int(words[-1][0]))
-        assert told > begun
+        steps = (printed - anchor) / timedelta(hours=int(words[-1][0]))
+        assert printed > begun
         assert steps == 1
 
 

@@ -26,7 +26,7 @@ def test_that_passes(): ...
 """
 
 
-def test_a_failed_test_is_reported_with_its_name_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_failed_test_is_reported_and_the_other_tests_still_run(tmp_path: Path) -> None:
     """Some of the failing tests use SQLAlchemy's asyncio. When these tests fail, they leave connections open."""
     file = tmp_path / "test_failing.py"
     file.write_text(FAILING)

@@ -22,14 +22,14 @@ create table chk.asked (
     n bigint not null, created boolean not null);
 create table chk.keyed (job_id bigint not null, n bigint not null)
 """
-# The number of jobs that got a unique key at a time when another job had the same key.
+# Counts the jobs that got a unique key at a time when another job had the same key.
 TOGETHER = """
 with held as (
     select j.id, j.unique_key, min(e.seq) as since, max(e.seq) as until
     from pgqueue.jobs j join chk.events e on e.job_id = j.id where j.unique_key is not null group by 1, 2)
 select count(*) from held a join held b on b.unique_key = a.unique_key and b.since > a.since and b.since < a.until
 """
-# The number of jobs that were stored sooner than the period of the throttle after the job before them with the same key.
+# Counts the jobs that were stored too soon after the previous job with the same key: sooner than the period of the throttle.
 TOO_SOON = """
 select count(*) from (
     select j.created_at - lag(j.created_at) over (partition by j.args ->> 'key' order by j.created_at) as apart

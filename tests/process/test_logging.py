@@ -106,7 +106,7 @@ def _nothing() -> None: ...
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_each_line_of_a_handler_or_of_the_worker_is_written_once_and_in_the_format_of_the_user(
+def test_each_line_of_the_log_is_written_once_and_in_the_format_of_the_user(
     watched, tmp_path, configuration
 ) -> None:
     lines = work(tmp_path, watched, CONFIGURATIONS[configuration])

@@ -103,10 +103,10 @@ def test_a_password_on_the_command_line_does_not_reach_other_processes_or_the_en
         assert len(begun) >= processes
         assert SECRET not in str(begun), "for a moment, the list of processes contained the password"
         for name in ("thread", "process"):
-            told = json.loads((tmp_path / name).read_text())
-            assert SECRET not in json.dumps(told)
-            assert "PGQUEUE_DSN" not in told["environ"]
-            assert told["dsn"]
+            seen = json.loads((tmp_path / name).read_text())
+            assert SECRET not in json.dumps(seen)
+            assert "PGQUEUE_DSN" not in seen["environ"]
+            assert seen["dsn"]
     finally:
         worker.terminate()
         worker.wait(60)

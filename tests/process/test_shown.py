@@ -41,13 +41,13 @@ def test_no_command_writes_control_characters_that_come_from_a_job(job, dsn, tmp
     assert not acts(piped.stdout + piped.stderr, "\t\n")
     assert not any(line.startswith("2026-11-29 CRITICAL") for line in piped.stdout.splitlines())
     seen = on_terminal(words, tmp_path, dsn, NO_COLOR="1", COLUMNS="400")
-    assert not acts(seen, "\t\n\r\x1b"), "the only escape characters are those of rich"
+    assert not acts(seen, "\t\n\r\x1b"), "all escape characters were written by rich"
     assert "\x1b]0;" not in seen
     assert "\x1b[2J" not in seen
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_commands_write_other_characters_as_escapes_if_the_output_can_only_encode_ascii(
+def test_commands_write_characters_outside_ascii_as_escapes_if_the_output_can_only_encode_ascii(
     job, dsn, tmp_path, words
 ):
     environment = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}

@@ -25,7 +25,7 @@ def proxy(workers: WorkerProcesses) -> Iterator[Proxy]:
 
 
 def start(workers: WorkerProcesses, proxy: Proxy, db: Connection[Any], directory: Path) -> WorkerProcesses:
-    """Starts a worker that reaches the database through the proxy. Returns the WorkerProcesses that has this worker."""
+    """Starts a worker that reaches the database through the proxy. Returns the WorkerProcesses object that has started this worker."""
     behind = WorkerProcesses(proxy.dsn, directory)
     worker = behind.start(*SHORT)
     wait_until(lambda: worker.id(db), 60)

@@ -31,7 +31,7 @@ def enqueued(dsn: str, jobs: list[tuple[str, dict[str, Any]]], **options: Any) -
 
 
 @pytest.mark.parametrize("executor", ["async", "thread", "process"])
-def test_jobs_that_kill_their_process_become_dead_and_the_jobs_beside_them_complete(
+def test_only_jobs_that_kill_their_process_become_dead(
     workers: WorkerProcesses, watched: str, db: Connection[Any], tmp_path: Path, executor: str
 ) -> None:
     """The innocent jobs do not kill their process. They run until all deadly jobs are dead, so they are running at each crash.

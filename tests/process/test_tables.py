@@ -153,11 +153,11 @@ def test_a_job_is_shown_with_its_whole_timeline_within_the_terminals_width(shown
         assert f"{hand.id} (" in text
         table = text.split("\n\n", 1)[1]
         assert max(map(len, table.splitlines())) <= columns
-    told = json.loads(shown("jobs", "show", str(attempt.id), "--json"))
+    printed = json.loads(shown("jobs", "show", str(attempt.id), "--json"))
     view = db.execute(
         "select at, reason from pgqueue.job_timeline where job_id = %s order by at", [attempt.id]
     )
-    assert [(datetime.fromisoformat(e["at"]), e["reason"]) for e in told["timeline"]] == view.fetchall()
+    assert [(datetime.fromisoformat(e["at"]), e["reason"]) for e in printed["timeline"]] == view.fetchall()
 
 
 def test_a_list_shows_the_worker_the_running_time_and_the_progress_of_running_jobs(shown, db):

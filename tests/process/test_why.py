@@ -59,23 +59,23 @@ def test_why_returns_the_right_reason_at_any_moment(db: Connection[Any], workers
     for _ in range(2):
         workers.start(*QUICK, "-c", "4", "-Q", "default,closed")
     wait_until(lambda: db.execute("select count(*) from pgqueue.workers").fetchone() == (2,), STARTS)
-    said: Counter[str] = Counter()
+    returned: Counter[str] = Counter()
 
     def only_stuck_jobs_are_left() -> bool:
         before = {row[0]: row[1:] for row in db.execute(MORE)}
-        told = {job: run(db, statements.why(job)).reason for job in list(before)[::7]}
+        answers = {job: run(db, statements.why(job)).reason for job in list(before)[::7]}
         after = {row[0]: row[1:] for row in db.execute(MORE)}
-        for job, reason in told.items():
+        for job, reason in answers.items():
             if before[job] == after[job]:
                 assert reason in MAY_BE[before[job][0]], (
                     f"why returned the reason {reason} for job {job}, which is {before[job][0]}"
                 )
-                said[reason] += 1
+                returned[reason] += 1
         return unfinished(db) == sum(map(len, stuck.values()))
 
     wait_until(only_stuck_jobs_are_left, timeout=40)
-    assert said["completed"] > 0
-    assert len(said) > 5
+    assert returned["completed"] > 0
+    assert len(returned) > 5
     for reason, jobs in stuck.items():
         assert {run(db, statements.why(job)).reason for job in jobs} == {reason}
     db.execute("delete from pgqueue.limits")

@@ -43,7 +43,7 @@ def load(db: Connection[Any], count: int = 200, ms: int = 100) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_stopped_under_load_loses_no_job_and_claims_no_more(
+def test_a_worker_that_is_stopped_under_load_claims_no_further_jobs(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals
 ) -> None:
     load(db)

@@ -55,8 +55,8 @@ def test_a_zombie_does_not_change_a_job_that_another_worker_has_completed(
         before = all_rows(db, job_id)
         opened()
     resume(db, first, OP)
-    # The zombie notices that it has lost its lease, and gives up the job. Then it works on under another id. It still runs jobs of
-    # the same task.
+    # The zombie notices that it has lost its lease, and gives up the job. Then it goes on under another id, and still runs jobs of the
+    # same task.
     wait_until(lambda: first.lines("lost its lease and registers again; jobs given up: 1"))
     third_id = wait_until(lambda: first.id(db) not in (None, first_id) and first.id(db))
     workers.all[1].end()

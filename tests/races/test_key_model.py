@@ -1,7 +1,7 @@
 """Checks that pgqueue treats keys exactly as a simple model of keys does.
 
-Enqueues with every option about duplicates, claims, outcomes, cancels and purges follow each other in random order. Between them, time
-passes.
+In random order, the test enqueues jobs with every option about duplicates, claims, settles and cancels jobs, and purges. Between these
+events, time passes.
 """
 
 from __future__ import annotations

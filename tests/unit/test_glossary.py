@@ -58,7 +58,7 @@ def rows(head: str) -> Iterator[list[str]]:
 
 
 WORDS = list(rows("word | meaning | where it shows | not"))
-EXCEPTIONS = {name.strip("`"): why for name, why in rows("name | why it may")}
+EXCEPTIONS = {name.strip("`"): why for name, why in rows("name | why it is allowed")}
 REFUSED = {split(word): row[0] for row in WORDS for word in re.findall(r"`([^`]+)`", row[3])}
 
 
