@@ -9,7 +9,17 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from pgqueue.model.progress import Progress, Track, length
 from pgqueue.model.steps import StepName
@@ -57,6 +67,16 @@ class Lease(Protocol):
     def astep(
         self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Coroutine[Any, Any, Any]: ...
+    def step_transaction(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any: ...
+    def astep_transaction(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Any]: ...
+    def saved(self) -> Any: ...
+    def asaved(self) -> Coroutine[Any, Any, Any]: ...
+    def save(self, value: object, using: object) -> None: ...
+    def asave(self, value: object, using: object) -> Coroutine[Any, Any, None]: ...
 
 
 class NewJob(NamedTuple):
@@ -232,6 +252,61 @@ class Job:
     ) -> Coroutine[Any, Any, Any]:
         """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` may be sync or async."""
         return self._own_lease().astep(name, function, args, kwargs)
+
+    def step_transaction(
+        self,
+        name: StepName,
+        function: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """``step`` for rows of this database: ``function(conn, *args)`` writes them, and they are committed together with the step.
+
+        ``conn`` is a psycopg connection of the app's pool, in a transaction that pgqueue commits. If the attempt has lost its lease, or
+        another attempt has done the step, nothing is committed. So the rows are there exactly once.
+        Raises what ``step`` raises. If the connection breaks during the COMMIT, raises an error; the next attempt finds out whether the step
+        is done.
+        """
+        value: T = self._own_lease().step_transaction(name, function, args, kwargs)
+        return value
+
+    def astep_transaction(
+        self,
+        name: StepName,
+        function: Callable[Concatenate[AsyncConnection, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]:
+        """``step_transaction`` for ``async def`` handlers, with an AsyncConnection of psycopg."""
+        return self._own_lease().astep_transaction(name, function, args, kwargs)
+
+    @property
+    def saved(self) -> Any:
+        """The place that ``save`` has stored last, in this attempt or a former one, as plain JSON; None if there is none.
+
+        On an event loop, write ``await job.asaved()``.
+        """
+        return self._own_lease().saved()
+
+    def asaved(self) -> Coroutine[Any, Any, Any]:
+        """``saved`` for ``async def`` handlers."""
+        return self._own_lease().asaved()
+
+    def save(self, value: object, *, using: object = None) -> None:
+        """Stores the place that the handler has come to, in place of the last one: ``job.save(page.last, using=conn)``.
+
+        ``using``: any connection or session that ``task.using()`` takes. The place is committed with the caller's rows, if the attempt still
+        has its lease; otherwise the COMMIT fails with SQLSTATE PQ601. Without ``using``, it is committed alone. Save last, just
+        before the commit: from then on the server ends the session if its transaction stays idle for 10 s.
+        ``value``: plain JSON, at most 256 KiB. Raises StepTooLargeError, StepRefusedError and LeaseLostError.
+        """
+        self._own_lease().save(value, using)
+
+    def asave(self, value: object, *, using: object = None) -> Coroutine[Any, Any, None]:
+        """``save`` on async connections."""
+        return self._own_lease().asave(value, using)
 
     @overload
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]: ...

@@ -78,7 +78,8 @@ class Attempt:
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
         self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it
-        self.has_checkpoint = False  # whether this attempt has stored a checkpoint
+        # Whether this attempt has stored a checkpoint. None: it has saved its place on a connection of the user, who perhaps did not commit.
+        self.has_checkpoint: bool | None = False
         self.progress: Progress | None = (
             None  # the handler's last progress, if it is not yet written to the database
         )
@@ -123,6 +124,9 @@ class Attempt:
     def with_progress(self, outcome: Outcome) -> Outcome:
         """Returns the outcome. If the handler's last progress is not yet written to the database, the returned outcome contains it."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
+
+    def note_checkpoint(self) -> None:
+        self.has_checkpoint = True
 
     # ---------------------------------------------------------------- its ending
 

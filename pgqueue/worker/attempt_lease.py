@@ -27,6 +27,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.in_doubt import Answer, ask
+from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
 
 
@@ -53,7 +54,7 @@ class AttemptLease:
     @property
     def steps(self) -> Steps:
         if self._steps is None:
-            self._steps = Steps(self._attempt)
+            self._steps = Steps(self._attempt, self._app)
         return self._steps
 
     def step(
@@ -65,6 +66,32 @@ class AttemptLease:
         self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         return await self.steps.drive_async(self.steps.step(name, function, args, kwargs))
+
+    def step_transaction(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return self.steps.drive(self.steps.step(name, function, args, kwargs, "effect"))
+
+    async def astep_transaction(
+        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return await self.steps.drive_async(self.steps.step(name, function, args, kwargs, "effect"))
+
+    def saved(self) -> Any:
+        return self.steps.drive(self.steps.saved())
+
+    async def asaved(self) -> Any:
+        return await self.steps.drive_async(self.steps.saved())
+
+    def save(self, value: object, using: object) -> None:
+        self.check()
+        save(self._app, self._attempt, value, using)
+        self.steps.note_saved()
+
+    async def asave(self, value: object, using: object) -> None:
+        self.check()
+        await asave(self._app, self._attempt, value, using)
+        self.steps.note_saved()
 
     def transaction(self, result: object, using: object) -> AbstractContextManager[Any]:
         return self._transaction(result, using)
@@ -137,6 +164,8 @@ class AttemptLease:
         statement until COMMIT, the seats are locked, so the caller sends it together with COMMIT, if the driver can send both in one
         message.
         """
+        if self._steps is not None and self._steps.has_saved:
+            yield statements.check_fence()
         if self._attempt.may_have_seats:
             self._fenced((yield self._lock()))
             self._attempt.own_commit = OwnCommit.UNCONFIRMED

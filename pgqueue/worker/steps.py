@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
@@ -19,12 +20,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from pgqueue.errors import CheckpointMismatchError, DuplicateStepError, StepRefusedError, StepTooLargeError
+from pgqueue.app.app import App
+from pgqueue.errors import (
+    CheckpointMismatchError,
+    DuplicateStepError,
+    LeaseLostError,
+    StepRefusedError,
+    StepTooLargeError,
+)
 from pgqueue.model.steps import (
+    CURSOR,
     LOAD,
     MOST_STEPS,
     Checkpoint,
     Codec,
+    Kind,
     Question,
     StepId,
     codec_of,
@@ -34,6 +44,7 @@ from pgqueue.model.steps import (
     step_id,
 )
 from pgqueue.worker.attempt import Attempt, required
+from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect
 
 SLICE = 0.05  # seconds; a thread that waits for an answer looks so often whether its attempt was stopped
 
@@ -47,56 +58,102 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
+    def with_connection(self) -> Callable[[Any], Any]:
+        return lambda connection: self.function(connection, *self.args, **self.kwargs)
 
-Asked = Question | Call
+
+class Effect(NamedTuple):
+    """A call of the user's function with a connection. Its rows and the checkpoint that ``make`` makes of its value are one commit."""
+
+    call: Call
+    make: Make
+
+
+Asked = Question | Call | Effect
 StepFlow = Generator[Asked, Any, T]
 
 
 class Steps:
     """What is known of the steps of one attempt. Threads and tasks of its handler may use it at the same time."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def __init__(self, attempt: Attempt, app: App) -> None:
+        self._attempt, self._app = attempt, app
         # The first attempt of a job has nothing to read.
         self._known: dict[StepId, Checkpoint] | None = {} if is_first(attempt.lease_id) else None
         self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
         self._lock = threading.Lock()
-
-    # ---------------------------------------------------------------- the flow of a step
+        self.has_saved = False  # whether ``save`` was called
+        self._is_stale = False  # whether it was called after the place was read
 
     def step(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        name: object,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        kind: Kind = "step",
     ) -> StepFlow[Any]:
         self._attempt.check()
         me = step_id(name)
         codec, mark = codec_of(function), fingerprint(args, kwargs)
+
+        def make(value: object) -> Checkpoint:
+            return Checkpoint(kind, *me, mark, codec.encode(named(me), value))
+
         self._take(me)
         try:
-            stored = yield from self.find(me)
+            stored = yield from self._find(me)
             if stored is None:
                 self._require_room()
-                value = yield Call(function, args, kwargs)
-                stored = yield from self._store(Checkpoint("step", *me, mark, codec.encode(named(me), value)))
+                call = Call(function, args, kwargs)
+                stored = yield from (
+                    self._store(call, make) if kind == "step" else self._commit(me, call, make)
+                )
             return self._value(stored, mark, codec)
         except BaseException:
             self._taken.discard(me)
             raise
 
-    def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
+    def saved(self) -> StepFlow[Any]:
+        """The place that ``save`` has stored last, read again if it was called in this attempt; None if there is none."""
+        if self._is_stale:
+            self._known, self._is_stale = None, False
+        found = yield from self._find((CURSOR, ""))
+        return None if found is None else json.loads(found.value)
+
+    def note_saved(self) -> None:
+        self.has_saved = self._is_stale = True
+
+    def _find(self, me: StepId) -> StepFlow[Checkpoint | None]:
         if self._known is None:
             found = yield LOAD
             if self._known is None:  # another task of the handler can have read them meanwhile
                 self._known = {one.step_id: one for one in found}
         return self._known.get(me)
 
-    def _store(self, made: Checkpoint) -> StepFlow[Checkpoint]:
-        """Stores a checkpoint. If the wait is interrupted, nobody knows whether it is stored, so the next step reads all of them again."""
-        stored: Checkpoint
+    def _store(self, call: Call, make: Make) -> StepFlow[Checkpoint]:
+        made = make((yield call))
         try:
             [stored] = yield made
         except BaseException:
+            self._known = None  # nobody knows whether it is stored, so the next step reads all of them again
+            raise
+        return self._noted(stored)
+
+    def _commit(self, me: StepId, call: Call, make: Make) -> StepFlow[Checkpoint]:
+        try:
+            stored = yield Effect(call, make)
+        except BaseException:
             self._known = None
             raise
+        if stored is None:  # another attempt has committed this step
+            self._known = None
+            stored = yield from self._find(me)
+            if stored is None:
+                raise LeaseLostError(self._attempt.id, self._attempt.lease_id)
+        return self._noted(stored)
+
+    def _noted(self, stored: Checkpoint) -> Checkpoint:
         if stored.lease_id == self._attempt.lease_id:
             self._attempt.has_checkpoint = True
         if self._known is not None:
@@ -149,8 +206,8 @@ class Steps:
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public function raises an error instead of returning None
             flow.close()
             raise StepRefusedError(
-                "A step was taken by job.step() on an event loop, which it would block.",
-                do="write: await job.astep(…)",
+                "A step was taken on an event loop by a function that would block the loop.",
+                do="write: await job.astep(…), await job.astep_transaction(…) or await job.asaved()",
             )
         go: Callable[[Any], Asked] = flow.send
         given: Any = None
@@ -179,6 +236,8 @@ class Steps:
                 given, go = error, flow.throw
 
     def _perform(self, asked: Asked) -> object:
+        if isinstance(asked, Effect):
+            return commit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
         if not isinstance(asked, Call):
             return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
         value = asked.function(*asked.args, **asked.kwargs)
@@ -192,6 +251,8 @@ class Steps:
         return value
 
     async def _perform_async(self, asked: Asked) -> object:
+        if isinstance(asked, Effect):
+            return await acommit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
         if not isinstance(asked, Call):
             return await required(self._attempt.keeper).aask(self._attempt, asked)
         value = asked.function(*asked.args, **asked.kwargs)
@@ -206,3 +267,25 @@ class Steps:
                 if answer.done():
                     raise
                 self._attempt.check()
+
+
+CONFIRMATION = 5.0  # seconds in which the database must say whether a place was saved
+
+
+def confirm(attempt: Attempt) -> None:
+    """Finds out whether an attempt that has failed has saved its place on a connection of the user. Raises no error."""
+    try:
+        found = required(attempt.keeper).ask(attempt, LOAD).result(CONFIRMATION)
+    except BaseException:  # noqa: BLE001 - also an interruption: then the attempt counts as usual
+        found = []
+    attempt.has_checkpoint = any(one.lease_id == attempt.lease_id for one in found)
+
+
+async def aconfirm(attempt: Attempt) -> None:
+    """``confirm`` on an event loop."""
+    try:
+        async with asyncio.timeout(CONFIRMATION):
+            found = await required(attempt.keeper).aask(attempt, LOAD)
+    except BaseException:  # noqa: BLE001
+        found = []
+    attempt.has_checkpoint = any(one.lease_id == attempt.lease_id for one in found)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from psycopg import AsyncConnection, Connection
+
 from pgqueue import App, Job, Snooze
 
 PATH = "tests.apps.step_tasks:app"
@@ -127,6 +129,20 @@ def parts(job: Job, point: str) -> None:
     for n in range(5):
         die_at(job, point, f"outside {n}")
         assert job.step(("part", n), lambda n=n: part(job, point, n)) == n
+    die_at(job, point, "end")
+
+
+@app.task(name="booked_parts", retry=[0.0] * 8)
+def booked_parts(job: Job, point: str) -> None:
+    def take(connection: Connection[Any], n: int) -> int:
+        die_at(job, point, f"before {n}")
+        connection.execute("insert into booked (n, job_id) values (%s, %s)", [n, job.id])
+        die_at(job, point, f"after {n}")
+        return n
+
+    for n in range(5):
+        die_at(job, point, f"outside {n}")
+        assert job.step_transaction(("part", n), take, n) == n
     die_at(job, point, "end")
 
 
@@ -305,3 +321,104 @@ def robbed(job: Job) -> None:
     except BaseException:  # LeaseLostError, or the interruption of the thread, whichever comes first
         note("lost")
         raise
+
+
+# ---------------------------------------------------------------- steps with rows of their own, and places
+
+
+def book(connection: Connection[Any], n: int) -> Page:
+    note("book", n)
+    connection.execute("insert into booked (n) values (%s)", [n])
+    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
+
+
+async def abook(connection: AsyncConnection[Any], n: int) -> Page:
+    note("book", n)
+    await connection.execute("insert into booked (n) values (%s)", [n])
+    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
+
+
+@app.task(name="booking", retry=[0.0] * 3)
+def booking(job: Job, count: int) -> None:
+    found = [job.step_transaction(("book", n), book, n) for n in range(1, count + 1)]
+    note("got", shown(found))
+    fail_once(job)
+
+
+@app.task(name="booking_async", retry=[0.0] * 3)
+async def booking_async(job: Job, count: int) -> None:
+    steps = (job.astep_transaction(("book", n), abook, n) for n in range(1, count + 1))
+    note("got", shown(await asyncio.gather(*steps)))
+    fail_once(job)
+
+
+@app.task(name="robbed_booking", retry=[0.0])
+def robbed_booking(job: Job) -> None:
+    """Another worker takes the job while the function runs."""
+
+    def lose(connection: Connection[Any]) -> None:
+        connection.execute("insert into booked (n) values (%s)", [job.attempt])
+        if job.attempt == 1:
+            with app.connection() as other:
+                other.execute(
+                    "update pgqueue.jobs_live set state = 'retrying', worker_id = null, lease_id = lease_id + 1 where id = %s",
+                    [job.id],
+                )
+
+    job.step_transaction("book", lose)
+
+
+@app.task(name="overtaken_booking", retry=False)
+def overtaken_booking(job: Job) -> None:
+    """Another attempt commits the step while the function runs."""
+
+    def overtaken(connection: Connection[Any]) -> int:
+        connection.execute("insert into booked (n) values (1)")
+        with app.connection() as other:
+            other.execute(
+                "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value) values (%s, 1, 1, 'step', 'book', '2')",
+                [job.id],
+            )
+        return 1
+
+    note("got", job.step_transaction("book", overtaken))
+
+
+@app.task(name="streaming", retry=[0.0])
+def streaming(job: Job, upto: int, own: bool) -> None:
+    """Stores its place with each row. Each attempt fails after two rows; there are only two attempts."""
+    begun = job.saved or 0
+    note("begun", begun)
+    for n in range(begun + 1, upto + 1):
+        with app.connection() as connection:
+            connection.execute("insert into booked (n) values (%s)", [n])
+            job.save(n, using=None if own else connection)
+        assert job.saved == n
+        if n - begun == 2:
+            raise ValueError("two rows")
+
+
+@app.task(name="streaming_async", retry=[0.0])
+async def streaming_async(job: Job, upto: int, own: bool) -> None:
+    begun = await job.asaved() or 0
+    note("begun", begun)
+    for n in range(begun + 1, upto + 1):
+        async with app.aconnection() as connection:
+            await connection.execute("insert into booked (n) values (%s)", [n])
+            await job.asave(n, using=None if own else connection)
+        if n - begun == 2:
+            raise ValueError("two rows")
+
+
+@app.task(name="rolled_back", retry=[0.0])
+def rolled_back(job: Job) -> None:
+    with app.connection() as connection:
+        job.save(1, using=connection)
+        raise ValueError("the place is not committed")
+
+
+@app.task(name="saved_at_the_end", retry=False)
+def saved_at_the_end(job: Job) -> None:
+    with job.transaction() as connection:
+        connection.execute("insert into booked (n) values (1)")
+        job.save(1, using=connection)

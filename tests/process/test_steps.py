@@ -53,27 +53,43 @@ def expire(db: Connection[Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("executor", ["thread", "async", "process"])
-def test_a_job_killed_at_any_point_has_the_effect_of_each_step_once(
-    path: Path, db: Connection[Any], executor: str
-) -> None:
-    task = "parts_async" if executor == "async" else "parts"
-    jobs = {}
+def kill_at_each_point(path: Path, db: Connection[Any], task: str, executor: str) -> dict[str, int]:
+    """Runs a job for each point. Its process is killed when it comes to its point. Returns the ids of the jobs, which are completed."""
+    jobs: dict[str, int] = {}
     for point in POINTS:
         jobs[point] = app.tasks[task].enqueue(point=point).id
         if executor != "process":  # the worker itself dies; a child process is replaced by its worker
             wait_until(lambda: run_to_the_end(db, executor) or len(killed(path)) == len(jobs))
     wait_until(lambda: run_to_the_end(db, executor) and states(db) == {"completed"})
     assert set(killed(path)) == set(POINTS)
+    for job_id in jobs.values():
+        stored = db.execute(
+            "select key, value from pgqueue.steps where job_id = %s order by 1", [job_id]
+        ).fetchall()
+        assert stored == [(str(n), n) for n in range(5)]
+    return jobs
+
+
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
+def test_a_job_killed_at_any_point_has_the_effect_of_each_step_once(
+    path: Path, db: Connection[Any], executor: str
+) -> None:
+    jobs = kill_at_each_point(path, db, "parts_async" if executor == "async" else "parts", executor)
     for point, job_id in jobs.items():
         did = Counter(n for what, job, n in step_tasks.notes(path) if what == "part" and job == job_id)
         where, _, number = point.partition(" ")
         twice = {int(number)} if where == KEPT_OPEN else set()
         assert did == {n: 2 if n in twice else 1 for n in range(5)}, point
-        stored = db.execute(
-            "select key, value from pgqueue.steps where job_id = %s order by 1", [job_id]
-        ).fetchall()
-        assert stored == [(str(n), n) for n in range(5)]
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_job_killed_at_any_point_has_the_rows_of_each_step_exactly_once(
+    path: Path, db: Connection[Any], executor: str
+) -> None:
+    db.execute("create table booked (n int, job_id bigint)")
+    jobs = kill_at_each_point(path, db, "booked_parts", executor)
+    rows = db.execute("select job_id, n from booked order by 1, 2").fetchall()
+    assert rows == [(job_id, n) for job_id in sorted(jobs.values()) for n in range(5)]
 
 
 def run_to_the_end(db: Connection[Any], executor: str) -> bool:

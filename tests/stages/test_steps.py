@@ -209,3 +209,89 @@ def test_an_attempt_that_has_lost_its_lease_learns_it_at_its_next_step(
     drain()
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert step_tasks.notes(path) == [["did", 1], ["did", 2], ["lost"], ["did", 2]]
+
+
+# ---------------------------------------------------------------- steps with rows of their own, and places
+
+WITH_ROWS = [
+    ("booking", "thread"),
+    ("booking_async", "async"),
+    ("booking", "process"),
+    ("booking_async", "process"),
+]
+
+
+@pytest.fixture
+def booked(path: Path, db: Connection[Any]) -> Callable[[], list[int]]:
+    """Returns the rows that the handlers have written."""
+    db.execute("create table booked (n int)")
+    return lambda: [n for (n,) in db.execute("select n from booked order by 1")]
+
+
+@pytest.mark.parametrize(("task", "executor"), WITH_ROWS)
+def test_the_rows_of_a_step_are_committed_once_with_its_checkpoint(
+    booked: Callable[[], list[int]], path: Path, db: Connection[Any], task: str, executor: str
+) -> None:
+    job_id = enqueue(task, count=3)
+    drain(executor)
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert booked() == [1, 2, 3]
+    got = [value for what, value in step_tasks.notes(path) if what == "got"]
+    assert got == [[["Page", n, n] for n in (1, 2, 3)]] * 2
+    same = db.execute(
+        "select count(*) from booked b join pgqueue.checkpoints c on c.xmin = b.xmin and c.key = b.n::text and c.kind = 'effect'"
+    ).fetchone()
+    assert same == (3,), "each row has the transaction of its checkpoint"
+
+
+def test_the_rows_of_a_step_are_rolled_back_if_the_lease_is_lost_meanwhile(
+    booked: Callable[[], list[int]], db: Connection[Any]
+) -> None:
+    job_id = enqueue("robbed_booking")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert booked() == [2]
+
+
+def test_the_rows_of_a_step_are_rolled_back_if_another_attempt_was_first(
+    booked: Callable[[], list[int]], path: Path, db: Connection[Any]
+) -> None:
+    enqueue("overtaken_booking")
+    drain()
+    assert (booked(), step_tasks.notes(path)) == ([], [["got", 2]])
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("task", "executor"),
+    [
+        ("streaming", "thread"),
+        ("streaming_async", "async"),
+        ("streaming", "process"),
+        ("streaming_async", "process"),
+    ],
+)
+def test_a_handler_goes_on_at_the_place_that_it_has_saved_and_does_not_use_up_its_attempts(
+    booked: Callable[[], list[int]], path: Path, db: Connection[Any], task: str, executor: str, own: bool
+) -> None:
+    job_id = enqueue(task, upto=7, own=own)
+    drain(executor)
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert booked() == list(range(1, 8))
+    assert [n for _, n in step_tasks.notes(path)] == [0, 2, 4, 6]
+
+
+def test_a_place_that_is_not_committed_does_not_count(
+    booked: Callable[[], list[int]], db: Connection[Any]
+) -> None:
+    job_id = enqueue("rolled_back")
+    drain()
+    assert look(db, job_id, "state, attempt") == ("dead", 2)
+
+
+def test_a_place_can_be_saved_in_the_transaction_that_completes_the_job(
+    booked: Callable[[], list[int]], db: Connection[Any]
+) -> None:
+    job_id = enqueue("saved_at_the_end")
+    drain()
+    assert (look(db, job_id), booked()) == ("completed", [1])

@@ -104,6 +104,7 @@ from pgqueue.database.statements.settling import (
     write_progress,
 )
 from pgqueue.database.statements.steps import (
+    check_fence,
     load_checkpoints,
     purge_checkpoints,
     save_cursor,
@@ -132,6 +133,7 @@ __all__ = [
     "adopt_orphans",
     "before_commit",
     "cancel",
+    "check_fence",
     "check_indexes",
     "check_partitions",
     "choose_limited",

@@ -90,6 +90,11 @@ def save_cursor(worker_id: int, job_id: int, lease_id: int, value: str) -> State
     )
 
 
+def check_fence() -> Statement[None]:
+    """Checks the lease in the caller's transaction, before the transaction completes the job whose checkpoints it has written."""
+    return statement("check_fence", nothing)
+
+
 def purge_checkpoints(after: int, count: int) -> Statement[int | None]:
     """Deletes checkpoints of jobs that are gone, among the next ``count`` jobs that have checkpoints and whose ids are above ``after``.
 

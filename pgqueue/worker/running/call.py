@@ -30,6 +30,7 @@ from pgqueue.worker.running.conclusions import failed, succeeded, value_of
 from pgqueue.worker.running.contexts import OwnContext
 from pgqueue.worker.running.middleware import around, around_async
 from pgqueue.worker.running.work import Kind, TimeLimit
+from pgqueue.worker.steps import aconfirm, confirm
 
 
 def perform(
@@ -51,6 +52,8 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
                 value = own.call(spec.function, **arguments)
             return succeeded(spec, attempt, value)
     except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt of a handler end here
+        if attempt.has_checkpoint is None:
+            confirm(attempt)
         return failed(spec, attempt, error)
 
 
@@ -69,6 +72,8 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
                     value = await spec.function(**arguments)
             return succeeded(spec, attempt, value)
     except BaseException as error:  # noqa: BLE001
+        if attempt.has_checkpoint is None:
+            await aconfirm(attempt)
         return failed(spec, attempt, error)
 
 

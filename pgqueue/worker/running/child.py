@@ -244,6 +244,11 @@ class ChildsAttempt(Attempt):
         super().note_progress(progress)
         self.sender.note_progress(self)
 
+    def note_checkpoint(self) -> None:
+        """Also tells the parent, which decides the outcome if this process dies."""
+        super().note_checkpoint()
+        self.sender.send(self, child_messages.checkpointed(self))
+
 
 def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender) -> None:
     """Reads the messages of the parent. When the parent has ended, ends this process, even if a handler runs."""

@@ -7,6 +7,7 @@
                        answer: the checkpoints that a question asked for, or why there are none
     child ─► parent    ready: the app is imported
                        progress: the progress of this attempt
+                       checkpointed: this attempt has committed a step with its own rows, or has saved its place
                        question: a step of this attempt asks to store a checkpoint, or to read all of them
                        conclusion: the outcome of this attempt, or the reason why none is written
 """
@@ -49,6 +50,10 @@ def progress(attempt: Attempt) -> bytes:
     return _line(id=attempt.id, progress=attempt.progress)
 
 
+def checkpointed(attempt: Attempt) -> bytes:
+    return _line(id=attempt.id, progress=None, checkpointed=True)
+
+
 def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
     what = {"outcome": asdict(concluded)} if isinstance(concluded, Outcome) else {"nothing": concluded.name}
     return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, **what)
@@ -58,6 +63,8 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
     """Called in the parent. Handles a message of the child. Returns the conclusion of the attempt, or None if the attempt goes on."""
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
+    if "checkpointed" in said:
+        attempt.note_checkpoint()
     if "own_commit" not in said:
         return None
     attempt.own_commit = OwnCommit(said["own_commit"])

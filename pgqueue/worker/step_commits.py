@@ -1,0 +1,141 @@
+"""Steps whose checkpoint is committed in a transaction of the handler, together with the handler's own rows: effects and cursors.
+
+A deferred trigger checks the lease during the COMMIT (sql/steps/functions/fence_checkpoint.sql). So nothing that others wait for is locked
+while the user's function runs, or while its process is frozen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CoroutineType
+from typing import Any
+
+import psycopg
+from psycopg.errors import UniqueViolation
+
+from pgqueue.app.app import App
+from pgqueue.database import statements
+from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
+from pgqueue.database.run import run, run_async
+from pgqueue.errors import LeaseLostError, StepRefusedError
+from pgqueue.model.steps import ANY, CURSOR, Checkpoint
+from pgqueue.sql import Statement
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Ending
+
+FENCED = "PQ601"
+Make = Callable[[object], Checkpoint]
+
+
+def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Make) -> Checkpoint | None:
+    """Calls ``call`` with a connection, and commits its rows with the checkpoint that ``make`` makes of its value.
+
+    Returns None, and commits nothing, if the step has a checkpoint already.
+    """
+    made: list[Checkpoint] = []
+
+    def complete(transaction: Opened) -> None:
+        run(transaction.given, _stored(attempt, made[0]))
+        transaction.commit()
+
+    with _known_errors(attempt):
+        try:
+            with opened(app.store.pools, None, complete) as connection:
+                value = call(connection)
+                if inspect.isawaitable(value):
+                    if type(value) is CoroutineType:
+                        value.close()
+                    raise StepRefusedError(
+                        "The function of a step is async, so job.step_transaction() cannot call it.",
+                        do="write: await job.astep_transaction(…)",
+                    )
+                made.append(make(value))
+        except UniqueViolation as error:
+            if not _is_of_a_step(error):
+                raise
+            return None
+    return _own(attempt, made[0])
+
+
+async def acommit_effect(
+    app: App, attempt: Attempt, call: Callable[..., Any], make: Make
+) -> Checkpoint | None:
+    """``commit_effect`` with an async connection. ``call`` may be sync or async."""
+    made: list[Checkpoint] = []
+
+    async def complete(transaction: AsyncOpened) -> None:
+        await run_async(transaction.given, _stored(attempt, made[0]))
+        await transaction.commit()
+
+    with _known_errors(attempt):
+        try:
+            async with aopened(app.store.pools, None, complete) as connection:
+                value = call(connection)
+                made.append(make(await value if inspect.isawaitable(value) else value))
+        except UniqueViolation as error:
+            if not _is_of_a_step(error):
+                raise
+            return None
+    return _own(attempt, made[0])
+
+
+def save(app: App, attempt: Attempt, value: object, using: object) -> None:
+    """Stores the place that the job has come to, in the transaction of ``using``, or in one of its own."""
+    with _known_errors(attempt):
+        if using is not None:
+            run(using, _cursor(attempt, value))
+            _doubt(attempt)
+            return
+        with app.connection() as connection:
+            run(connection, _cursor(attempt, value))
+    attempt.note_checkpoint()
+
+
+async def asave(app: App, attempt: Attempt, value: object, using: object) -> None:
+    """``save`` on async connections."""
+    with _known_errors(attempt):
+        if using is not None:
+            await run_async(using, _cursor(attempt, value))
+            _doubt(attempt)
+            return
+        async with app.aconnection() as connection:
+            await run_async(connection, _cursor(attempt, value))
+    attempt.note_checkpoint()
+
+
+def _doubt(attempt: Attempt) -> None:
+    """Only the owner of the connection knows whether its transaction commits. If the attempt fails, the database is asked."""
+    if not attempt.has_checkpoint:
+        attempt.has_checkpoint = None
+
+
+def _stored(attempt: Attempt, made: Checkpoint) -> Statement[None]:
+    return statements.store_effect(attempt.worker_id, attempt.id, attempt.lease_id, made)
+
+
+def _cursor(attempt: Attempt, value: object) -> Statement[None]:
+    text = ANY.encode(CURSOR, value)
+    return statements.save_cursor(attempt.worker_id, attempt.id, attempt.lease_id, text)
+
+
+def _own(attempt: Attempt, made: Checkpoint) -> Checkpoint:
+    attempt.note_checkpoint()
+    return made._replace(lease_id=attempt.lease_id)
+
+
+@contextmanager
+def _known_errors(attempt: Attempt) -> Iterator[None]:
+    """Raises LeaseLostError in place of the error of the fence."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate != FENCED:
+            raise
+        attempt.end(Ending.LOST)
+        raise LeaseLostError(attempt.id, attempt.lease_id) from error
+
+
+def _is_of_a_step(error: UniqueViolation) -> bool:
+    return error.diag.schema_name == "pgqueue" and (error.diag.table_name or "").startswith("checkpoints")
