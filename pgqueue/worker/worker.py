@@ -174,9 +174,8 @@ class Worker:
 
     def _cancel(self, job_ids: list[int]) -> None:
         self._runner.cancel(job_ids)
-        if not self._in_flight.attempts.keys() >= set(
-            job_ids
-        ):  # some of these jobs were just claimed, and the answer to that claim has not arrived here yet
+        # some of these jobs were just claimed, and the answer to that claim has not arrived here yet
+        if not self._in_flight.attempts.keys() >= set(job_ids):
             asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
@@ -206,9 +205,8 @@ class Worker:
             return
         if conclusion.reason != "released":
             self._recycling.count()
-        self._settler.add(
-            attempt, conclusion if attempt.progress is None else attempt.with_progress(conclusion)
-        )
+        outcome = conclusion if attempt.progress is None else attempt.with_progress(conclusion)
+        self._settler.add(attempt, outcome)
         if 0 < conclusion.delay < self.settings.poll:
             self._again[attempt] = conclusion.delay
 
@@ -373,11 +371,8 @@ class Worker:
                 self._fail(why)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
-            if (
-                not self._hears_of_cancels
-                and longest is not None
-                and monotonic() - longest.claimed_at > LATE / 10
-            ):
+            is_long = longest is not None and monotonic() - longest.claimed_at > LATE / 10
+            if is_long and not self._hears_of_cancels:
                 self._lease.look()
 
     # ---------------------------------------------------------------- stopping
@@ -385,9 +380,8 @@ class Worker:
     async def _finish(self, claiming: asyncio.Task[None], settling: asyncio.Task[None]) -> int:
         self._claimer.stop()
         self._lease.drain()
-        left = await finish(
-            self._runner, self._settler, claiming, settling, grace=self.settings.grace, hurry=self._hurry
-        )
+        grace = self.settings.grace
+        left = await finish(self._runner, self._settler, claiming, settling, grace=grace, hurry=self._hurry)
         if not left:
             return STOPPED
         return 128 + self._hurried_by if self._hurry.is_set() else UNFINISHED
