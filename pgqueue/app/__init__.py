@@ -1,1 +1,1 @@
-"""The part of pgqueue that a program imports: the app, its tasks, enqueuing, handles, the schedules of its code."""
+"""What a program uses: it declares tasks and schedules, enqueues jobs, and reads or changes jobs by their handles."""

@@ -103,10 +103,10 @@ class App(Crontab, Hooked):
         ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
         seconds, a tenacity wait, or a ``RetryPolicy``; the default delays are 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the time limit of
         one attempt.
-        ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
+        ``keep``: which finished rows stay until retention deletes them: "all", only "failures" (dead and cancelled), or "none".
         ``store_result``: if False, the value that the handler returns is dropped, so it can be anything. If True, a value that is not JSON
         makes the job dead.
-        ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def on its loop, def on a thread).
+        ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def runs on the worker's loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
         ``unique`` (True: a key made of all arguments; a list: a key made of the arguments with these names), ``unique_for``,
         ``on_conflict``, ``throttle``, ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.

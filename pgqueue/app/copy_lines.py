@@ -161,7 +161,7 @@ def _json(value: object) -> bytes:
 
 
 def _array(tags: Sequence[str]) -> bytes:
-    """Returns an array of texts: the number of dimensions, flags, the type; if it is not empty, its length and its first index."""
+    """Returns an array of texts in binary form: number of dimensions, flags, type; if it is not empty, then its length and its first index."""
     return pack(">iiI", bool(tags), 0, TEXT) + (
         pack(">ii", len(tags), 1) + b"".join(map(_text, tags)) if tags else b""
     )

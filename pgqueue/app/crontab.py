@@ -46,7 +46,7 @@ class Crontab:
         from ``anchor`` (default: when the row is made). ``at`` is the only time at which it fires. ``name``: the default is the task's
         name.
         ``args``: the arguments of each job. ``jitter``: each job runs up to this much later.
-        ``overlap`` says what to do if the run before has not ended: "queue" (the new run waits), "skip", "cancel-old", or
+        ``overlap`` says what to do if the previous run has not ended: "queue" (the new run waits), "skip", "cancel-old", or
         "allow" (both run). ``missed`` says what to do with fire times that passed more than a minute ago while no worker
         ran: "once" (enqueue the last one), "skip" (enqueue none), or "all" (enqueue the last ``missed_cap`` at most).
         The further options are those of ``using``.

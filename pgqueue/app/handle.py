@@ -35,7 +35,7 @@ from pgqueue.text.values import shown
 T = TypeVar("T")
 
 
-# Not frozen: a bulk enqueue would spend more time on making frozen handles than on all its other work in Python.
+# Handles are not frozen: an enqueue of many jobs would spend more time on making frozen handles than on all its other work in Python.
 @dataclass(slots=True, unsafe_hash=True)
 class JobHandle:
     """A job's id, and whether this enqueue stored the job.
@@ -77,7 +77,7 @@ class JobHandle:
         return _found(self.id, (yield statements.get_job(self.id)))
 
     def why(self) -> Why:
-        """Returns why the job is not running, in one word and one sentence. If the job runs or is final, the answer says so."""
+        """Returns why the job is not running, in one word and one sentence. If the job runs or is finished, the answer says so."""
         return self._store().ask(self._explain())
 
     async def awhy(self) -> Why:
@@ -134,7 +134,7 @@ class JobHandle:
         return args if spec is None else json.loads(spec.encode((), args))
 
     def result(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
-        """Waits until the job is final and returns its result (what its handler returned).
+        """Waits until the job is finished and returns its result (what its handler returned).
 
         ``watch`` is called with the job as it is, about once a second. If the job ended dead or cancelled, raises
         JobFailedError. After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. If there is

@@ -46,7 +46,7 @@ KINDS = {
 def given(connection: object) -> CallersConnection | None:
     """Returns the caller's connection; None if the caller gave none, so that the app's own connections are used.
 
-    If the caller gave None, raises WrongConnectionError: a variable that holds no connection yet would leave the caller's transaction.
+    If the caller gave None, raises WrongConnectionError: with a variable that has no connection yet, the call would not join the caller's transaction.
     """
     if connection is None:
         raise errors.WrongConnectionError(

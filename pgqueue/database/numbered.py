@@ -1,4 +1,4 @@
-"""Statements for asyncpg, directly or below SQLAlchemy: asyncpg numbers its parameters, and insists on their exact types."""
+"""Statements for asyncpg, directly or below SQLAlchemy: asyncpg needs numbered parameters, and values of exactly their types."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Returns whether the same statement can succeed later: another transaction, a time limit or a lack of the server stopped it."""
+    """Returns whether the same statement can succeed later: another transaction, a time limit or a lack of resources stopped it."""
     if isinstance(error, (*CONFLICTS, errors.LockedError, errors.ReadOnlyServerError)):
         return True
     return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)

@@ -71,7 +71,9 @@ CLAIMING = (
 )
 SETUP_TIMEOUT = 10.0  # a new connection must be ready within this many seconds
 BACKEND = "select pg_catalog.pg_backend_pid()"
-POOLER_TRIES = 5  # tries to recognise a pooler in transaction mode; a single try could miss it by chance
+POOLER_TRIES = (
+    5  # the number of tries to recognise a pooler in transaction mode; a single try could miss it by chance
+)
 ORDINARY = SESSION
 # PostgreSQL refuses PREPARE TRANSACTION after a NOTIFY. So such a transaction wakes no workers: they find its jobs at their next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"

@@ -6,7 +6,7 @@
     ├── ConfigError                     a wrong or missing setting, found before any connection
     │   ├── DriverMissingError          PGQ-101   psycopg finds no libpq
     │   ├── NoDsnError                  PGQ-102   no setting contains a DSN
-    │   ├── InvalidSettingError         PGQ-107   a flag, variable or file holds a wrong value
+    │   ├── InvalidSettingError         PGQ-107   a flag, variable or file contains a wrong value
     │   └── EmbeddedPostgresError       PGQ-108   the embedded server is missing or did not start
     ├── DatabaseError                   a problem with the server, the login or the schema
     │   ├── DatabaseUnreachableError    PGQ-103   no answer from the server

@@ -92,7 +92,7 @@ def test_the_settling_of_a_job_does_not_wait_for_an_enqueue_with_the_jobs_key(pl
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: str) -> None:
+def test_two_batches_with_the_same_keys_in_opposite_order_do_not_deadlock(players: Players, key: str) -> None:
     names = [f"k{number:02}" for number in range(20)]
     first, second, waited = players.race(
         enqueues(*({key: name} for name in names)), enqueues(*({key: name} for name in reversed(names)))

@@ -1,4 +1,4 @@
-"""Races between two transactions. Each claims, settles, rescues, renews a lease, cancels, revives, edits, or finishes overdue jobs.
+"""Races between two transactions. Each transaction claims, settles, rescues, renews a lease, cancels, revives, edits, or finishes overdue jobs.
 
 In most tests, the first transaction executes its statement and stays open, and then the second transaction executes another statement. Most
 pairs of statements are tested in both orders.

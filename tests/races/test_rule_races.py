@@ -84,7 +84,7 @@ def test_an_enqueue_under_a_rule_stores_its_job_if_the_enqueue_for_which_it_wait
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_enqueues_of_different_keys_do_not_wait_for_each_other(players: Players, rule: str) -> None:
+def test_enqueues_with_different_keys_do_not_wait_for_each_other(players: Players, rule: str) -> None:
     other = RULES[rule] | ({} if rule == "unique" else {"unique_key": "other"})
     _, second, waited = players.race(enqueues(RULES[rule], args={"n": 1}), enqueues(other, args={"n": 2}))
     assert not waited
@@ -92,7 +92,9 @@ def test_enqueues_of_different_keys_do_not_wait_for_each_other(players: Players,
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_two_batches_under_a_rule_in_opposite_order_do_not_deadlock(players: Players, rule: str) -> None:
+def test_two_batches_under_a_rule_with_the_same_keys_in_opposite_order_do_not_deadlock(
+    players: Players, rule: str
+) -> None:
     names = [f"k{number:02}" for number in range(20)]
     jobs: list[dict[str, Any]] = [
         RULES[rule] | ({"args": {"n": name}} if rule == "unique" else {"unique_key": name}) for name in names

@@ -1,4 +1,7 @@
-"""Two connections that race in a given order. The first one acts and keeps its transaction open. Then the second one acts."""
+"""Two connections race in a given order. The first connection executes statements and keeps its transaction open.
+
+Then the second connection executes statements, which perhaps wait for the first transaction.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_each_column_of_jobs_live_has_a_value_in_this_test() -> None:
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_a_job_that_ends_keeps_all_columns_except_those_of_unfinished_jobs(
+def test_a_job_that_ends_keeps_all_columns_except_the_columns_that_only_unfinished_jobs_have(
     db: Connection[Any], move: str
 ) -> None:
     values, statement, changed = MOVES[move]
@@ -94,7 +94,9 @@ def test_a_job_that_ends_keeps_all_columns_except_those_of_unfinished_jobs(
     assert differ == changed | {"state", "finished_at"} | {name for name in LEFT if before[name] is not None}
 
 
-def test_a_revived_job_keeps_all_columns_except_those_about_its_former_attempts(db: Connection[Any]) -> None:
+def test_a_revived_job_keeps_all_columns_except_the_columns_about_its_former_attempts(
+    db: Connection[Any],
+) -> None:
     before = store(db, "jobs_dead", DEAD)
     assert run(db, statements.revive(7)) == "revived"
     after = stored(db)

@@ -53,7 +53,7 @@ where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
 
 
 def shape(connection: Connection[Any]) -> Shape:
-    """Returns the definitions in the catalog, by name. It leaves out day tables, which come and go, and the table of alembic."""
+    """Returns the definitions in the catalog, by name. It leaves out day tables, which are made and dropped every day, and the table of alembic."""
     rows = connection.execute(SHAPE).fetchall()
     # The definition of an index of a partitioned table contains ON ONLY, which is not part of the shape.
     return {

@@ -21,13 +21,13 @@ def hand(db: Connection[Any]) -> Hand:
 
 @pytest.fixture
 def player(db: Connection[Any]) -> LimitedHand:
-    """Returns a stand-in for a worker with the tasks ``t`` and ``u``. Its claims are by turns and keep to limits."""
+    """Returns a stand-in for a worker with the tasks ``t`` and ``u``. It claims by turns and within limits."""
     return LimitedHand(db, ["t", "u"])
 
 
 @pytest.fixture
 def refresh(app: App) -> Task[..., Any]:
-    """Returns a task that tests of keys enqueue."""
+    """Returns a task for the tests of keys."""
 
     @app.task(name="refresh")
     def refresh(account: int, note: str = "") -> None: ...

@@ -98,7 +98,7 @@ Play = Callable[..., None]
 def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note: Any, done: int) -> Play:
     """Returns a function that enqueues in all ways on a connection, and checks the rows.
 
-    A test passes options of the connection to it, or a function that prepares the connection.
+    A test passes options of the connection to this function, or another function that prepares the connection.
     """
 
     def sync(prepare: Callable[[Any], object] = lambda connection: None, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The three ways of storing a job without keys (by its own statement, by COPY, and by the SQL API) store the same row."""
+"""The three ways of storing a job without keys (by the statement for one job, by COPY, and by the SQL API) store the same row."""
 
 from __future__ import annotations
 

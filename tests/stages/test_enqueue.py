@@ -212,7 +212,7 @@ def test_an_enqueue_on_an_autocommit_connection_warns(greet, connect):
 def woken_queues(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
     """Returns a function. This function returns the queues for which wake-ups were sent since its last call.
 
-    In order to know that all of them have arrived, it sends a notification of its own and waits for it.
+    In order to know that all wake-ups have arrived, it sends a notification and waits until this notification arrives.
     """
     listener = connect()
     listener.execute("listen pgqueue")

@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
 # Error codes that the trigger raises. If Postgres itself raises them, they mean a missing right, a lost server or a missing column.
-# The last code is the one that RAISE uses if it gives no code.
+# RAISE uses the last code if the trigger gives no code.
 CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
 
 

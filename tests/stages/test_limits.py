@@ -50,7 +50,7 @@ def test_keys_take_turns_however_long_their_backlogs_are(db: Connection[Any], pl
     assert keys_of(db, player.take(8)) == {"big": 8}
 
 
-def test_a_large_claim_takes_a_few_jobs_of_each_key_and_no_more_than_its_limit_allows(
+def test_a_large_claim_takes_a_few_jobs_of_each_key_and_no_more_than_the_limit_of_the_key_allows(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     for key in range(150):
@@ -64,7 +64,7 @@ def test_a_large_claim_takes_a_few_jobs_of_each_key_and_no_more_than_its_limit_a
     )
 
 
-def test_a_claim_by_turns_begins_after_the_last_key_of_the_claim_before(
+def test_a_claim_by_turns_begins_after_the_last_key_of_the_previous_claim(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     for key in "abcdef":

@@ -177,7 +177,7 @@ def test_the_question_about_a_commit_returns_lost_if_the_worker_no_longer_has_th
 def test_the_question_about_a_commit_waits_for_the_transaction_in_doubt(
     dsn: str, db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
-    """Without the wait, the question would still see the job running, and the handler would run again although its COMMIT is being made."""
+    """Without the wait, the answer would be that the job is running, and the handler would run again although its COMMIT is being made."""
     hand = Hand(db, ["t"])
     add_jobs(db)
     [attempt] = hand.claim()

@@ -1,4 +1,4 @@
-"""Day tables are made ahead of time and dropped when they are too old. Neither leftover tables nor a wrong clock prevent this, and no worker waits for it."""
+"""Day tables are made ahead of time and dropped when they are too old. Neither leftover tables nor a wrong clock prevent this, and no worker waits while this is done."""
 
 from __future__ import annotations
 

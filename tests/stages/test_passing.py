@@ -84,7 +84,7 @@ def test_a_claim_reads_only_few_rows_of_a_backlog_whose_jobs_cannot_run(
     if analyzed:
         db.execute("analyze pgqueue.jobs_live")
     lane = (player.queue, 0)
-    for count in (10, 100):  # a claim of fewer jobs than can run, and one of more jobs than can run
+    for count in (10, 100):  # a claim of fewer jobs than can run, and a claim of more jobs than can run
         claim = statements.claim_limited(player.id, player.tasks, lane, "", count)
         for _ in range(2):  # twice: the first call of a session also reads the catalog
             plan = explained(db, claim, "analyze, buffers, timing off")

@@ -1,4 +1,4 @@
-"""Rates, pauses that a handler asks for, and the order of a key's jobs. The tests claim and settle jobs without a worker process."""
+"""Tests of rates, of pauses that a handler asks for, and of the order of a key's jobs. They claim and settle jobs without a worker process."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_rate_limited_pauses_the_task_if_the_job_has_no_key(db: Connection[Any],
 # ------------------------------------------------------------------ order
 
 
-def test_jobs_with_ordering_run_one_after_the_other_also_when_one_of_them_is_retried(
+def test_jobs_with_ordering_run_one_after_the_other_even_when_one_of_them_is_retried(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     jobs = add_jobs(db, "k", count=3, ordering="block")

@@ -182,7 +182,7 @@ def test_an_enqueuer_with_the_additional_grants_uses_idempotency_keys_replaces_j
 
 
 def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog):
-    """The worker runs jobs with limits, keys, ordering, hooks, chunks, retries and a transaction of their own. It also fires schedules, rescues, raises alerts and maintains."""
+    """The worker runs jobs with limits, keys, ordering, hooks, chunks, retries and job.transaction. It also fires schedules, rescues, raises alerts and maintains."""
     db.execute(
         "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 50, 1000, '1 s')"
     )

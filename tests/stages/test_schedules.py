@@ -87,7 +87,9 @@ def test_a_scheduler_does_nothing_if_another_scheduler_was_first_or_the_schedule
 
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON)
-    assert fire(db, due, NOON) == 0, "this fire time already has a run, as it has if the clock went back"
+    assert fire(db, due, NOON) == 0, (
+        "this fire time already has a run, for example because the clock went back"
+    )
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON + MINUTE)
     db.execute("update pgqueue.schedules set paused = true")
@@ -302,7 +304,7 @@ def test_a_bad_schedule_shows_its_problem_and_the_other_schedules_fire(db: Conne
 def test_a_schedule_whose_job_the_database_refuses_has_a_problem_until_it_is_edited(
     db: Connection[Any], dsn: str
 ) -> None:
-    """The fire time whose job was refused is not lost: it is enqueued after the edit."""
+    """The fire time whose job was refused is not lost: a job for this fire time is enqueued after the edit."""
     add(db, "s", cron="0 * * * *")
     add(db, "t", cron="0 * * * *")
     db.execute(

@@ -177,7 +177,7 @@ def test_after_a_close_of_the_app_the_connection_is_closed_when_no_caller_waits_
     wait_until(lambda: not sessions(db), timeout=5)
 
 
-def test_a_forked_process_waits_on_a_connection_of_its_own(jobs, db, waiting) -> None:
+def test_a_forked_process_waits_on_a_separate_connection(jobs, db, waiting) -> None:
     first, second = jobs(2)
     ends = waiting(first)
     wait_until(lambda: has_read_the_jobs(db))

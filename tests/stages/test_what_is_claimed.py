@@ -1,4 +1,4 @@
-"""No claim takes a job that must not run. Each way of claiming is tested: without limits, under a limit, by turns, in order, and by turns under a limit."""
+"""No claim takes a job that must not run. Each way of claiming is tested: without limits, under a limit, by turns, in order (with the option ordering), and by turns under a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maintenance deletes rows whose time is over, and no row that is still needed."""
+"""Maintenance deletes old rows, and no row that is still needed."""
 
 from __future__ import annotations
 

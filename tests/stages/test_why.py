@@ -72,7 +72,7 @@ def test_why_says_that_the_transaction_of_a_job_is_still_open_or_was_rolled_back
 
 
 def test_why_reports_the_next_reason_when_the_first_reason_is_removed(db: Connection[Any]) -> None:
-    """All reasons are true at the same time. ``why`` reports the one that an operator would remove first."""
+    """All reasons are true at the same time. ``why`` reports the reason that an operator would remove first."""
     job = add(db, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=3))
     db.execute("insert into pgqueue.queues (name, paused) values ('mail', true)")
     said = why(db, job)

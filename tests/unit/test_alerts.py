@@ -1,4 +1,4 @@
-"""Alerts: their settings, the causes that raise an alert, and the sending of messages. No secret of a setting is ever shown."""
+"""Tests of alerts: their settings, the causes that raise an alert, and the sending of messages. No secret of a setting is ever shown."""
 
 from __future__ import annotations
 

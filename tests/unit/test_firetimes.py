@@ -142,7 +142,7 @@ def test_computed_fire_times_equal_the_fire_times_of_the_walk_near_a_change_of_t
 @settings(max_examples=100, deadline=None)
 @given(wanted=expressions, data=st.data())
 def test_the_fire_times_do_not_depend_on_the_moment_from_which_they_are_computed(wanted, data):
-    """If a scheduler computes each fire time from the one before, it loses none and has none twice."""
+    """If a scheduler computes each fire time from the fire time before, it loses no fire time and has no fire time twice."""
     name = data.draw(st.sampled_from(ZONES))
     middle = data.draw(st.sampled_from(changes(name)))
     start, end = middle - timedelta(hours=12), middle + timedelta(hours=12)

@@ -1,4 +1,4 @@
-"""The attempts that a worker has, and the number of jobs that it can still claim."""
+"""Tests of ``InFlight``: the attempts that a worker has, and the number of jobs that it can still claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which a claimer scans the lanes. More urgent lanes come first, and the queues of one priority alternate."""
+"""Tests of the order in which a claimer scans the lanes. More urgent lanes come first, and the queues of one priority alternate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of ``LateCommits``, which decides when claims look behind the cursors of the lanes."""
+"""Tests of ``LateCommits``, which decides when claims look behind the cursors of the lanes.
+
+From time to time, a watch lists the open transactions that have written jobs. When one of them has ended, claims look behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of the package: the modules that users are allowed to import, and the folders."""
+"""Tests of the layout of the package: the modules that users are allowed to import, and the folders."""
 
 from __future__ import annotations
 

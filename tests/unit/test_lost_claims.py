@@ -1,4 +1,4 @@
-"""The times at which a worker looks for lost claims (claims whose answer did not arrive), and the jobs that it finds."""
+"""Tests of when a worker looks for lost claims (claims whose answer did not arrive), and of the jobs that it finds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_worker_rarely_looks_for_lost_claims_if_no_answer_was_lost():
     assert lost.next_look == 200.0 + LOOK_FOR_LOST
 
 
-def test_every_survey_looks_after_a_lost_answer_until_the_claim_can_no_longer_commit():
+def test_after_a_lost_answer_every_survey_looks_for_lost_claims_until_the_claim_can_no_longer_commit():
     lost = LostClaims(longest_claim=10.0, now=100.0)
     lost.note_lost_answer(101.0)
     lost.note_look(102.0)

@@ -1,4 +1,4 @@
-"""Middleware around attempts: its order, the values that it sees, and the values that it can change."""
+"""Tests of middleware around attempts: its order, the values that it sees, and the values that it can change."""
 
 from __future__ import annotations
 

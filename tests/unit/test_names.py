@@ -62,7 +62,7 @@ def test_the_public_names_are_these():
         (pgqueue.Job, "transaction", "atransaction"),
     ],
 )
-def test_sync_and_async_twins_have_the_same_parameters(home, sync, other):
+def test_a_sync_function_and_its_async_variant_have_the_same_parameters(home, sync, other):
     one, two = (
         [
             parameter.replace(annotation=str(parameter.annotation).replace("AsyncConnection", "Connection"))
@@ -89,14 +89,14 @@ def coloured(home: type | ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, JobStore, Pools, Waiters])
-def test_the_name_of_an_async_method_is_an_a_and_the_name_of_its_sync_twin(home):
+def test_the_name_of_an_async_method_is_the_letter_a_and_the_name_of_the_sync_method(home):
     alone = {"leave_loop"}  # leave_loop leaves the running event loop, and sync callers have none
     for name in coloured(home) - alone:
         assert name.startswith("a"), name
         assert hasattr(home, name[1:]), name
 
 
-def test_the_name_of_an_async_function_of_the_database_is_its_sync_twins_name_and_async():
+def test_the_name_of_an_async_function_of_the_database_is_the_name_of_the_sync_function_and_async():
     alone = {"wait_notified"}  # only callers on an event loop wait for notifications
     for home in (run, flows):
         for name in coloured(home) - alone:

@@ -1,4 +1,4 @@
-"""The outcome of an attempt for each kind of error. Also: every exception can be described and stored, even a hostile one."""
+"""Tests of the outcome of an attempt for each kind of error. Every exception can be described and stored, even a hostile exception."""
 
 from __future__ import annotations
 

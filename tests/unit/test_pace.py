@@ -1,4 +1,4 @@
-"""The pauses of a claimer between its claims and between its surveys."""
+"""Tests of the pauses of a claimer between its claims and between its surveys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress that a handler reports: numbers, and a text that every database can store and every terminal can show."""
+"""Tests of the progress that a handler reports: numbers, and a text that every database can store and every terminal can show."""
 
 from __future__ import annotations
 

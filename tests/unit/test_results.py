@@ -1,4 +1,4 @@
-"""The return value of a handler: it is stored, dropped or followed as an instruction, or it makes the job dead without another attempt."""
+"""A handler's return value is stored, dropped or followed as an instruction, or it makes the job dead without another attempt."""
 
 from __future__ import annotations
 

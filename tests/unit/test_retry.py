@@ -1,4 +1,4 @@
-"""Retry policies: the meaning of each form of the option retry. Also: a bad wait function of the user makes no job hang or vanish."""
+"""Tests of retry policies: what each form of the option ``retry`` means. Even a bad wait function of the user makes no job hang or vanish."""
 
 from __future__ import annotations
 

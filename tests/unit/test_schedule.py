@@ -1,4 +1,4 @@
-"""The values that a schedule can have, the missed fire times for which it still fires, and jitter."""
+"""Tests of the values that a schedule can have, of the missed fire times for which it still fires, and of jitter."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_single_time_in_the_past_counts_as_missed():
     every=st.integers(1, 5000), away=st.integers(0, 20_000), missed=st.sampled_from(["once", "skip", "all"]),
     cap=st.integers(1, 50), grace=st.integers(1, 300),
 )  # fmt: skip
-def test_a_plan_contains_the_right_fire_times_and_the_next_one_for_every_policy(
+def test_a_plan_contains_the_right_fire_times_and_the_next_fire_time_for_every_policy(
     every, away, missed, cap, grace
 ):
     schedule = Schedule(

@@ -1,4 +1,4 @@
-"""The drawing of a job's states in README.md."""
+"""Tests of the drawing of a job's states in README.md."""
 
 from __future__ import annotations
 

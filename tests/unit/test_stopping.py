@@ -1,4 +1,4 @@
-"""How a worker ends. It claims no more jobs, and releases the attempts that have not begun. It waits for its running attempts, and releases those that take too long. Finally it settles all outcomes."""
+"""Tests of how a worker ends. It claims no more jobs, and releases the attempts that have not begun. It waits for its running attempts, and releases attempts that take too long. Finally it settles all outcomes."""
 
 from __future__ import annotations
 

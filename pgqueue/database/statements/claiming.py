@@ -11,7 +11,7 @@ from pgqueue.database.statements.decoding import array, column, maybe_array, raw
 from pgqueue.sql import Row, Statement
 
 Lane = tuple[str, int]  # a queue and a priority
-Position = tuple[float, int]  # where a job stands in its lane: run_at (epoch seconds) and id
+Position = tuple[float, int]  # the place of a job in its lane: run_at (epoch seconds) and id
 
 
 class TurnClaim(NamedTuple):

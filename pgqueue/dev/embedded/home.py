@@ -1,4 +1,4 @@
-"""The directory of a server: where it is, which account may enter it, its locks and its log."""
+"""The directory of a server: where it is, which account is allowed to enter it, its locks and its log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dsn_of(home: Path) -> str:
 
 
 def make_private(directory: Path) -> None:
-    """Makes a directory that only the server's account may enter. If it exists, checks that no other account may enter it."""
+    """Makes a directory that only the server's account can enter. If it exists, checks that no other account can enter it."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     account = server_account()
