@@ -23,11 +23,8 @@ TITLE = "time until an urgent job starts, while a worker process works through a
 SAMPLES = 500
 BACKLOG = 1_000_000
 GAP = 0.020
-LATER = (
-    0,
-    1,
-    2,
-)  # the priorities of the less urgent jobs; with 50 queues, 90 % of these jobs have the priority 2
+# The priorities of the less urgent jobs. With 50 queues, 90 % of these jobs have the priority 2.
+LATER = (0, 1, 2)
 SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "samples", "others_per_s"]
 HEADLINES = ["p99_ms"]
 QUEUES = {"one queue": ["default"], "50 queues": [f"q{n}" for n in range(50)]}

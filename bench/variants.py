@@ -2,7 +2,7 @@
 
 Each variant is measured as if it were a separate system.
 
-``label`` is the name of the variant. A variant is compared with the variants of other systems that have the same name.
+``label`` is the name of the variant. A variant is compared only with variants of the same name, of the other systems.
 """
 
 import asyncio

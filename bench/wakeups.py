@@ -1,4 +1,6 @@
-"""What do wake-ups cost the application? Target: with wake-ups, at least 0.85 of the commits a second without wake-ups.
+"""What do wake-ups cost the application?
+
+Target: with wake-ups, there are at least 0.85 times as many commits a second as without wake-ups.
 
 64 clients of pgbench commit transactions as fast as they can; each transaction inserts a business row and enqueues a job. Meanwhile 50
 sessions listen, and two of these belong to real workers. ``saturated``: the queue has a backlog, so the workers always find jobs.

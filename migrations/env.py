@@ -2,8 +2,8 @@
 
 Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
 in one file. If several hosts migrate at the same time, they wait for each other by locking a table of pgqueue. A role that has no
-rights on that table cannot lock it, so it cannot hold up a migration. If a lock is not free, `migrate.upgrade` tries again for a
-while. Then it raises an error that lists the sessions that hold locks.
+rights on that table cannot lock it, so such a role cannot hold up a migration. If a lock is not free, `migrate.upgrade` tries again
+for a while. After that, `migrate.upgrade` raises an error that lists the sessions that hold locks.
 """
 
 from __future__ import annotations

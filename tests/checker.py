@@ -3,8 +3,8 @@
 ``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. In this schema, a trigger records every change
 of a job. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in
 the job's own transaction. This table has no unique key on purpose, so that it can contain two effects of one job. ``Intents`` contain the
-requests of clients and the answers that the clients got. They are kept in a file, because a crash of the database can lose data, and are
-copied into the database before the check.
+requests of clients and the answers that the clients got. The intents are kept in a file, because a crash of the database can lose data, and
+are copied into the database before the check.
 """
 
 from __future__ import annotations

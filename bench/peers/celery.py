@@ -1,5 +1,5 @@
-"""celery with the prefetch multiplier that its Optimizing guide suggests for many short tasks. It keeps tasks in Redis, outside of your
-transaction.
+"""celery with the prefetch multiplier that its Optimizing guide suggests for many short tasks. Celery keeps tasks in Redis, outside of
+your transaction.
 """
 
 import multiprocessing
