@@ -38,8 +38,8 @@ TRY_AGAIN_AFTER = 1.0  # seconds until the next sync, if another worker was sync
 class Declarations:
     """The declarations of one app.
 
-    ``app``: the app's name, by which its schedules differ from schedules of other apps in the same database. ``named``: whether the user
-    chose the app's name.
+    ``app``: the app's name. It is stored with the app's schedules, which shows that they do not belong to another app in the same database.
+    ``named``: whether the user chose the app's name.
     """
 
     def __init__(

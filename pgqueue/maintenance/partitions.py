@@ -1,8 +1,8 @@
 """Makes day tables of finished jobs and transitions before their day begins, and drops day tables that are over age (past their retention).
 
-It never waits long for a lock. A day table is dropped when its rows are older than the longest retention of all queues. For a queue with a
-shorter retention, over-age rows are deleted from the day tables, a few blocks at a time. Over-age rows in the default partitions are
-deleted in the same way.
+No statement here waits long for a lock. A day table is dropped when its rows are older than the longest retention of all queues. For a
+queue with a shorter retention, over-age rows are deleted from the day tables, a few blocks at a time. Over-age rows in the default
+partitions are deleted in the same way.
 """
 
 from __future__ import annotations

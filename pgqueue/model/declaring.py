@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from pgqueue.errors import InvalidArgumentsError, UnnameableTaskError
 from pgqueue.text.values import shown
 
-Handler = Callable[..., Any]  # the function of a task, which may return an awaitable
+Handler = Callable[..., Any]  # the function of a task; its call can return an awaitable
 T = TypeVar("T")
 
 MAIN = ("__main__", "__mp_main__")
@@ -169,7 +169,7 @@ def named(value: object) -> tuple[str, str]:
 
 
 def importable(module: str) -> str:
-    """Returns the name under which other processes of multiprocessing import the module. Only for the main module, it is another name."""
+    """Returns the name under which other processes of multiprocessing import the module. Only the main module has another name there."""
     return MAIN[0] if module in MAIN else module
 
 

@@ -4,8 +4,9 @@ A cron expression means times on the clocks of a time zone. If these clocks chan
 Debian's cron:
 
 * If neither the minute nor the hour begins with ``*``, the expression means times of day. On each day that fits, the schedule fires
-  once at each of these times. If the clocks skip such a time, it fires at the moment of the jump. If the clocks show the time twice, it fires
-  only the first time. So ``30 2 * * *`` fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
+  once at each of these times. If the clocks skip such a time, the schedule fires at the moment of the jump. If the clocks show the time
+  twice, the schedule fires only when they show it first. So ``30 2 * * *`` fires at 03:00 on a day without 02:30, and at the first 02:30 on
+  a day with two.
 * If the minute or the hour begins with ``*``, the expression means an interval. The schedule fires in every real minute that fits. So
   ``*/15 * * * *`` fires after each quarter of an hour of real time, even if the clocks skip an hour or show it twice.
 
@@ -148,7 +149,7 @@ class Cron:
 
 
 class Every:
-    """A fixed interval. The anchor is a fire time. There is no fire time before the anchor if the anchor is still to come."""
+    """A fixed interval. The anchor is a fire time. If the anchor is still to come, it is the first fire time."""
 
     def __init__(self, seconds: float, anchor: datetime) -> None:
         self.interval, self.anchor = timedelta(seconds=seconds), anchor

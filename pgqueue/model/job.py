@@ -91,7 +91,7 @@ class NewJob(NamedTuple):
     unique_key: str | None = None
 
     def __repr__(self) -> str:
-        """Leaves out the arguments, because they may be secret."""
+        """Leaves out the arguments, because they can be secret."""
         return f"<NewJob of {self.task}>"
 
 
@@ -225,15 +225,19 @@ class Job:
         return Track(items, lambda done: self.progress(done, known, message), self.check)
 
     def step(self, name: StepName, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls ``function(*args, **kwargs)`` and stores what it returns, or returns what an earlier attempt has stored under this name.
+        """Calls ``function(*args, **kwargs)``, stores the value that it returns, and returns that value.
 
-        ``name``: a text of at most 255 bytes, or a name and a key: ``job.step(("page", n), fetch, n)``. No two steps of an attempt may have
-        the same one. The value is written as JSON and read back by the annotation of what the function returns, also in the first attempt.
-        A value has at most 256 KiB, a job at most 10,000 steps. If the function raises an error, nothing is stored.
-        If the attempt fails after a new step, its attempts are counted from 1 again.
+        If an earlier attempt has stored a value under this name, returns the stored value instead, and does not call the function.
 
-        Raises CheckpointMismatchError, DuplicateStepError, StepTooLargeError and StepRefusedError, which make the job dead, LeaseLostError,
-        and Cancel if someone asked for the job's end. The idea is that of DBOS and absurd: steps are plain rows beside the job.
+        ``name``: a text of at most 255 bytes, or a name and a key, as in ``job.step(("page", n), fetch, n)``. Two steps of one attempt must
+        not have the same name and key. The value is written as JSON, and read back as the type with which the function's return value is
+        annotated. This is done in every attempt, also the first. A value can have at most 256 KiB, and a job at most 10,000 steps. If the
+        function raises an error, nothing is stored. If an attempt fails after it has stored a new step, the attempts of the job are counted
+        from 1 again.
+
+        Raises CheckpointMismatchError, DuplicateStepError, StepTooLargeError or StepRefusedError, each of which makes the job dead. Raises
+        LeaseLostError if the lease is lost, and Cancel if someone asked the job to stop. DBOS and absurd also store steps as rows beside
+        the job.
         """
         value: T = self._own_lease().step(name, function, args, kwargs)
         return value
@@ -250,7 +254,7 @@ class Job:
     def astep(
         self, name: StepName, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Coroutine[Any, Any, Any]:
-        """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` may be sync or async."""
+        """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` can be sync or async."""
         return self._own_lease().astep(name, function, args, kwargs)
 
     def step_transaction(

@@ -147,9 +147,9 @@ PLAIN: dict[object, Any] = {
 
 
 def plain(kind: Any) -> Any:
-    """Returns ``kind`` with JsonValue in place of each Any. So a set or a datetime in such a place is refused.
+    """Returns ``kind`` with JsonValue in place of each Any.
 
-    It becomes no list and no text.
+    So a set or a datetime in such a place is refused. With Any, pydantic would turn it into a list or a text.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin is None:

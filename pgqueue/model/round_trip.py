@@ -51,7 +51,7 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a part of a closed schema allows any JSON value. In this part, only the form of a number in JSON shows if it was an int."""
+    """Whether a part of a closed schema allows any JSON value. There, only the form of a number in JSON shows whether it was an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 

@@ -41,8 +41,8 @@ ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job
 class Checkpoint(NamedTuple):
     """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments; None: it has none.
 
-    ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. A new checkpoint, which is not stored yet,
-    has the defaults of these two.
+    ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint is stored,
+    these two have their default values.
     """
 
     kind: str
@@ -63,7 +63,9 @@ class Load(NamedTuple):
 
 
 LOAD = Load()
-Question = Checkpoint | Load  # a Checkpoint in this place asks that it be stored
+Question = (
+    Checkpoint | Load
+)  # what an attempt asks the checkpointer: to store this checkpoint, or to load all checkpoints
 
 
 def is_first(lease_id: int) -> bool:

@@ -45,7 +45,7 @@ from pgqueue.text.nearest import rather
 from pgqueue.text.values import name_of
 
 TOGETHER = 500  # this many items are checked together: few enough to stay in the processor's cache
-# If a key contains a lone surrogate, pydantic writes this character instead. So arguments that contain it are read back and compared.
+# If a key contains a lone surrogate, pydantic writes this character instead. So arguments with this character are read back and compared.
 REPLACEMENT = "\ufffd".encode()
 BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field can be given by its name or by its alias
 KEEPS = ("all", "failures", "none")

@@ -37,21 +37,23 @@ _ending = threading.Lock()  # the loop and the thread of a handler can end the s
 
 
 class Keeper(Protocol):
-    """Stores and reads checkpoints. The answer to a new checkpoint is the one that is stored now: this one, or one that came first.
+    """Stores and reads checkpoints, when an attempt asks for it.
 
-    If the attempt has lost its lease, the answer is LeaseLostError. If the database refuses the value, it is StepRefusedError.
+    If the question is a new checkpoint, the answer is the checkpoint that is stored now under its name and key: the new one, or another one
+    that was stored earlier. If the attempt has lost its lease, the answer is LeaseLostError. If the database refuses the value, the answer
+    is StepRefusedError.
     """
 
     def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
-        """Asks from any thread."""
+        """Asks the question and returns the future answer. Any thread is allowed to call this."""
 
     async def aask(self, attempt: Attempt, question: Question) -> list[Checkpoint]:
-        """Asks from any event loop."""
+        """Asks the question and waits for the answer. Any event loop is allowed to await this."""
 
 
 def required(keeper: Keeper | None) -> Keeper:
     if keeper is None:
-        raise StepRefusedError("No step can be taken here, because no worker runs this attempt.")
+        raise StepRefusedError("No step can be done here, because no worker runs this attempt.")
     return keeper
 
 
@@ -133,7 +135,7 @@ class Attempt:
     def end(self, ending: Ending) -> bool:
         """Notes the event that stops the attempt. Any thread is allowed to call this.
 
-        If the attempt already has this ending or one with a higher number (ending.py), changes nothing and returns False.
+        If the attempt already has this ending or an ending with a higher number (ending.py), changes nothing and returns False.
         """
         with _ending:
             if ending <= self.ending:
@@ -147,7 +149,7 @@ class Attempt:
             raise reason
 
     def reason_to_stop(self) -> Exception | None:
-        """Returns the error that reports the ending to the handler. Returns None if there is no ending, or one that is not reported."""
+        """Returns the error that reports the ending to the handler. Returns None if there is no ending, or if it is not reported."""
         match self.ending:
             case Ending.CANCELLED:
                 return Cancel("cancelled on request")
@@ -172,7 +174,7 @@ class Attempt:
         return error if reason is None else reason.with_traceback(TRACEBACK.__get__(error))
 
     def nothing_to_settle(self) -> NothingToSettle | None:
-        """Returns the reason why no outcome must be written for the attempt; None if its outcome must be written."""
+        """Returns the reason why the settler writes no outcome for the attempt; None if the settler must write its outcome."""
         if self.own_commit is OwnCommit.CONFIRMED:
             return NothingToSettle.COMMITTED
         return NothingToSettle.LEASE_LOST if self.ending is Ending.LOST else None

@@ -1,4 +1,7 @@
-"""The functions that a handler can call on its ``Job``: check for an ending, report progress, take a step, open a transaction that completes the job."""
+"""The functions that a handler can call on its ``Job``.
+
+They check for an ending, report progress, do a step, or open a transaction that completes the job.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class AttemptLease:
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
         self._results: list[object] = []  # the result of each open transaction; at most one can commit
-        self._steps: Steps | None = None  # its handler has taken no step yet
+        self._steps: Steps | None = None  # None: the handler has not done a step yet
 
     def check(self) -> None:
         self._attempt.check()

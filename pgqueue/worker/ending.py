@@ -8,7 +8,7 @@ from pgqueue.model.outcome import Outcome
 
 
 class Ending(IntEnum):
-    """The event that stopped an attempt. If several such events happened, only the event with the highest number counts, in whatever order.
+    """The event that stopped an attempt. If several such events happened, in any order, only the event with the highest number counts.
 
     ::
 

@@ -139,8 +139,8 @@ class Lease:
     async def keep_own(self) -> None:
         """Whenever a connection was replaced, stops the attempts that no longer belong to this worker. Runs until it is cancelled.
 
-        A connection can break because the server crashed, or because another server took its place. Then the database has perhaps lost some
-        claims, although the lease still holds.
+        A connection can break because the server crashed, or because another server took its place. In both cases, the database has perhaps
+        lost some claims, although the lease still holds.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:

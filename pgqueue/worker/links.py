@@ -25,7 +25,7 @@ class Links:
         self.settle = Link(dsn, "pgqueue settle", outage, limit=limit)
         self.steps = Link(dsn, "pgqueue steps", outage, limit=limit)
         self.listen = Link(dsn, "pgqueue listen", outage, limit=limit)
-        self.own = (self.claim, self.settle, self.steps, self.listen)  # those of the worker itself
+        self.own = (self.claim, self.settle, self.steps, self.listen)  # the links of the worker itself
         self.leading = Link(dsn, "pgqueue leader", outage, limit=limit)
         self.upkeep = Link(dsn, "pgqueue upkeep", outage, session=ORDINARY, limit=UPKEEP)
         self.schedules = Link(dsn, "pgqueue schedules", outage)

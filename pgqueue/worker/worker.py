@@ -77,7 +77,7 @@ BEGINNING = 60.0  # the time limit, in seconds, for each statement before the wo
 
 
 class Worker:
-    """Claims and runs the jobs of one app until it is told to stop.
+    """Claims and runs the jobs of one app until it is asked to stop.
 
     Child processes import the app from ``app_path`` (``module:app``). Only tasks with ``executor="process"`` need this path. ``supervisor``
     contains the file descriptors of two sockets to the process that supervises this worker (``channels.py``).

@@ -1,4 +1,4 @@
--- Finds tasks with dead jobs that an alert must report. If the task has an open alert, it must report all jobs that died since its
+-- Finds tasks with dead jobs that an alert must report. If the task has an open alert, that alert must report all jobs that died since its
 -- first_at. Otherwise a new alert must report the jobs that died after the task's last alert was resolved, but not longer than an hour ago.
 -- Uses a loose index scan of jobs_dead_task_idx: one probe for each task, and at most 1000 index entries to count if the task has such
 -- jobs.

@@ -1,4 +1,4 @@
--- Takes ids for jobs that are about to be copied in, and returns the time now. Locks nothing. Ids that are not used in the end leave gaps.
+-- Takes ids for jobs that are about to be copied in, and returns the time now. Locks nothing. Ids that are never used leave gaps.
 -- Returns one row: the first id; the last id; all ids as the text of an array, if another session took some ids in between; the time.
 with taken as materialized (
     select pg_catalog.nextval('pgqueue.jobs_id_seq') as id from pg_catalog.generate_series(1, %(count)s::int)

@@ -9,15 +9,16 @@ grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared,
     pgqueue.take_idempotency_keys, pgqueue.return_idempotency_keys, pgqueue.insert_jobs, pgqueue.store_one_by_one, pgqueue.job_items,
     pgqueue.unique_key, pgqueue.option_time, pgqueue.split_each, pgqueue.is_overdue, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
--- If it also uses idempotency_key or throttle, add these. With them, it can read how a job ended if it knows the job's key:
+-- If the application also uses idempotency_key or throttle, add these rights. With them, it can read how a job ended if it knows the job's
+-- key:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;
 -- grant select (id, state, result, last_error, finished_at) on pgqueue.jobs to ROLE;
--- If it also uses on_conflict = 'raise', on_conflict = 'replace' or debounce, add these. With them, it can delete and change any unfinished
--- job:
+-- If the application also uses on_conflict = 'raise', on_conflict = 'replace' or debounce, add these rights. With them, it can delete and
+-- change any unfinished job:
 -- grant delete, update on pgqueue.jobs_live to ROLE;
 -- grant select (created_at, attempt) on pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.replace_job to ROLE;
--- If it also waits for jobs (handle.result, handle.job), add these. With them, it can read all jobs:
+-- If the application also waits for jobs (handle.result, handle.job), add these rights. With them, it can read all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.text_of, pgqueue.time_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;

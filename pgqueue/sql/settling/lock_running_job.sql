@@ -1,5 +1,5 @@
--- Locks the row of a job that a handler is about to complete in its own transaction. Until the end of it, no other session can take the
--- job.
+-- Locks the row of a job that a handler is about to complete in its own transaction. Until this transaction ends, no other session
+-- can take the job.
 -- Also prepares that transaction for the statements that settle the job, and for COMMIT (before_commit.sql).
 -- After a COMMIT without an answer, another session runs this statement: it waits until the transaction in doubt has ended.
 -- Uses the index jobs_live_id_key. Locks only this row. Zero rows: the lease was lost.

@@ -1,6 +1,6 @@
 -- Finds what would make a rebuild of an index wait or be useless now: an old snapshot, which keeps dead rows alive, or a lock on jobs_live
 -- of the kind that writers take.
--- Returns one text for each holder. The text stays the same only as long as the same holder holds the same thing.
+-- Returns one text for each holder. The text stays the same only as long as the same holder has the same snapshot or lock.
 -- Locks nothing. Zero rows: there is no such holder.
 select format('session %%s: %%s', a.pid, a.backend_xmin)
 from pg_catalog.pg_stat_activity a

@@ -18,7 +18,7 @@ class OutageOver(NamedTuple):
 
 
 class ConnectionBroke(NamedTuple):
-    """The connection will be opened again. ``is_silent``: the server gave no answer in time."""
+    """The connection will be opened again. ``is_silent``: the server gave no answer within the time limit."""
 
     name: str
     why: str

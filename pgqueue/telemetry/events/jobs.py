@@ -130,7 +130,7 @@ class CommitUnconfirmed(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """The database refused the outcome of a job, so the worker writes the outcome dead instead.
+    """The database refused the outcome of a job, so the worker writes an outcome with the state dead instead.
 
     ``for_good``: whether the database has already refused that second outcome, too.
     """

@@ -20,7 +20,7 @@ class WorkerStarted(NamedTuple):
 
 
 class WorkerStopping(NamedTuple):
-    """The worker was told to stop while ``running`` jobs ran."""
+    """The worker was asked to stop while ``running`` jobs ran."""
 
     worker_id: int
     running: int

@@ -1,4 +1,4 @@
-"""Prints tables. On a terminal they fit its width. Elsewhere the cells of a line are separated by tabs.
+"""Prints tables. On a terminal, a table fits into the terminal's width. Elsewhere the cells of a line are separated by tabs.
 
 On a terminal, ids, states, numbers and times are never cut. Long names continue on the next line, and long texts are cut. If a table
 still does not fit, and its last column is a text, this text is printed below each row. If even that does not fit, each row becomes a block

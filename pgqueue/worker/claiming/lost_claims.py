@@ -22,7 +22,7 @@ LOOK_FOR_LOST = 60.0  # every this many seconds, the worker looks for claims tha
 class LostClaims:
     """``longest_claim``: the time limit of a claim, in seconds.
 
-    ``next_look``: when the worker looks for such jobs even if no answer was lost.
+    ``next_look``: when the worker looks for jobs of lost claims even if no answer was lost.
     """
 
     def __init__(self, longest_claim: float, now: float) -> None:

@@ -16,8 +16,8 @@ that another process looks for jobs. Nothing waits until the other end of a sock
 because the socket has unread wake-ups already. If a wake-up gets lost, the next poll finds the job. If a worker finds the socket closed,
 its supervisor has ended.
 
-Each process also has a line of its own, for messages that concern only this process. A worker reports through it that it has drained. An
-exit code cannot report that, because any handler can end the process with any exit code.
+Each process also has a line of its own, for messages that concern only this process. Through this line, a worker reports that it has
+drained. An exit code cannot report that, because any handler can end the process with any exit code.
 """
 
 from __future__ import annotations

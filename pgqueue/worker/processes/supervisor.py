@@ -151,7 +151,10 @@ class Supervisor:
     # ---------------------------------------------------------------- life and death
 
     async def _keep(self, number: int, seat: ProcessSeat) -> int:
-        """Starts a worker in this place, and a new one whenever it has to be replaced. Returns the exit code of the last worker."""
+        """Starts a worker in this place, and starts a new worker whenever the old one must be replaced.
+
+        Returns the last worker's exit code.
+        """
         await self._pause(number * STAGGER / len(self._seats))
         deaths = 0
         try:
@@ -270,7 +273,8 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         self._stops += 1
         for seat in self._seats:
-            # A worker that is being replaced was already asked to stop. The first signal is not sent to it, because it would be its second.
+            # A worker that is being replaced was already asked to stop. To such a worker, the supervisor's first signal would be the
+            # second.
             if self._stops > 1 or not seat.replacing:
                 seat.stop(number)
         if self._stops == 1:

@@ -86,7 +86,7 @@ class Parent:
             die()
 
     def lines(self) -> Iterator[bytes]:
-        parts: list[bytes] = []  # of the line that has not ended yet; a line can be very long
+        parts: list[bytes] = []  # the parts of the line that has not ended yet; a line can be very long
         with contextlib.suppress(OSError):
             while heard := self._socket.recv(65_536):
                 first, *more = heard.split(b"\n")
@@ -202,7 +202,7 @@ class ProgressSender:
 
 
 class Questions:
-    """The keeper of checkpoints in a child process: it asks the parent. Threads and event loops of the handler may ask at the same time."""
+    """Passes the questions about checkpoints from a child process to its parent. Threads and event loops can ask at the same time."""
 
     def __init__(self, sender: ProgressSender) -> None:
         self._sender = sender

@@ -72,7 +72,10 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
 
 
 def question(attempt: Attempt, number: int, asked: Question) -> bytes:
-    """A question of a step. ``number`` tells its answer from other answers, because several threads and tasks can ask at the same time."""
+    """Makes the message with a question of a step.
+
+    The answer has the same ``number``, because several threads and tasks can ask together.
+    """
     made = _row(asked) if isinstance(asked, Checkpoint) else None
     return _line(id=attempt.id, number=number, question=made)
 

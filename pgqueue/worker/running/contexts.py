@@ -68,7 +68,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[object, object, T]) -> T:
-    """Runs the coroutine like ``asyncio.run``, but goes on if another task on the loop raises SystemExit. Then ends pgqueue's tasks."""
+    """Runs the coroutine like ``asyncio.run``, but goes on if another task raises SystemExit. At the end, ends pgqueue's tasks."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         main = hidden_task(coroutine, loop)

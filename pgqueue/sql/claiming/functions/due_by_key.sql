@@ -4,8 +4,8 @@
 -- If the keys with due jobs give fewer than `count` jobs in this way, a second search takes more jobs of each of these keys.
 -- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' followed by the job's task.
 -- docs/internals/claiming.md shows the steps, and why a plain query fails.
--- A claim can stop in the middle of a key's share. Then chance decides whether the next claim begins with that key again. So on average
--- each key gets its share.
+-- A claim can stop in the middle of a key's share. In this case, chance decides whether the next claim begins with that key again, so that
+-- on average each key gets its share.
 -- Jobs that cannot start now are skipped with one index probe, however many they are. This is done for all jobs of a key that is paused
 -- (pgqueue.pauses) or whose seats are taken. Within a key, it is done for all jobs of a task whose limit is used up, or that is not in
 -- `tasks`.

@@ -1,5 +1,6 @@
--- Checks the options of jobs before anything is stored. If an option is unknown or does not go with another option, raises the error PQ404
--- with a sentence for people. Does not check the types and ranges of values, because the tables do that. enqueue_many calls this function.
+-- Checks the options of jobs before anything is stored. If an option is unknown or cannot be combined with another option, raises the error
+-- PQ404 with a sentence for people. Does not check the types and ranges of values, because the tables do that. enqueue_many calls this
+-- function.
 -- Locks nothing.
 -- Returns facts about all these jobs together. `size` is the number of jobs, and `uniques` is how many of them can have a unique key. Each
 -- of the other columns is true if at least one job:

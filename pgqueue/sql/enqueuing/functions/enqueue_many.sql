@@ -44,7 +44,7 @@ declare
     found_ids bigint[];
     states    text[];     -- a null is replaced at the end by the state of the job that has the key
     conflicts text[];
-    left_out  boolean[];  -- true: the job is not to be inserted. A null array: all jobs are
+    left_out  boolean[];  -- true: the job is not inserted. If the array is null, all jobs are inserted
     refused   boolean := false;
     how       text := 'quick';
     one_by_one boolean;

@@ -1,5 +1,5 @@
--- Whether a document is short enough to be the arguments of a job. The limit here is a little lower than that of the domain job_args. The
--- document is measured as text, as the domain does.
+-- Whether a document is short enough to be the arguments of a job. The limit here is a little lower than the limit of the domain job_args.
+-- Like the domain, this function measures the document as text.
 create or replace function pgqueue.fits_as_args(document jsonb)
 returns boolean
 language plpgsql

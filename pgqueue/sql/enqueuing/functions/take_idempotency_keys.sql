@@ -1,7 +1,7 @@
 -- Writes the rows of idempotency_keys for jobs that enqueue_many is about to store. A job with an idempotency_key, a throttle or a debounce
 -- has such a row. For a throttle or a debounce, the key in the row has a prefix, so that it cannot be the same as an idempotency_key.
--- If several jobs of one call have the same key, the first of them leads, and the others follow it: they are not stored. Of debounced jobs,
--- the last one leads.
+-- If several jobs of one call have the same key, the first of these jobs leads, and the others follow it: they are not stored. If the jobs
+-- are debounced, the last of them leads.
 -- Each item of `jobs` is one job. Returns for each job: its id, or the id of the job that has its key; the state (null: to be looked up
 -- later); the conflict; and whether the job is not to be inserted.
 -- Also returns, in key order, for each job with such a key: the job's place and task, the key and its kind, and the place of the job that

@@ -1,4 +1,5 @@
--- Adds to each item of enqueue_many the options that its task declares (pgqueue.tasks). If the item has the option itself, the item wins.
+-- Adds to each item of enqueue_many the options that its task declares (pgqueue.tasks). If the item has the option itself, the item's
+-- value stays.
 -- An item with `declared` stays as it is, because it has the declared options already.
 -- If a declared option about keys contradicts an option of the item, the declared option is left out, as in Python. Locks nothing.
 create or replace function pgqueue.with_declared(jobs jsonb)

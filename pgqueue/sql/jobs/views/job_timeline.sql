@@ -1,8 +1,10 @@
 -- All that happened to each job, from the transitions and from the job's own row.
--- A claim writes no transition. If the end of its attempt wrote one, the lease_id of that transition says when the claim was: in microseconds
--- since 1970 (claiming/fragments/starting.sql). Otherwise the job runs, is completed, or its transitions were deleted: then the job's own
--- row shows its last claim. Lease ids of early versions were small numbers, which contain no time: such claims are left out.
--- An attempt that does not count was taken back before its transition was written, so the claim shows one attempt more.
+-- A claim writes no transition. But if the end of the claimed attempt wrote a transition, the lease_id of that transition is the time of
+-- the claim, in microseconds since 1970 (claiming/fragments/starting.sql). If there is no such transition, because the job runs, is
+-- completed, or its transitions were deleted, the job's own row shows its last claim. In early versions, a lease_id was a small number,
+-- which contains no time. Claims with such a lease_id are left out.
+-- If an attempt does not count, its transition has the number that `attempt` had before the claim. So the claim gets a number that is
+-- larger by one.
 create or replace view pgqueue.job_timeline with (security_invoker) as
     select j.id as job_id, j.created_at as at, null::text as from_state, 'pending'::text as to_state,
            'enqueued'::text as reason, 0::smallint as attempt, null::bigint as worker_id, null::text as error
