@@ -1,4 +1,7 @@
-"""Handlers that take steps. Each call of a step's function, and what the handler got, is a line of the file ``PGQUEUE_STEP_NOTES``."""
+"""Handlers that take steps. They write a line for each call of a step's function, and for the values that they got from the steps.
+
+The environment variable with the name in NOTES contains the path of the file with these lines.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ async def gathered(job: Job, count: int) -> None:
 
 @app.task(name="threaded", retry=[0.0] * 3)
 def threaded(job: Job, count: int) -> None:
-    """Takes its steps in threads of its own."""
+    """Takes each step in a thread that the handler has started."""
     found: dict[int, Page] = {}
 
     def take(n: int) -> None:
@@ -308,7 +311,7 @@ def cutting(job: Job) -> None:
 
 @app.task(name="robbed", retry=[0.0])
 def robbed(job: Job) -> None:
-    """Its row goes to a later claim between its first and its second step, as after a rescue."""
+    """Between its first and its second step, the row of the job gets the next lease_id, as after a rescue and another claim."""
     job.step(("n", 1), did, 1)
     if job.attempt == 1:
         with app.connection() as connection:
@@ -386,7 +389,7 @@ def overtaken_booking(job: Job) -> None:
 
 @app.task(name="streaming", retry=[0.0])
 def streaming(job: Job, upto: int, own: bool) -> None:
-    """Stores its place with each row. Each attempt fails after two rows; there are only two attempts."""
+    """Stores how far it has come, with each row. Each attempt fails after two rows, and the job has only two attempts."""
     begun = job.saved or 0
     note("begun", begun)
     for n in range(begun + 1, upto + 1):

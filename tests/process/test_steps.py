@@ -1,4 +1,7 @@
-"""Jobs with five steps whose process is killed between and inside the steps, or is a zombie: the effect of each step is there once."""
+"""Jobs with five steps. Their process is killed between or inside the steps, or it is a zombie: stopped until its lease is over.
+
+The effect of each step must happen once, and a zombie must store no checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ from tests.process.worker_processes import QUICK, ROOT
 from tests.waiting import wait_until
 
 POINTS = [f"{where} {n}" for n in range(5) for where in ("outside", "before", "after")] + ["end"]
-# An effect outside the database is there twice if the process dies after it and before its checkpoint: nothing can undo it. Each other
-# point has each effect once.
+# If a process is killed at a point "after n", an effect of step n outside the database happens twice: it has happened, but its checkpoint
+# is not committed yet. If the process is killed at another point, each effect happens once.
 KEPT_OPEN = "after"
 
 
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file with the notes of the handlers."""
+    """Yields the path of the file with the notes of the handlers."""
     path = tmp_path / "notes"
     monkeypatch.setenv(NOTES, str(path))
     monkeypatch.setattr(app, "_dsn", dsn)
@@ -54,7 +57,11 @@ def expire(db: Connection[Any]) -> None:
 
 
 def kill_at_each_point(path: Path, db: Connection[Any], task: str, executor: str) -> dict[str, int]:
-    """Runs a job for each point. Its process is killed when it comes to its point. Returns the ids of the jobs, which are completed."""
+    """Runs a job for each point of POINTS, and kills the job's process when the job comes to this point. Waits until all jobs are
+    completed.
+
+    Returns the ids of the jobs by point.
+    """
     jobs: dict[str, int] = {}
     for point in POINTS:
         jobs[point] = app.tasks[task].enqueue(point=point).id
@@ -93,7 +100,7 @@ def test_a_job_killed_at_any_point_has_the_rows_of_each_step_exactly_once(
 
 
 def run_to_the_end(db: Connection[Any], executor: str) -> bool:
-    """Runs a worker until no job is due, or until a handler kills it. Returns whether it ended by itself."""
+    """Runs a worker until no job is due, or until a handler kills the worker. Returns whether the worker ended by itself."""
     expire(db)
     return worker("--drain", "--executor", executor).wait(60) == 0
 
@@ -115,7 +122,9 @@ def test_a_zombie_stores_no_checkpoint(path: Path, db: Connection[Any], executor
     try:
         wait_until(lambda: ["inside", 1] in step_tasks.notes(path))
         os.kill(zombie.pid, signal.SIGSTOP)
-        Path(f"{path}.open").touch()  # a child process goes on, and its question waits in the socket
+        Path(
+            f"{path}.open"
+        ).touch()  # a child process of the zombie goes on, and its request waits in the socket to the zombie
         other = worker("--executor", "thread")
         wait_until(lambda: look(db, job_id) == "completed")
         os.kill(zombie.pid, signal.SIGCONT)
