@@ -334,6 +334,7 @@ MUTANTS = (
            "stages/test_lost_commits.py::test_idempotency_keys_given_in_sql_find_duplicates"),
     mutant("database/joining.py", "    if connection is None:", "    if False:", "unit/test_joining.py::test_none_is_refused_as_a_connection_by_every_call_that_joins_a_transaction"),
     mutant("sql/jobs/views/job_timeline.sql", "where c.from_state = 'running' and", "where false and", "stages/test_timeline.py::test_the_timeline_shows_the_claim_of_every_attempt_and_each_end"),
+    mutant("ui/cli/jobs.py", "    if len(ids) == 1:", "    if ids:", "process/test_cli_jobs.py::test_an_id_without_a_job_stops_no_other_id_and_is_in_the_answer"),
     # ---------------------------------------------------------------- rights and secrets
     Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_has_no_right_to_execute_a_function",)),
     Mutant("migrations/env.py", (("set local lock_timeout = '5s'", "set local lock_timeout = 0"),), ("tests/schema/test_rights.py::test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it",)),

@@ -319,3 +319,22 @@ def test_jobs_revive_prints_the_revived_job_and_a_summary(pgq, db):
     done = pgq("jobs", "revive", str(job))
     assert done.rows == [[str(job), "greet", "dead", "revived"]]
     assert "1 job pending again, due now, with all attempts" in done.err
+
+
+@pytest.mark.parametrize(
+    ("verb", "result"), [("cancel", "cancelled"), ("revive", "revived"), ("edit", "edited")]
+)
+def test_an_id_without_a_job_stops_no_other_id_and_is_in_the_answer(pgq, db, verb, result):
+    [job] = add_jobs(
+        db, task="greet", **({"state": "dead", "finished_at": "2026-11-01Z"} if verb == "revive" else {})
+    )
+    change = ["--priority", "3"] if verb == "edit" else []
+    done = pgq("jobs", verb, "99999", str(job), *change)
+    assert done.rows == [["99999", "", "", "not found"], [str(job), "greet", "dead" if verb == "revive" else "pending", result]]  # fmt: skip
+    assert (done.code, "There is no job 99999" in done.err) == (5, True)
+    again = pgq("jobs", verb, "99998", "99999", *change, "--json")
+    assert [item["result"] for item in again.items] == ["not found"] * 2
+    assert (again.code, "There is no job 99998" in again.err) == (5, True)
+    [finished] = add_jobs(db, task="greet", state="completed", finished_at="2026-11-01Z")
+    both = pgq("jobs", verb, "99999", str(finished), *change)
+    assert (both.code, f"2 of 2 jobs could not be changed: job {finished}" in both.err) == (6, True)

@@ -15,7 +15,7 @@ from pgqueue.model.job import FINAL, STATES
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment
 from pgqueue.ui.cli.filters import filtered
-from pgqueue.ui.cli.jobs import DryRun, Ids, Limit, chosen_jobs, matching, named, print_changes, track
+from pgqueue.ui.cli.jobs import MISSING, DryRun, Ids, Limit, changed_jobs, chosen_jobs, print_changes, targets
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
@@ -119,11 +119,11 @@ def edit(
     with database(dsn) as connection:  # raises a clear error if the schema is missing
         loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
         try:
-            targets = list(named(connection, ids) if ids else matching(connection, chosen, limit))
-            done = []
-            for job in track(targets, "edit"):
-                result = _edited(connection, loaded, job.id, changes, dry_run)
-                done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+            done = changed_jobs(
+                targets(connection, ids, chosen, limit),
+                "edit",
+                lambda job: _edited(connection, loaded, job.id, changes, dry_run),
+            )
         finally:
             loaded.close()
     print_changes(done, bool(ids), dry_run, as_json)
@@ -135,7 +135,7 @@ def _edited(connection: Connection, app: App, job_id: int, changes: dict[str, ob
             app.handle(job_id).edit(connection, **changes)
         except JobUnchangedError:
             job = run(connection, statements.get_job(job_id))
-            return job.state if job else "gone"
+            return job.state if job else MISSING
         except JobNotFoundError:
-            return "gone"
+            return MISSING
     return "would edit" if dry_run else "edited"

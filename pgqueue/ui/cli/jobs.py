@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from psycopg import Connection
@@ -44,7 +44,9 @@ NOTES = {
     "requested": "asked to stop; `pgq jobs wait` waits until a job has stopped",
     "revived": "pending again, due now, with all attempts",
     "unique_key": "not revived, because an unfinished job has the same unique key",
+    "not found": "without a row: the transaction was rolled back or has not committed, or the row was deleted",
 }
+MISSING = "not found"
 
 
 @commands.command("list")
@@ -234,25 +236,36 @@ def _change(
     A dry run does the same, but rolls each transaction back. So a dry run shows exactly what the function accepts and what it refuses.
     """
     with database(dsn) as connection:
-        targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))
-        done = []
         keys: set[tuple[str, str]] = set()  # task and unique key of the jobs that a dry run would revive
-        for job in track(targets, verb):
+
+        def change(job: Job) -> str:
             outcome = _applied(connection, make(job.id), dry_run)
             if dry_run and outcome == "revived" and job.unique_key is not None:
                 key = (job.task, job.unique_key)
                 outcome = "unique_key" if key in keys else outcome
                 keys.add(key)
-            would = dry_run and outcome != job.state
-            result = WOULD.get(outcome, outcome) if would else outcome
-            done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+            return WOULD.get(outcome, outcome) if dry_run and outcome != job.state else outcome
+
+        done = changed_jobs(targets(connection, ids, which, limit), verb, change)
     print_changes(done, bool(ids), dry_run, as_json)
 
 
-def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
-    """Shows the result for each job. Raises JobUnchangedError if a job could not be changed.
+def changed_jobs(
+    targets: list[tuple[int, Job | None]], verb: str, change: Callable[[Job], str]
+) -> list[dict[str, object]]:
+    """Calls ``change`` for each job, and returns a row of the answer for each id. An id without a job stops no other id."""
+    return [
+        {"id": job_id, "task": None, "state": None, "result": MISSING}
+        if job is None
+        else {"id": job_id, "task": job.task, "state": job.state, "result": change(job)}
+        for job_id, job in track(targets, verb)
+    ]
 
-    But if a filter chose the jobs, raises it only for jobs that were not revived because an unfinished job has their unique key.
+
+def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
+    """Shows the result for each job. Raises JobUnchangedError if a job could not be changed, else JobNotFoundError if an id has no job.
+
+    But if a filter chose the jobs, raises JobUnchangedError only for jobs that were not revived because an unfinished job has their key.
     """
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -261,8 +274,11 @@ def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_
     unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
     if not by_id:  # a job that ended after the filter had found it needs no change
         unchanged = [item for item in unchanged if item["result"] == "unique_key"]
+    missing = [item for item in unchanged if item["result"] == MISSING]
+    if missing and len(missing) == len(unchanged):
+        raise JobNotFoundError(cast("int", missing[0]["id"]))
     if unchanged:
-        first = unchanged[0]
+        first = next(item for item in unchanged if item["result"] != MISSING)
         why = (
             "an unfinished job has its unique key"
             if first["result"] == "unique_key"
@@ -277,9 +293,9 @@ def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_
 
 def _applied(connection: Connection, statement: Statement[str | None], dry_run: bool) -> str:
     if not dry_run:
-        return run(connection, statement) or "gone"
+        return run(connection, statement) or MISSING
     with connection.transaction(force_rollback=True):
-        return run(connection, statement) or "gone"
+        return run(connection, statement) or MISSING
 
 
 def said_of(progress: object) -> str | None:
@@ -307,9 +323,18 @@ def _show_changes(done: list[dict[str, object]]) -> None:
             say(word, f"{count(results[word], 'job')} {NOTES[word]}")
 
 
-def named(connection: Connection, ids: Iterable[int]) -> Iterator[Job]:
-    for job_id in ids:
-        yield _get(connection, job_id)
+def targets(
+    connection: Connection, ids: list[int] | None, which: JobFilter, limit: int
+) -> list[tuple[int, Job | None]]:
+    """Returns the jobs of these ids, None for an id without a job; or, without ids, the jobs that match the filter.
+
+    If the only id has no job, raises JobNotFoundError.
+    """
+    if not ids:
+        return [(job.id, job) for job in matching(connection, which, limit)]
+    if len(ids) == 1:
+        return [(ids[0], _get(connection, ids[0]))]
+    return [(job_id, _find(connection, job_id)) for job_id in dict.fromkeys(ids)]
 
 
 def matching(connection: Connection, which: JobFilter, limit: int) -> Iterator[Job]:
@@ -323,8 +348,8 @@ def matching(connection: Connection, which: JobFilter, limit: int) -> Iterator[J
         limit -= len(page)
 
 
-def track(jobs: list[Job], verb: str) -> Iterable[Job]:
-    """Yields the jobs. If they are many and stderr is a terminal, shows a progress bar there."""
+def track(jobs: list[tuple[int, Job | None]], verb: str) -> Iterable[tuple[int, Job | None]]:
+    """Yields the items. If they are many and stderr is a terminal, shows a progress bar there."""
     if len(jobs) < 100 or not sys.stderr.isatty():
         return jobs
     from rich.progress import track as bar
@@ -333,9 +358,11 @@ def track(jobs: list[Job], verb: str) -> Iterable[Job]:
 
 
 def _get(connection: Connection, job_id: int) -> Job:
-    if not 1 <= job_id < 2**63:
-        raise JobNotFoundError(job_id)
-    job = run(connection, statements.get_job(job_id))
+    job = _find(connection, job_id)
     if job is None:
         raise JobNotFoundError(job_id)
     return job
+
+
+def _find(connection: Connection, job_id: int) -> Job | None:
+    return run(connection, statements.get_job(job_id)) if 1 <= job_id < 2**63 else None
