@@ -198,15 +198,31 @@ def _five_fields(expression: str) -> str:
         first = next(CronSim(text, EPOCH), None)
     except CronSimError as error:
         name = str(error).removeprefix("Bad ")
+        if name == "day-of-month" and _is_correct(" ".join([*fields[:3], "*", fields[4]])):
+            raise _never_fires(expression) from None  # the day is right in other months
         value = fields[FIELDS.index(name)] if name in FIELDS else expression
         raise InvalidScheduleError(
             f"{shown(value)} is no {name} of a cron expression ({shown(expression)}).", do=HOW
         ) from None
     if first is None:
-        raise InvalidScheduleError(
-            f"{shown(expression)} never fires.", why="no year has such a day", do="correct day and month"
-        )
+        raise _never_fires(expression)
     return text
+
+
+def _is_correct(fields: str) -> bool:
+    try:
+        CronSim(fields, EPOCH)
+    except CronSimError:
+        return False
+    return True
+
+
+def _never_fires(expression: str) -> InvalidScheduleError:
+    return InvalidScheduleError(
+        f"{shown(expression)} never fires.",
+        why="none of its months has such a day, in any year",
+        do="correct day-of-month and month",
+    )
 
 
 HOW = "write minute, hour, day-of-month, month, day-of-week, such as '0 9 * * MON-FRI', or @hourly, @daily, @weekly, @monthly, @yearly"

@@ -278,7 +278,7 @@ def test_overlap_allow_enqueues_a_job_although_the_former_job_is_unfinished(
 # For each bad schedule: its columns, and a part of the problem that its row must show.
 BAD = {
     "expression": ({"cron": "61 * * * *"}, "'61' is no minute"),
-    "never": ({"cron": "0 0 30 2 *"}, "no day-of-month"),
+    "never": ({"cron": "0 0 30 2 *"}, "never fires"),
     "zone": ({"cron": "0 * * * *", "tz": "Europe/Warsav"}, "did you mean Europe/Warsaw"),
     "option": ({"cron": "0 * * * *", "options": {"colour": "red"}}, "no option colour"),
     "queue": ({"cron": "0 * * * *", "options": {"queue": "no queue"}}, "cannot name a queue"),
