@@ -48,7 +48,7 @@ class WorkerSettings:
             KEY: Setting(
                 kind=NAMES,
                 help="Queues to serve. A number is the number of slots for that queue: mail:20,shop.*,default. "
-                "* stands for anything. Default: the queues of the app's tasks.",
+                "* stands for anything. Default: the queues of the app's tasks, and the queue default.",
                 flags=("-Q", "--queues"),
             )
         }

@@ -64,7 +64,12 @@ Cap = Annotated[
     ),
 ]
 Jitter = Annotated[
-    str | None, typer.Option("--jitter", metavar="DURATION", help="A random delay, at most this long.")
+    str | None,
+    typer.Option(
+        "--jitter",
+        metavar="DURATION",
+        help="Delay each job by up to this time. The delay is computed from the name and the fire time, so it is the same on every host.",
+    ),
 ]
 Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The job's arguments.")]
 Queue = Annotated[str | None, typer.Option("--queue", help="The job's queue.")]
