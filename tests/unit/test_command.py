@@ -15,6 +15,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.errors import AppImportError
 from pgqueue.ui.cli import main
 from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.usage import MEANT
 
 
 class Interrupting:
@@ -101,3 +102,46 @@ def test_help_breaks_no_word_in_80_columns(command: tuple[str, ...]) -> None:
     """In 80 columns, the column of names can be cut after the first name of an option (``,…``). This is allowed if the description contains the second name."""
     broken = words_of_help(command, 80) - words_of_help(command, 400)
     assert not {word for word in broken if not word.endswith(",…")}
+
+
+def run_main(monkeypatch, capsys, *words: str) -> tuple[object, str, str]:
+    monkeypatch.setattr(sys, "argv", ["pgq", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "do"),
+    [
+        ("jobs retry 7", "No such command 'retry'", "pgq jobs revive"), ("worker", "No such command 'worker'", "pgq work"),
+        ("jobs shw 7", "Did you mean 'show'", "pgq jobs --help"), ("nothing", "No such command 'nothing'", "pgq --help"),
+        ("jobs show abc", "Invalid value for 'ID'", "pgq jobs show --help"), ("jobs show", "Missing argument 'ID'", "pgq jobs show --help"),
+        ("jobs cancel --colour red", "No such option: --colour", "pgq jobs cancel --help"),
+        ("tasks list -A shop", "No such option: -A", "reads the database"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run(monkeypatch, capsys, words, said, do, as_json):  # fmt: skip
+    code, out, err = run_main(monkeypatch, capsys, *words.split(), *(["--json"] if as_json else []))
+    assert (code, out) == (2, "")
+    assert err.startswith('{"error": {"code": "PGQ-107"' if as_json else "PGQ-107  ")
+    assert said in err
+    assert do in err
+
+
+def test_each_name_that_is_meant_is_a_command_and_each_name_with_a_hint_is_none():
+    def command(words: str) -> Any:
+        found: Any = typer.main.get_command(cli)
+        for word in words.split():
+            found = found.commands.get(word) if found else None
+        return found
+
+    assert all(map(command, MEANT.values()))
+    assert not any(map(command, MEANT))
+
+
+def test_a_group_without_a_command_prints_its_help(monkeypatch, capsys):
+    code, out, err = run_main(monkeypatch, capsys, "jobs")
+    assert (code, err) == (2, "")
+    assert "Usage: pgq jobs" in out

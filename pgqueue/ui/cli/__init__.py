@@ -12,11 +12,12 @@ import os
 import sys
 import traceback
 
-from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
+from pgqueue.errors import DriverMissingError, PgQueueError
 from pgqueue.runtime import origin
 from pgqueue.text.shown import bear
 from pgqueue.ui.cli.arguments import check_texts, hide_passwords
-from pgqueue.ui.cli.output import fail, wants_json
+from pgqueue.ui.cli.output import fail
+from pgqueue.ui.cli.usage import explained, help_instead, is_usage_error
 
 __all__ = [
     "main",
@@ -33,7 +34,7 @@ def main() -> None:
         check_texts()
         from pgqueue.ui.cli.commands import cli  # if libpq is missing, this import fails
 
-        sys.exit(cli(standalone_mode=not wants_json()))
+        sys.exit(cli(standalone_mode=False))
     except PgQueueError as error:
         sys.exit(fail(error))
     except KeyboardInterrupt:
@@ -42,6 +43,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:  # noqa: BLE001
+        if is_usage_error(error) and (help_text := help_instead(error)) is not None:
+            print(help_text)
+            sys.exit(2)
         sys.exit(fail(_known(error) or _bug(error)))
 
 
@@ -58,9 +62,8 @@ def _known(error: Exception) -> PgQueueError | None:
 
     from pgqueue.database.driver_errors import explain
 
-    # An error of typer comes here only with --json. Without --json, typer itself prints the error and the usage.
-    if hasattr(error, "format_message"):
-        return InvalidSettingError(error.format_message(), do="pgq --help")
+    if is_usage_error(error):
+        return explained(error)
     return explain(error) if isinstance(error, Error) else None
 
 

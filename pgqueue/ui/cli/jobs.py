@@ -53,7 +53,7 @@ MISSING = "not found"
 @filtered()
 def list_jobs(
     which: JobFilter,
-    limit: Limit = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1)] = 50,
     before: Annotated[
         int | None,
         typer.Option(

@@ -1,0 +1,67 @@
+"""Turns typer's errors about a wrong command line into errors of pgqueue. Some name the command that the user probably means."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol, TypeGuard
+
+from pgqueue.errors import InvalidSettingError
+
+# Names that commands had before, or have in other tools.
+MEANT = {
+    "cancel": "jobs cancel", "check": "doctor", "init": "migrate", "jobs delete": "jobs cancel", "jobs get": "jobs show",
+    "jobs info": "jobs show", "jobs kill": "jobs cancel", "jobs ls": "jobs list", "jobs remove": "jobs cancel", "jobs requeue": "jobs revive",
+    "jobs rerun": "jobs revive", "jobs retry": "jobs revive", "jobs stop": "jobs cancel", "list": "jobs list", "retry": "jobs revive",
+    "revive": "jobs revive", "run": "work", "schedules": "cron list", "show": "jobs show", "start": "work", "status": "doctor",
+    "upgrade": "migrate", "wait": "jobs wait", "worker": "work",
+}  # fmt: skip
+
+
+class Context(Protocol):
+    """What this module reads of typer's context: the place of a command in the tree of commands."""
+
+    info_name: str | None
+    parent: Context | None
+    command_path: str
+
+    def get_help(self) -> str: ...
+
+
+class UsageError(Protocol):
+    """What this module reads of typer's errors. Their classes are not imported: they belong to click or to typer, as the version decides."""
+
+    ctx: Context | None
+
+    def format_message(self) -> str: ...
+
+
+def is_usage_error(error: object) -> TypeGuard[UsageError]:
+    """Returns whether typer raised this error, because it cannot read the command line."""
+    return hasattr(error, "format_message")
+
+
+def help_instead(error: UsageError) -> str | None:
+    """Returns the help of a group of commands, if none of its commands was named. Otherwise returns None."""
+    return error.ctx.get_help() if type(error).__name__ == "NoArgsIsHelpError" and error.ctx else None
+
+
+def explained(error: UsageError) -> InvalidSettingError:
+    """Returns an error that says what is wrong with the command line, and what to run."""
+    context = getattr(error, "ctx", None)
+    text = " ".join(error.format_message().split())
+    return InvalidSettingError(text if text.endswith((".", "?")) else f"{text}.", do=_advice(text, context))
+
+
+def _advice(text: str, context: Context | None) -> str:
+    if re.match(r"No such option: (-A|--app)\b", text):
+        return "leave it out, because this command reads the database and not the code of an app"
+    unknown = re.match(r"No such command '([^']+)'", text)
+    meant = MEANT.get(" ".join([*_place(context), unknown[1]])) if unknown else None
+    return f"pgq {meant}" if meant else f"{'pgq' if context is None else context.command_path} --help"
+
+
+def _place(context: Context | None) -> list[str]:
+    """Returns the names of the command and of its groups, without the root command."""
+    if context is None or context.parent is None:
+        return []
+    return [*_place(context.parent), context.info_name or ""]
