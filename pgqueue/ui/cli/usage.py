@@ -56,12 +56,12 @@ def _advice(text: str, context: Context | None) -> str:
     if re.match(r"No such option: (-A|--app)\b", text):
         return "leave it out, because this command reads the database and not the code of an app"
     unknown = re.match(r"No such command '([^']+)'", text)
-    meant = MEANT.get(" ".join([*_place(context), unknown[1]])) if unknown else None
+    meant = MEANT.get(" ".join([*_path(context), unknown[1]])) if unknown else None
     return f"pgq {meant}" if meant else f"{'pgq' if context is None else context.command_path} --help"
 
 
-def _place(context: Context | None) -> list[str]:
+def _path(context: Context | None) -> list[str]:
     """Returns the names of the command and of its groups, without the root command."""
     if context is None or context.parent is None:
         return []
-    return [*_place(context.parent), context.info_name or ""]
+    return [*_path(context.parent), context.info_name or ""]
