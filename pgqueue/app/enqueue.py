@@ -22,6 +22,7 @@ from pgqueue.model.hooks import Hooked
 from pgqueue.model.job import Batch, NewJob, in_batches
 from pgqueue.model.options import RULES
 from pgqueue.model.task import TaskSpec
+from pgqueue.text.counted import count
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -242,7 +243,7 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
     listed = list(given)
     if not len(listed) == items == arguments:
         raise InvalidOptionError(
-            f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them jobs made by job(…).",
+            f"{count(len(listed), kind)} for {count(items, 'item')}, {items - arguments} of them made by job(…).",
             why="each dict of arguments needs one key of the list, and a job made by job(…) takes none",
             do=f"give one key for each dict, or make each job by task.using({kind}=…).job(…)",
         )

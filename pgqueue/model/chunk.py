@@ -19,6 +19,7 @@ from pgqueue.model.declaring import hints_of
 from pgqueue.model.job import Job
 from pgqueue.model.payload import complaints
 from pgqueue.model.task import TaskSpec
+from pgqueue.text import counted
 from pgqueue.text.values import shown
 
 LARGEST_CHUNK = 1000  # the largest number of jobs in a chunk
@@ -198,10 +199,12 @@ class ChunkSpec(TaskSpec):
         if isinstance(value, list | tuple) and len(value) == count:
             return list(value)
         returned = (
-            f"{len(value)} outcomes" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+            counted.count(len(value), "outcome")
+            if isinstance(value, list | tuple)
+            else f"a {type(value).__name__}"
         )
         raise WrongOutcomesError(
-            f"Task {self.name} returned {returned} for {count} jobs.",
+            f"Task {self.name} returned {returned} for {counted.count(count, 'job')}.",
             why="it is not clear which result belongs to which job, so all of them failed",
             do="return a list with one outcome for each job, in their order, or None",
         )

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from pgqueue.errors import InvalidScheduleError
+from pgqueue.text.counted import count
 from pgqueue.text.nearest import guess
 from pgqueue.text.values import shown
 
@@ -191,7 +192,7 @@ def _five_fields(expression: str) -> str:
     if len(fields) != len(FIELDS):
         more = "seconds are not among them: use every for less than a minute" if len(fields) > 5 else ""
         raise InvalidScheduleError(
-            f"{shown(expression)} has {len(fields)} fields instead of five.", why=more, do=HOW
+            f"{shown(expression)} has {count(len(fields), 'field')} instead of five.", why=more, do=HOW
         )
     text = " ".join(fields)
     try:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pgqueue.text.counted import count
+
 # The types of core schemas (pydantic's descriptions of types) whose values always come back from JSON equal.
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
 # A value of a union of these types comes back equal, because its JSON shows its type. Only int and float can look the same in JSON.
@@ -66,7 +68,7 @@ def difference(sent: Any, back: Any, path: str = "") -> str | None:
         if len(sent) == len(back):
             said = _first((item, back[index], f"{path}[{index}]") for index, item in enumerate(sent))
         else:
-            said = f"{path} comes back with {len(back)} items instead of {len(sent)}"
+            said = f"{path} comes back with {count(len(back), 'item')} instead of {len(sent)}"
     elif isinstance(sent, set | frozenset):
         said = None if _are_same_members(sent, back) else f"{path} comes back with other members"
     elif fields is not None:

@@ -107,7 +107,7 @@ def test_a_supervisor_passes_signals_on_to_its_workers_and_exits_with_their_exit
         job_id = enqueue(db, "hold_async", 1, inside=False)
         wait_until(lambda: running_at_gate(db, 1))
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: worker.lines("1 running jobs have"))
+        wait_until(lambda: worker.lines("1 running job has"))
         if signals == 2:
             worker.signal(signal.SIGTERM)
         assert worker.wait() == code
@@ -132,7 +132,7 @@ def test_a_signal_to_all_processes_makes_them_drain_and_a_second_signal_makes_th
         for _ in range(count):
             for pid in [worker.pid, *descendants(worker.pid)]:
                 send(pid, number)
-            wait_until(lambda: worker.lines("1 running jobs have"))
+            wait_until(lambda: worker.lines("1 running job has"))
         if count == 1:
             opened()
         assert worker.wait(timeout=60) == (0 if count == 1 else 128 + number)

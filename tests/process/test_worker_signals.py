@@ -82,7 +82,7 @@ def test_a_job_that_still_runs_at_the_end_of_the_grace_period_is_released(
         row = db.execute("select state, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone()
         assert row == ("pending", 0)
         assert reasons(db) == {"released"}
-        assert worker.lines("1 jobs were still running and are handed back")
+        assert worker.lines("1 job was still running and is handed back")
     # The next worker runs the job immediately.
     workers.start_registered()
     wait_until(lambda: state_of(db, job_id) == "completed")

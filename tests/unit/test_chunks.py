@@ -18,6 +18,7 @@ from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidOptionError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.text.counted import count
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
@@ -225,7 +226,7 @@ def test_all_jobs_of_a_chunk_fail_if_the_handler_returns_a_wrong_number_of_outco
         return wrong
 
     found = performed(app, t.spec, [row(n, "{}") for n in range(3)], way)
-    said = f"{len(wrong)} outcomes" if isinstance(wrong, list) else f"a {type(wrong).__name__}"
+    said = count(len(wrong), "outcome") if isinstance(wrong, list) else f"a {type(wrong).__name__}"
     assert {(outcome.state, outcome.error) for outcome in found if outcome} == {
         ("retrying", f"WrongOutcomesError: PGQ-609  Task t returned {said} for 3 jobs.  {ADVICE}")
     }

@@ -119,6 +119,18 @@ def test_each_log_line_can_be_written_and_has_the_place_where_its_fact_was_emitt
     assert caplog.records
 
 
+@pytest.mark.parametrize("kind", log.LINES, ids=lambda kind: kind.__name__)
+def test_a_log_line_about_one_thing_has_its_noun_in_the_singular(kind, monkeypatch):
+    monkeypatch.setitem(SAMPLES, int, 1)
+    monkeypatch.setitem(SAMPLES, tuple[int, ...], (1,))
+    for fact in samples(kind):
+        if line := log.LINES[kind](fact):
+            said = line.text % line.args
+            assert not re.search(
+                r"\b1 (\w+ )?(jobs|workers|seats|queues|tasks)\b|\b(jobs|workers) \[?1\b", said
+            ), said
+
+
 def test_each_of_several_workers_in_a_process_logs_the_ends_of_its_own_jobs(caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     with events.subscribed(JobCompleted, log.endings_of(lambda worker_id: worker_id == 1)):

@@ -222,7 +222,7 @@ def test_an_expression_can_contain_names_last_days_and_leap_days():
         ("* * */20 * 1L", "never fires"),
         ("* * * *", "has 4 fields"),
         ("*/5 * * * * *", "has 6 fields"),
-        ("@often", "has 1 fields"),
+        ("@often", "has 1 field instead"),
         ("", "has 0 fields"),
         ("* " * 5_000, "is no cron expression"),
         ("٣ * * * *", "is no cron expression"),

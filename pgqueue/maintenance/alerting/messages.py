@@ -21,6 +21,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.sql import JsonObject
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AddressesRefused
+from pgqueue.text.counted import count
 from pgqueue.text.shown import visible
 
 QUEUE = "pgqueue.alerts"
@@ -139,7 +140,7 @@ def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
         found.set_content("\n".join([*lines, "look      pgq alerts"]) + "\n")
         return found
     lines += [
-        f"seen      {message['count']} times"
+        f"seen      {count(message['count'], 'time')}"
         if message["kind"] != "dead"
         else f"dead      {message['count']}",
     ]

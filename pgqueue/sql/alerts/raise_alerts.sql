@@ -58,7 +58,7 @@ with cause as materialized (
         select jsonb_build_object(
             'alert', min(r.id), 'message', (array_agg(r.messages order by r.id))[1], 'kind', 'many', 'subject', count(*) || ' more',
             'queue', null, 'job_id', null, 'count', count(*), 'first_at', min(r.first_at),
-            'text', format('%%s more alerts within a minute, of %%s%%s', count(*),
+            'text', format('%%s more alert%%s within a minute, of %%s%%s', count(*), case when count(*) > 1 then 's' else '' end,
                            array_to_string((array_agg(r.kind || ' ' || r.subject order by r.id))[1:5], ', '),
                            case when count(*) > 5 then ' and others' else '' end))
         from raised r join told d on d.kind = r.kind and d.subject = r.subject

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import jobs as j
 from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
+from pgqueue.text.counted import listed
 
 JOB = ("job_id", "task")
 RUN = ("run.job_id", "run.task")
@@ -55,8 +56,8 @@ LINES: dict[type[Fact], Wording] = {
     j.ProgressRefused: error("job %d (%s): the database refused its progress: %s", *JOB, "error"),
     j.CheckpointRefused: error("job %d (%s): the database refused a checkpoint of it: %s", *JOB, "why"),
     j.ClaimsForgotten: error(
-        "a crash or failover of the server took back the claims of jobs %s; their handlers are stopped",
-        lambda fact: list(fact.job_ids),
+        "a crash or failover of the server undid the claims of %s, whose handlers are stopped",
+        lambda fact: listed("job", fact.job_ids),
     ),
     j.TimeoutIgnored: error(
         "%s does not end after its timeout; its thread is abandoned, but its handler still runs and can have effects", "attempt"

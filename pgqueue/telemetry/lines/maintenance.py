@@ -5,18 +5,19 @@ from __future__ import annotations
 from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import maintenance as m
 from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
+from pgqueue.text.counted import count, listed
 
 LINES: dict[type[Fact], Wording] = {
     m.WorkersAdopted: warning(
-        "jobs of unknown workers %s will be rescued", lambda fact: list(fact.worker_ids)
+        "jobs of unknown %s will be rescued", lambda fact: listed("worker", fact.worker_ids)
     ),
     m.QueueDiscovered: info("queue %s has jobs", "queue"),
     m.SeatMended: error(
-        "limit %d, key %r: the row counted %d taken seats, but jobs take %d; the row is mended",
-        "limit_id", "key", "counted", "correct",
+        "limit %d, key %r: the row counted %s, but jobs take %d; the row is mended",
+        "limit_id", "key", lambda fact: count(fact.counted, "taken seat"), "correct",
     ),
     m.JobsRescued: warning(
-        "rescued %d jobs of dead workers %s", "jobs", lambda fact: list(fact.worker_ids)
+        "rescued %s of dead %s", lambda fact: count(fact.jobs, "job"), lambda fact: listed("worker", fact.worker_ids)
     ),
     m.CrashLoopEnded: error("job %d (%s) is dead: its workers die while they run it", "job_id", "task"),
     m.OverdueJobFinished: by(
@@ -83,5 +84,5 @@ LINES: dict[type[Fact], Wording] = {
     ),
     m.ScheduleSkipped: warning("schedule %s skips the fire times that it missed up to %s", "schedule", "until"),
     m.ScheduleMissed: warning("schedule %s missed its fire times since %s", "schedule", "since"),
-    m.ScheduleFired: debug("schedule %s: %d jobs enqueued", "schedule", "jobs"),
+    m.ScheduleFired: debug("schedule %s: %s enqueued", "schedule", lambda fact: count(fact.jobs, "job")),
 }  # fmt: skip

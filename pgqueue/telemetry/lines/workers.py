@@ -7,6 +7,7 @@ from logging import INFO
 from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import workers as w
 from pgqueue.telemetry.lines import Line, Wording, by, error, info, warning
+from pgqueue.text.counted import count
 from pgqueue.text.shown import block
 
 
@@ -19,8 +20,8 @@ def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
 def worker_stopping(fact: w.WorkerStopping) -> Line | None:
     if not fact.running:
         return None
-    text = "stopping: %d running jobs have %g s to finish; a second signal hands them back immediately"
-    return Line(INFO, text, (fact.running, fact.grace))
+    text = "stopping: %s %g s to finish; a second signal hands running jobs back immediately"
+    return Line(INFO, text, (count(fact.running, "running job has", "running jobs have"), fact.grace))
 
 
 LINES: dict[type[Fact], Wording] = {
@@ -39,7 +40,9 @@ LINES: dict[type[Fact], Wording] = {
     w.WorkerOrphaned: error("worker %d: its supervisor is gone; it drains and exits", "worker_id"),
     w.WorkerFailed: error("%s; the worker stops and exits with %d", "why", "code"),
     w.WorkerStopped: info("worker %d stopped", "worker_id"),
-    w.JobsHandedBack: warning("%d jobs were still running and are handed back", "jobs"),
+    w.JobsHandedBack: warning(
+        "%s handed back", lambda fact: count(fact.jobs, "job was still running and is", "jobs were still running and are")
+    ),
     w.LastOutcomesNotTaken: warning(
         "the database did not take the last outcomes in time; those jobs will run again"
     ),

@@ -17,9 +17,10 @@ from pgqueue.database.run import connect, run
 from pgqueue.database.statements.server import Snapshot
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
+from pgqueue.text.counted import count
 from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
-from pgqueue.ui.cli.units import count, exact, since, span
+from pgqueue.ui.cli.units import exact, since, span
 
 CHECK_FAILED = 7
 # A claim that begins at the start of a lane takes about this many seconds for each dead index entry that vacuum has not removed yet. This

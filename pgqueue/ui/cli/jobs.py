@@ -18,6 +18,7 @@ from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.model.job import FINAL, STATES, Job
 from pgqueue.sql import Statement
+from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.text.shown import block
 from pgqueue.ui.cli import tables
@@ -25,7 +26,7 @@ from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago, count, exact, since, span
+from pgqueue.ui.cli.units import ago, exact, since, span
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 

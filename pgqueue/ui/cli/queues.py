@@ -11,12 +11,13 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import QueueInUseError, QueueNotFoundError
 from pgqueue.model.names import check_name
+from pgqueue.text.counted import count
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import count, span
+from pgqueue.ui.cli.units import span
 
 commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
 

@@ -1,15 +1,10 @@
-"""Writes numbers for people: a count with its noun, a time with its unit."""
+"""Writes times for people, with their units."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-def count(number: int, noun: str, many: str | None = None) -> str:
-    """Returns ``1 job`` or ``2,000 jobs``. ``many`` is the plural, if it is not the noun with an s."""
-    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def ago(moment: datetime | None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pgqueue.config import WorkerSettings
+from pgqueue.text.counted import count
 
 EVERY = 2.0  # seconds between two checks of the memory
 STATM = Path("/proc/self/statm")
@@ -39,7 +40,7 @@ class Recycling:
         """Called after each job."""
         self._jobs += 1
         if self._jobs == self._max_jobs:
-            self._exceed(f"has run {self._jobs} jobs (--max-jobs)")
+            self._exceed(f"has run {count(self._jobs, 'job')} (--max-jobs)")
 
     async def run(self) -> None:
         while not self._over.is_set():

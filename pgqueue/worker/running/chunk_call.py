@@ -21,6 +21,7 @@ from pgqueue.app.app import App
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.hooks import Call
 from pgqueue.runtime.clock import monotonic
+from pgqueue.text.counted import count
 from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, OwnCommit
@@ -42,7 +43,7 @@ class Chunk:
 
     def __repr__(self) -> str:
         first = self.attempts[0]
-        return f"chunk of {len(self.attempts)} jobs ({first.task}), the first is {first.id}"
+        return f"chunk of {count(len(self.attempts), 'job')} ({first.task}), the first is {first.id}"
 
     @property
     def ending(self) -> Ending:
