@@ -265,12 +265,12 @@ class Job:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """``step`` for rows of this database: ``function(conn, *args)`` writes them, and they are committed together with the step.
+        """Does a step that writes rows of this database: ``function(conn, *args)`` writes them, and they are committed with the checkpoint.
 
         ``conn`` is a psycopg connection of the app's pool, in a transaction that pgqueue commits. If the attempt has lost its lease, or
-        another attempt has done the step, nothing is committed. So the rows are there exactly once.
-        Raises what ``step`` raises. If the connection breaks during the COMMIT, raises an error; the next attempt finds out whether the step
-        is done.
+        another attempt has done the step, nothing is committed. So the rows are written exactly once.
+        Raises the same errors as ``step``. If the connection breaks during the COMMIT, raises the error of the connection. In this case,
+        the next attempt finds out whether the step was committed.
         """
         value: T = self._own_lease().step_transaction(name, function, args, kwargs)
         return value
@@ -288,7 +288,7 @@ class Job:
 
     @property
     def saved(self) -> Any:
-        """The place that ``save`` has stored last, in this attempt or a former one, as plain JSON; None if there is none.
+        """Returns the place that ``save`` stored last, in this attempt or a former attempt, as plain JSON. None: ``save`` stored no place.
 
         On an event loop, write ``await job.asaved()``.
         """
@@ -299,17 +299,18 @@ class Job:
         return self._own_lease().asaved()
 
     def save(self, value: object, *, using: object = None) -> None:
-        """Stores the place that the handler has come to, in place of the last one: ``job.save(page.last, using=conn)``.
+        """Stores the place that the handler has come to, and replaces the last stored place: ``job.save(page.last, using=conn)``.
 
-        ``using``: any connection or session that ``task.using()`` takes. The place is committed with the caller's rows, if the attempt still
-        has its lease; otherwise the COMMIT fails with SQLSTATE PQ601. Without ``using``, it is committed alone. Save last, just
-        before the commit: from then on the server ends the session if its transaction stays idle for 10 s.
-        ``value``: plain JSON, at most 256 KiB. Raises StepTooLargeError, StepRefusedError and LeaseLostError.
+        ``using``: any connection or session that ``task.using()`` takes. The place is committed together with the caller's rows. If the
+        attempt has lost its lease, this COMMIT fails with SQLSTATE PQ601. Without ``using``, the place is committed alone. Call ``save``
+        just before your commit, because after this call the server ends the session if its transaction stays idle for 10 s.
+
+        ``value``: plain JSON, at most 256 KiB. Raises StepTooLargeError, StepRefusedError or LeaseLostError.
         """
         self._own_lease().save(value, using)
 
     def asave(self, value: object, *, using: object = None) -> Coroutine[Any, Any, None]:
-        """``save`` on async connections."""
+        """``save`` for ``async def`` handlers. ``using`` is an async connection or session."""
         return self._own_lease().asave(value, using)
 
     @overload

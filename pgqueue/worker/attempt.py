@@ -80,7 +80,8 @@ class Attempt:
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
         self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it
-        # Whether this attempt has stored a checkpoint. None: it has saved its place on a connection of the user, who perhaps did not commit.
+        # Whether this attempt has stored a checkpoint. None: it has saved its place on a user's connection, and the user perhaps did not
+        # commit.
         self.has_checkpoint: bool | None = False
         self.progress: Progress | None = (
             None  # the handler's last progress, if it is not yet written to the database

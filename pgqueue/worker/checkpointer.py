@@ -1,10 +1,11 @@
-"""Writes the checkpoints of all attempts of a worker in batches, and reads them for attempts that run again.
+"""Writes the checkpoints of all attempts of a worker in batches, and reads them for later attempts of the same jobs.
 
-It works like the settler. If no statement is under way, a checkpoint is written immediately. Otherwise checkpoints gather until the
-database has answered, and are then written together. So a step costs one round trip and a share of a commit.
+The checkpointer works like the settler. If no statement is under way, it writes a checkpoint immediately. Otherwise checkpoints pile up
+until the database has answered, and are then written together. So a step costs one round trip and a share of a commit.
 
-If a checkpoint cannot be written now, because the server is lost or another transaction has locked the job, it is tried again until the
-attempt has lost its lease. A batch whose answer was lost is sent again: then the checkpoints are there already, under the same lease.
+A checkpoint cannot be written while the server is lost, or while another transaction has locked the job. In this case, the checkpointer
+tries again until the attempt has lost its lease. If the answer to a batch was lost, the batch is sent again. If the server had committed
+the batch, the second try finds its checkpoints under the same lease.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ from pgqueue.telemetry.events.jobs import CheckpointRefused
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending
 
-LOCKED = 0.1  # seconds until a checkpoint is tried again whose job was locked
-CHECKPOINTS_AT_ONCE = 200
-BYTES_AT_ONCE = 4 * 1024 * 1024  # of values; one checkpoint is written even if it is larger
-LOADS_AT_ONCE = 20  # jobs whose checkpoints are read by one statement
+LOCKED = 0.1  # if a job was locked, its checkpoint is tried again after this many seconds
+CHECKPOINTS_AT_ONCE = 200  # one statement writes at most this many checkpoints
+BYTES_AT_ONCE = (
+    4 * 1024 * 1024
+)  # one statement writes values of at most this many bytes, or a single larger value
+LOADS_AT_ONCE = 20  # one statement reads the checkpoints of at most this many jobs
 
 Answer = asyncio.Future[list[Checkpoint]] | Future[list[Checkpoint]]
 
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """A question of an attempt, and the future that its handler waits for."""
+    """A question of an attempt, and the future answer for which the handler waits."""
 
     attempt: Attempt
     question: Question
     answer: Answer
-    is_there: bool = False  # another checkpoint has the same name and key; the answer is that one
+    is_there: bool = (
+        False  # True: another checkpoint with the same name and key is stored already, and is the answer
+    )
 
     @property
     def made(self) -> Checkpoint:
@@ -108,7 +113,7 @@ class Checkpointer:
     # ---------------------------------------------------------------- answering
 
     async def run(self) -> None:
-        """Answers until it is cancelled. Then every attempt that still waits gets LeaseLostError."""
+        """Answers questions until it is cancelled. At the end, every attempt that still waits for an answer gets LeaseLostError."""
         self._loop = asyncio.get_running_loop()
         try:
             while True:

@@ -1,7 +1,7 @@
-"""Steps whose checkpoint is committed in a transaction of the handler, together with the handler's own rows: effects and cursors.
+"""Commits checkpoints in transactions of the handler, together with the handler's own rows. These checkpoints are effects and cursors.
 
-A deferred trigger checks the lease during the COMMIT (sql/steps/functions/fence_checkpoint.sql). So nothing that others wait for is locked
-while the user's function runs, or while its process is frozen.
+A deferred trigger checks the lease during the COMMIT (sql/steps/functions/fence_checkpoint.sql). So while the user's function runs, or
+while its process is frozen, the row of the job is not locked, and no other transaction waits for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Make = Callable[[object], Checkpoint]
 
 
 def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Make) -> Checkpoint | None:
-    """Calls ``call`` with a connection, and commits its rows with the checkpoint that ``make`` makes of its value.
+    """Calls ``call`` with a connection, and commits the rows that it writes, together with a checkpoint that ``make`` makes of its value.
 
     Returns None, and commits nothing, if the step has a checkpoint already.
     """
@@ -62,7 +62,7 @@ def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Ma
 async def acommit_effect(
     app: App, attempt: Attempt, call: Callable[..., Any], make: Make
 ) -> Checkpoint | None:
-    """``commit_effect`` with an async connection. ``call`` may be sync or async."""
+    """``commit_effect`` with an async connection. ``call`` can be sync or async."""
     made: list[Checkpoint] = []
 
     async def complete(transaction: AsyncOpened) -> None:
@@ -82,7 +82,7 @@ async def acommit_effect(
 
 
 def save(app: App, attempt: Attempt, value: object, using: object) -> None:
-    """Stores the place that the job has come to, in the transaction of ``using``, or in one of its own."""
+    """Stores the place that the job has come to: in the transaction of ``using``, or in a separate transaction if ``using`` is None."""
     with _known_errors(attempt):
         if using is not None:
             run(using, _cursor(attempt, value))
@@ -106,7 +106,10 @@ async def asave(app: App, attempt: Attempt, value: object, using: object) -> Non
 
 
 def _doubt(attempt: Attempt) -> None:
-    """Only the owner of the connection knows whether its transaction commits. If the attempt fails, the database is asked."""
+    """Notes that the attempt has perhaps stored a checkpoint. Only the owner of the connection knows whether its transaction commits.
+
+    If the attempt fails, pgqueue asks the database (``confirm`` in steps.py).
+    """
     if not attempt.has_checkpoint:
         attempt.has_checkpoint = None
 
@@ -127,7 +130,7 @@ def _own(attempt: Attempt, made: Checkpoint) -> Checkpoint:
 
 @contextmanager
 def _known_errors(attempt: Attempt) -> Iterator[None]:
-    """Raises LeaseLostError in place of the error of the fence."""
+    """If the block raises the error with which the trigger refuses a lost lease, raises LeaseLostError instead."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,10 +1,11 @@
-"""The steps of one attempt: what a handler does under a name is stored, and is returned instead of done again in a later attempt.
+"""The steps of one attempt. If an earlier attempt has done a step, its stored value is returned, and the step is not done again.
 
-A handler runs from its top again, and no rule says that it takes the same steps in the same order. What it did is known by the name (and
-key) of the step alone. What is not known is done, and then stored by the worker's checkpointer, before the step returns.
+Each attempt runs the handler from its beginning. The handler need not do the same steps in the same order as before, because a step is
+recognised only by its name and key. If no checkpoint has this name and key, the step is done, and the worker's checkpointer stores its
+value before the step returns.
 
-One algorithm serves sync and async handlers. It is a generator that yields each call of the user's function and each question to the keeper
-of checkpoints. ``drive`` and ``drive_async`` carry them out.
+Sync and async handlers share one algorithm. It is a generator that yields each call of the user's function, and each question to the keeper
+of checkpoints. ``drive`` and ``drive_async`` carry out what the generator yields.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ from pgqueue.model.steps import (
 from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect
 
-SLICE = 0.05  # seconds; a thread that waits for an answer looks so often whether its attempt was stopped
+SLICE = (
+    0.05  # a thread that waits for an answer checks every this many seconds whether its attempt was stopped
+)
 
 T = TypeVar("T")
 
@@ -63,7 +66,10 @@ class Call(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """A call of the user's function with a connection. Its rows and the checkpoint that ``make`` makes of its value are one commit."""
+    """A call of the user's function with a connection. ``make`` makes a checkpoint from the value that the function returns.
+
+    The rows that the function writes and this checkpoint are committed together.
+    """
 
     call: Call
     make: Make
@@ -74,7 +80,7 @@ StepFlow = Generator[Asked, Any, T]
 
 
 class Steps:
-    """What is known of the steps of one attempt. Threads and tasks of its handler may use it at the same time."""
+    """Does the steps of one attempt, and remembers them. Threads and asyncio tasks of the handler can use it at the same time."""
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
@@ -83,7 +89,7 @@ class Steps:
         self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
         self._lock = threading.Lock()
         self.has_saved = False  # whether ``save`` was called
-        self._is_stale = False  # whether it was called after the place was read
+        self._is_stale = False  # whether ``save`` was called after the saved place was read
 
     def step(
         self,
@@ -115,7 +121,7 @@ class Steps:
             raise
 
     def saved(self) -> StepFlow[Any]:
-        """The place that ``save`` has stored last, read again if it was called in this attempt; None if there is none."""
+        """Returns the place that ``save`` stored last, or None. If ``save`` was called in this attempt, reads the place again."""
         if self._is_stale:
             self._known, self._is_stale = None, False
         found = yield from self._find((CURSOR, ""))
@@ -136,7 +142,7 @@ class Steps:
         try:
             [stored] = yield made
         except BaseException:
-            self._known = None  # nobody knows whether it is stored, so the next step reads all of them again
+            self._known = None  # it is not known whether the checkpoint was stored, so the next step reads all checkpoints again
             raise
         return self._noted(stored)
 
@@ -269,11 +275,11 @@ class Steps:
                 self._attempt.check()
 
 
-CONFIRMATION = 5.0  # seconds in which the database must say whether a place was saved
+CONFIRMATION = 5.0  # the time limit, in seconds, for the answer of the database whether a place was saved
 
 
 def confirm(attempt: Attempt) -> None:
-    """Finds out whether an attempt that has failed has saved its place on a connection of the user. Raises no error."""
+    """Finds out whether a failed attempt has saved its place on a connection of the user, and notes the answer. Raises no error."""
     try:
         found = required(attempt.keeper).ask(attempt, LOAD).result(CONFIRMATION)
     except BaseException:  # noqa: BLE001 - also an interruption: then the attempt counts as usual

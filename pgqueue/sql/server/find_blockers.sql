@@ -1,5 +1,5 @@
--- Finds transactions for which an enqueue, an edit or a cancel can have waited in vain: they began at least %(seconds)s seconds ago, and
--- have written to jobs or keys, or have locked them. The oldest comes first.
+-- Finds transactions for which an enqueue, an edit or a cancel can have waited until its time limit: they began at least %(seconds)s
+-- seconds ago, and have written to jobs or keys, or have locked them. The oldest transaction comes first.
 -- Returns what list_lockers.sql returns. Locks nothing. Zero rows: there is no such transaction now.
 select l.pid, coalesce(a.usename::text, 'unknown'), coalesce(a.application_name, ''), coalesce(a.state, ''),
        extract(epoch from clock_timestamp() - min(a.xact_start))::float8, min(c.relname::text)

@@ -245,7 +245,7 @@ class ChildsAttempt(Attempt):
         self.sender.note_progress(self)
 
     def note_checkpoint(self) -> None:
-        """Also tells the parent, which decides the outcome if this process dies."""
+        """Also reports the checkpoint to the parent, because the parent decides the outcome if this process dies."""
         super().note_checkpoint()
         self.sender.send(self, child_messages.checkpointed(self))
 

@@ -1,6 +1,6 @@
--- Makes the fences of the checkpoints of this transaction check the lease now, and no longer at COMMIT (fence_checkpoint.sql). A transaction
--- that completes its job calls it before it deletes the job's row, because no fence could find that row at COMMIT.
--- Locks the job's row with FOR KEY SHARE if this transaction has written a checkpoint that has a fence.
+-- Makes the deferred trigger of checkpoints (fence_checkpoint.sql) check the lease now, and not at COMMIT. A transaction that completes its
+-- job calls this function before it deletes the job's row, because at COMMIT the trigger could not find that row.
+-- If this transaction has written a checkpoint for which the trigger fires, locks the job's row with FOR KEY SHARE.
 create or replace function pgqueue.check_fence()
 returns void
 language plpgsql
