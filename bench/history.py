@@ -20,7 +20,7 @@ from bench.load import against, drain, fill, migrate, number, percentile, tidy
 from bench.report import Measurement, Report, Target
 from bench.server import fresh_database
 
-TITLE = "one worker process works through jobs, and a session looks up jobs, beside 0, 1 M or 10 M finished jobs of 30 days"
+TITLE = "one worker process works through jobs, and a session looks up jobs, in a database with 0, 1 M or 10 M finished jobs of 30 days"
 JOBS = 60_000
 DAYS = 30
 HISTORIES = {"none": 0, "1 M": 1_000_000, "10 M": 10_000_000}
@@ -29,12 +29,12 @@ SHOWN = ["jobs_per_s", "kept_share", "cpu_ratio", "server_us", "lookup_p50_ms", 
 HEADLINES = ["kept_share", "cpu_ratio", "lookup_p50_ms"]
 TARGETS = [
     Target(
-        "rate beside 10 M finished jobs, % of that without finished jobs",
+        "rate with 10 M finished jobs, % of the rate without finished jobs",
         lambda results: results.median("history", "kept_share", "pgqueue 10 M"),
         95,
     ),
     Target(
-        "lookup by id beside 10 M finished jobs, p50 ms",
+        "lookup by id with 10 M finished jobs, p50 ms",
         lambda results: results.median("history", "lookup_p50_ms", "pgqueue 10 M"),
         1.0,
         at_least=False,
@@ -67,7 +67,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
                     Measurement("history", f"pgqueue {name}", round_, against(rows[name], rows["none"]))
                 )
     sizes = ", ".join(f"{int(size * scale):,}" for size in HISTORIES.values())
-    report.table("history", f"{TITLE}; here {jobs:,} jobs beside {sizes}", SHOWN)
+    report.table("history", f"{TITLE}; here {jobs:,} jobs, with {sizes} finished jobs", SHOWN)
 
 
 def measure(dsn: str, jobs: int) -> dict[str, float]:

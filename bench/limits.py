@@ -20,6 +20,7 @@ FILL = """
 INSERT INTO pgqueue.jobs (task, args, concurrency_key)
 SELECT 'noop', jsonb_build_object('n', n, 'note', repeat('x', 180)), %s || (n %% %s) FROM generate_series(1, %s) n
 """
+# Each way has three values: the queue for which a limit is set, the beginning of the concurrency keys, and the number of these keys.
 WAYS: dict[str, tuple[str | None, str | None, int]] = {
     "no rules": (None, None, 1),
     "another queue limited": ("other", None, 1),

@@ -1,8 +1,7 @@
 """Variants of pgqueue. In a variant, pgqueue has other tasks or settings than in the main row of the tables.
 
-Each variant is measured as if it were a separate system.
-
-``label`` is the name of the variant. A variant is compared only with variants of the same name, of the other systems.
+Each variant is measured as if it were a separate system. ``label`` is the name of the variant. A variant is compared only with variants of
+the same name, of the other systems.
 """
 
 import asyncio

@@ -32,7 +32,7 @@ with moved as (
     select c.job_id, c.lease_id, c.from_state, c.to_state
     from change c
     where c.from_state <> 'none' and c.to_state not in ('none', 'running', 'completed')
-), told as (
+), written as (
     select t.job_id, t.lease_id, t.from_state, t.to_state from pgqueue.transitions t where t.reason <> 'edited'
 )
 select 'I1 an acknowledged enqueue is lost' as invariant, count(*) as n, null::bigint[] as jobs from chk.intents i
@@ -49,7 +49,7 @@ union all select 'I3 a transactional effect was written twice', count(*), (array
 union all select 'I4 a job is completed without its effect, or has an effect and is not completed', count(*),
     (array_agg(j.id))[:3] from job j
     where j.has_effect and (j.state = 'completed') is distinct from exists (select from chk.effects e where e.op = j.op)
-union all select 'I5 an effect was not committed together with the completion of its lease', count(*),
+union all select 'I5 an effect was not committed together with the completion of its attempt', count(*),
     (array_agg(e.job_id))[:3] from chk.effects e
     where not exists (select from change c
                       where c.job_id = e.job_id and c.lease_id = e.lease_id and c.to_state = 'completed' and c.xact = e.xact)
@@ -96,4 +96,4 @@ union all select 'I19 a change of state is not allowed', count(*), (array_agg(c.
 union all select 'I20 the number of jobs differs from the number of created jobs', abs(
     (select count(*) from change c where c.from_state = 'none') - (select count(*) from job)), null
 union all select 'I25 the rows of transitions differ from the recorded changes', count(*), (array_agg(x.job_id))[:3] from (
-    (table known except all table told) union all (table told except all table known)) x
+    (table known except all table written) union all (table written except all table known)) x

@@ -301,7 +301,7 @@ def test_a_broken_invariant_is_reported_with_the_history_of_its_jobs(
     db.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
     assert run(db, statements.complete(worker_id, [(job_id, lease_id, True)])) == [job_id]
     with pytest.raises(
-        AssertionError, match="I5 an effect was not committed together with the completion of its lease: 1"
+        AssertionError, match="I5 an effect was not committed together with the completion of its attempt: 1"
     ) as found:
         checker.check(recorded)
     _, head, row, *lines = str(found.value).splitlines()

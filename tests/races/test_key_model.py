@@ -74,8 +74,11 @@ class Keys(RuleBasedStateMachine):
         self.hand = Hand(self.db, [TASK])
         self.now = 0.0
         self.jobs: dict[int, ModelJob] = {}
+        # For each key: the id of the job that was stored, and the end of its throttle.
         self.throttled: dict[str, tuple[int, float]] = {}
+        # For each key: the id of the job that was debounced last.
         self.debounced: dict[str, int] = {}
+        # For each idempotency key: the id of the job, its argument ``n``, and the time at which the key expires.
         self.requests: dict[str, tuple[int, int, float]] = {}
         self.running: dict[int, Any] = {}
 
