@@ -100,8 +100,8 @@ class App(Crontab, Hooked):
     ) -> Any:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
-        ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
-        seconds, a tenacity wait, or a ``RetryPolicy``; the default delays are 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the time limit of
+        ``name``: stored with each job, default ``module.function``. ``retry``: the number of all attempts (1 or False: no
+        retry), a list of delays in seconds, a tenacity wait, or a ``RetryPolicy``; the default delays are 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the time limit of
         one attempt.
         ``keep``: which finished rows stay until retention deletes them: "all", only "failures" (dead and cancelled), or "none".
         ``store_result``: if False, the value that the handler returns is dropped, so it can be anything. If True, a value that is not JSON
@@ -132,7 +132,7 @@ class App(Crontab, Hooked):
                 "keep": keep,
                 "store_result": store_result,
                 "executor": executor,
-                "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}),
+                "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}, OPTIONS),
             }
             wait = seconds(chunk_wait, "chunk_wait")
             if chunk is None and wait:
@@ -247,6 +247,9 @@ class _Options(KeyRules, total=False):
     on_retry: Hook | None
     on_dead: Hook | None
     on_stalled: Hook | None
+
+
+OPTIONS = (*_Options.__annotations__, "chunk", "chunk_wait")  # all options of a task
 
 
 class _Decorator(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from tenacity import RetryCallState, Retrying, retry_base, stop_after_attempt, stop_never
 from tenacity.stop import stop_base
@@ -24,7 +25,10 @@ from pgqueue.text.values import shown
 DEFAULT_MAX_ATTEMPTS = 6
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
-ATTEMPTS = "the number of attempts must be from 1 to 10000"
+MOST_ATTEMPTS = 10_000
+ATTEMPTS = "the number of attempts, including the first one, must be from 1 to 10000"
+NO_RETRY = "for a single attempt without a retry, write retry=False"
+FORMS = "give a number of attempts, a list of delays in seconds, a tenacity wait, or a RetryPolicy"
 EXAMPLES = {
     "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
 }  # fmt: skip
@@ -63,9 +67,9 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if isinstance(self.stop, stop_after_attempt):
             object.__setattr__(self, "max_attempts", int(self.stop.max_attempt_number))
-        if not isinstance(self.max_attempts, int) or not 1 <= self.max_attempts <= 10_000:
+        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise InvalidOptionError(
-                f"max_attempts of a retry policy is {shown(self.max_attempts)}.", why=ATTEMPTS
+                f"max_attempts of a retry policy is {shown(self.max_attempts)}.", why=ATTEMPTS, do=NO_RETRY
             )
         for name, tool in (("wait", self.wait), ("stop", self.stop), ("retry", self.retry)):
             if not callable(tool) and (name, tool) != ("retry", None):
@@ -86,10 +90,11 @@ class RetryPolicy:
     def of(value: object) -> RetryPolicy:
         """Returns the policy for a value of ``retry=``: a policy, a number of attempts, a list of delays in seconds, or a tenacity wait.
 
-        None means the default delays (1 s, 5 s, 30 s, 5 min, 30 min). False means a single attempt.
+        None means the default delays (1 s, 5 s, 30 s, 5 min, 30 min). False and 1 mean a single attempt. A list means one attempt more than
+        it has delays.
         """
         match value:
-            case None | True:
+            case None:
                 return DEFAULT_POLICY
             case False:
                 return RetryPolicy(max_attempts=1)
@@ -97,19 +102,20 @@ class RetryPolicy:
                 return value
             case wait_base():
                 return RetryPolicy(wait=value)
+            case True:
+                raise InvalidOptionError(
+                    "retry=True does not say how often.",
+                    do=f"leave retry out to get the default delays, or {FORMS}",
+                )
+            case int() if not 1 <= value <= MOST_ATTEMPTS:
+                raise InvalidOptionError(
+                    f"retry={shown(value)} is no number of attempts.", why=ATTEMPTS, do=NO_RETRY
+                )
             case int():
                 return RetryPolicy(max_attempts=value)
             case list() | tuple():
-                if not value or not all(_is_delay(delay) for delay in value):
-                    raise InvalidOptionError(
-                        f"retry={shown(value)} is not a list of delays.",
-                        do="give seconds, such as [1, 5, 30]",
-                    )
-                return RetryPolicy(wait=wait_list(value), max_attempts=len(value) + 1)
-        raise InvalidOptionError(
-            f"retry={shown(value)} is no retry policy.",
-            do="give a number of attempts, a list of delays in seconds, a tenacity wait, or a RetryPolicy",
-        )
+                return _after_delays(value)
+        raise InvalidOptionError(f"retry={shown(value)} is no retry policy.", do=FORMS)
 
     def is_permanent(self, error: BaseException) -> bool:
         """Whether the job must not be tried again after this error, even if it has attempts left.
@@ -148,6 +154,17 @@ class RetryPolicy:
                 else DEFAULT_DELAYS[-1]
             )
         return seconds
+
+
+def _after_delays(delays: Sequence[object]) -> RetryPolicy:
+    """Returns the policy that makes one attempt, and another one after each of the delays."""
+    if not delays:
+        raise InvalidOptionError(f"retry={shown(delays)} has no delay.", do=NO_RETRY)
+    if not all(map(_is_delay, delays)):
+        raise InvalidOptionError(
+            f"retry={shown(delays)} is not a list of delays.", do="give seconds, such as [1, 5, 30]"
+        )
+    return RetryPolicy(wait=wait_list(cast("Sequence[float]", delays)), max_attempts=len(delays) + 1)
 
 
 def _is_delay(value: object) -> bool:

@@ -5,13 +5,14 @@ This module does no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.options import RULES, Duration
+from pgqueue.text.nearest import guess
 
 
 class KeyRules(TypedDict, total=False):
@@ -26,6 +27,16 @@ class KeyRules(TypedDict, total=False):
 
 
 KEY_RULES = frozenset(KeyRules.__annotations__)
+
+
+# What to write instead of an option that a task does not have.
+INSTEAD = {
+    "max_attempts": "write retry=8 for 8 attempts in all",
+    "retries": "write retry=4 for 4 attempts in all, which are 3 retries",
+    "permanent": "write retry=RetryPolicy(permanent=(ValueError,))",
+    "transient": "write retry=RetryPolicy(transient=(OSError,))",
+    "backoff": "write retry=[1, 5, 30] for the delays in seconds, or a wait of tenacity",
+}
 
 
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
@@ -87,15 +98,25 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     return found
 
 
-def key_rules(given: Mapping[str, object]) -> dict[str, object]:
-    """Returns the options about duplicates of a task, in the form of the SQL API. Raises InvalidOptionError if they are wrong."""
+def key_rules(given: Mapping[str, object], known: Iterable[str] = KEY_RULES) -> dict[str, object]:
+    """Returns the options about duplicates of a task, in the form of the SQL API. Raises InvalidOptionError if they are wrong.
+
+    ``known``: all options of a task, of which the error for an unknown option suggests one.
+    """
     if unknown := sorted(given.keys() - KEY_RULES):
         raise InvalidOptionError(
-            f"A task has no option {', '.join(unknown)}.",
-            do="its options about duplicates are " + ", ".join(sorted(KEY_RULES)),
+            f"A task has no option {', '.join(unknown)}.", do=_instead(unknown[0], sorted(known))
         )
     rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
     # ``unique`` is added only for the check, which would otherwise refuse options without a key. A task need not declare a key, because
     # each job can have its own unique_key.
     checked_together({"unique": True, **rules})
     return rules
+
+
+def _instead(option: str, known: Sequence[str]) -> str:
+    if option in INSTEAD:
+        return INSTEAD[option]
+    if option in RULES:
+        return f"each job has its own: task.using({option}=…).enqueue(…)"
+    return guess(option, known, "its options are " + ", ".join(known))

@@ -33,7 +33,6 @@ def delays(policy: RetryPolicy, attempts: int) -> list[float]:
     ("value", "attempts", "waits"),
     [
         (None, 6, [1, 5, 30, 300, 1800, 1800]),
-        (True, 6, [1, 5]),
         (False, 1, [1]),
         (3, 3, [1, 5]),
         (1, 1, []),
@@ -54,6 +53,7 @@ def test_each_form_of_retry_sets_a_number_of_attempts_and_the_delays(value, atte
 @pytest.mark.parametrize(
     "value",
     [
+        True,
         0,
         -1,
         10_001,
@@ -72,6 +72,22 @@ def test_each_form_of_retry_sets_a_number_of_attempts_and_the_delays(value, atte
 def test_a_value_that_is_no_policy_is_refused(value):
     with pytest.raises(InvalidOptionError, match="PGQ-404"):
         RetryPolicy.of(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "do"),
+    [
+        (True, "leave retry out"),
+        ([], "retry=False"),
+        (0, "retry=False"),
+        (ValueError, "a list of delays"),
+        ([OSError], "[1, 5, 30]"),
+    ],
+)
+def test_the_error_of_a_wrong_retry_says_what_to_write(value, do):
+    with pytest.raises(InvalidOptionError) as caught:
+        RetryPolicy.of(value)
+    assert do in caught.value.do
 
 
 @pytest.mark.parametrize(
