@@ -163,9 +163,7 @@ class JobHandle:
         raise self._too_late(limit)
 
     def _too_late(self, limit: float | None) -> WaitTimeoutError:
-        return WaitTimeoutError(
-            f"Job {self.id} is not finished after {limit:g} s.", do=f"pgq jobs show {self.id}"
-        )
+        return WaitTimeoutError(f"Job {self.id} is not finished after {limit:g} s.", do=f"pgq why {self.id}")
 
     def _result(self, job: Job | None) -> Any:
         """Returns the job's result or, if its row is gone, the result that its key has kept."""

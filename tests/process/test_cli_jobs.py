@@ -11,10 +11,33 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
+from pgqueue.ui.cli import wait
 from tests.factories import add_jobs, look
 from tests.worker_by_hand import Hand, make_one_dead
 
 # ------------------------------------------------------------------ jobs
+
+
+@pytest.mark.parametrize("words", [("greet", "--name", "Ada", "--wait"), ("jobs",)], ids=["enqueue", "wait"])
+def test_a_wait_for_a_job_that_does_not_begin_says_once_how_to_find_out_why(pgq, db, monkeypatch, words):
+    monkeypatch.setattr(wait, "HINT_AFTER", 0.3)
+    if words[0] == "greet":
+        done = pgq("enqueue", *words, "--timeout", "2.5")
+        [job] = db.execute("select id from pgqueue.jobs").fetchone()
+    else:
+        [job] = add_jobs(db, task="greet")
+        done = pgq("jobs", "wait", str(job), "--timeout", "2.5")
+    assert done.code == 9
+    assert done.err.count(f"job {job} does not run yet; to see why: pgq why {job}") == 1
+    assert done.err.endswith(f"do        pgq why {job}\n")
+
+
+def test_a_wait_for_a_job_that_runs_says_nothing(pgq, db, monkeypatch):
+    monkeypatch.setattr(wait, "HINT_AFTER", 0.0)
+    [job] = add_jobs(db, task="greet")
+    Hand(db, ["greet"]).claim()
+    done = pgq("jobs", "wait", str(job), "--timeout", "1.5")
+    assert "does not run yet" not in done.err
 
 
 def test_jobs_are_listed_newest_first_and_can_be_filtered_and_paged(pgq, db):

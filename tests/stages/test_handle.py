@@ -99,7 +99,9 @@ def test_waiting_for_a_finished_job_ends_immediately(handle, db, wait, state):
 
 @pytest.mark.parametrize("timeout", [0, 0.05, "50ms", timedelta(milliseconds=50), -1])
 def test_waiting_for_a_job_ends_with_an_error_at_the_timeout(handle, wait, timeout):
-    with pytest.raises(WaitTimeoutError, match=f"Job {handle.id} is not finished after"):
+    with pytest.raises(
+        WaitTimeoutError, match=rf"Job {handle.id} is not finished after .*pgq why {handle.id}$"
+    ):
         wait(handle, timeout)
 
 

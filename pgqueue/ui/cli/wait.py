@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +12,17 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import JobNotFoundError
 from pgqueue.model.units import seconds
+from pgqueue.runtime.clock import monotonic
 from pgqueue.text.shown import visible
 from pgqueue.ui.cli.common import AsJson, Dsn, database, dsn_or_running
-from pgqueue.ui.cli.output import console, emit
+from pgqueue.ui.cli.output import console, emit, say
 
 if TYPE_CHECKING:
     from pgqueue.app.handle import JobHandle
     from pgqueue.model.job import Job
+
+
+HINT_AFTER = 5.0  # seconds
 
 
 def add(jobs: typer.Typer) -> None:
@@ -54,9 +59,13 @@ def wait_limit(text: str | None) -> float | None:
 
 
 def wait_watching(handle: JobHandle, timeout: float | None) -> object:
-    """Waits for the job's result and returns it. If stderr is a terminal, shows the job's progress there meanwhile."""
+    """Waits for the job's result and returns it. If stderr is a terminal, shows the job's progress there meanwhile.
+
+    If the job has not begun after HINT_AFTER seconds, a line on stderr says how to find out why.
+    """
+    hint = hinting(handle.id)
     if not sys.stderr.isatty():
-        return handle.result(timeout)
+        return handle.result(timeout, hint)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     text = TextColumn("job {task.fields[id]} {task.description}", markup=False)
@@ -65,6 +74,7 @@ def wait_watching(handle: JobHandle, timeout: float | None) -> object:
         task = bar.add_task("", total=None, id=handle.id)
 
         def show(job: Job) -> None:
+            hint(job)
             said = job.progressed if isinstance(job.progressed, dict) else {}
             done, total = (
                 value if isinstance(value, int | float) else None
@@ -74,3 +84,18 @@ def wait_watching(handle: JobHandle, timeout: float | None) -> object:
             bar.update(task, description=description, completed=done or 0, total=total)
 
         return handle.result(timeout, show)
+
+
+def hinting(job_id: int) -> Callable[[Job], None]:
+    """Returns a function to call with each look at an awaited job. Once it prints that the job has not begun, and how to find out why."""
+    since = monotonic()
+    said = False
+
+    def hint(job: Job) -> None:
+        nonlocal said
+        if said or job.state == "running" or job.is_final or monotonic() - since < HINT_AFTER:
+            return
+        said = True
+        say("waiting", f"job {job_id} does not run yet; to see why: pgq why {job_id}")
+
+    return hint
