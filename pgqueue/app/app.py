@@ -136,7 +136,9 @@ class App(Crontab, Hooked):
             }
             wait = seconds(chunk_wait, "chunk_wait")
             if chunk is None and wait:
-                raise InvalidOptionError("chunk_wait is given without chunk.", do="say how many: chunk=100")
+                raise InvalidOptionError(
+                    "chunk_wait is given without chunk.", do="give the size of a chunk: chunk=100"
+                )
             spec = TaskSpec(**given) if chunk is None else ChunkSpec(**given, chunk=chunk, chunk_wait=wait)
             former = self.tasks.get(spec.name)
             if former is not None and not self._runs.repeats(former.spec.function, function):
@@ -144,7 +146,7 @@ class App(Crontab, Hooked):
                 raise DuplicateTaskError(
                     f"Two tasks are named {spec.name!r}.",
                     why=f"{known.__module__}.{known.__qualname__} has the name already",
-                    do="give one of them another name=",
+                    do="give one of the tasks another name: name=…",
                 )
             spec.adapter  # noqa: B018 - this raises an error if arguments of the signature cannot be stored
             task = Task[..., Any](self.store, spec)

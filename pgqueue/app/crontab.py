@@ -72,7 +72,8 @@ class Crontab:
             former = self._scheduled.get(made.name)
             if former is not None and (former is task or former.name != task.name):
                 raise InvalidScheduleError(
-                    f"Two schedules are named {made.name!r}.", do="give one of them another name="
+                    f"Two schedules are named {made.name!r}.",
+                    do="give one of the schedules another name: name=…",
                 )
             self.schedules[made.name] = made
             self._scheduled[made.name] = task

@@ -65,7 +65,7 @@ def _instead(module_name: str, attribute: str) -> str:
     folder = Path.cwd() if file.is_relative_to(Path.cwd()) else file.parent
     parts = file.relative_to(folder).parts
     if not parts or not all(part.isidentifier() for part in parts):
-        return "name it with -A module:app"
+        return "write it as -A module:app"
     where = "" if folder == Path.cwd() else f"run this in {folder}, and "
     return f"{where}use -A {'.'.join(parts)}{':' if attribute else ''}{attribute}"
 

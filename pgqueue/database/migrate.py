@@ -160,5 +160,5 @@ def differences(connection: Connection) -> list[str]:
         if name not in installed:
             found.append(f"function pgqueue.{name} is missing")
         elif installed[name].strip() != body.group(1).strip():
-            found.append(f"function pgqueue.{name} is not this version's")
+            found.append(f"function pgqueue.{name} is not the function of this version")
     return found

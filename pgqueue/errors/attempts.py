@@ -17,7 +17,7 @@ class LeaseLostError(AttemptError):
     def __init__(self, job_id: int, lease_id: int) -> None:
         super().__init__(
             f"The lease {lease_id} on job {job_id} is lost.",
-            why="the worker did not renew it in time, and another worker may be running the job now",
+            why="the worker did not renew it in time, and another worker can be running the job now",
             do="stop; a job with a lost lease is run again",
         )
         self.job_id = job_id

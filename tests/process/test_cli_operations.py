@@ -132,7 +132,7 @@ def test_doctor_finds_no_error_if_a_worker_serves_the_database(pgq, db):
         ("insert into pgqueue.workers (expires_at, pid, slots, host, version, executor, queues, tasks) values (now(), 7, 1, 'far', '0', 'async', '{}', '{}')", "(far, pid 7) lost its lease", 0),
         ("insert into pgqueue.jobs (task, queue) values ('t', 'mail'); insert into pgqueue.queues (name, paused) values ('mail', true)", "Queue mail is paused", 0),
         ("drop function pgqueue.revive", "error function pgqueue.revive is missing pgq migrate", 7),
-        ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "error function pgqueue.revive is not this version's", 7),
+        ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "error function pgqueue.revive is not the function of this version", 7),
         ("update pgqueue.schema_version set version_num = '0000'", "error PGQ-205", 7),
         ("drop schema pgqueue cascade", "error PGQ-204", 7),
     ],

@@ -207,7 +207,9 @@ def test_the_crash_of_a_suspect_ends_no_other_attempt(task: str, way: str) -> No
     assert (ended[3].state, ended[3].reason) == ("dead", "crash_loop")
 
 
-def test_only_a_few_suspects_run_at_the_same_time_and_the_others_take_no_slot(tmp_path: Path) -> None:
+def test_only_a_few_suspects_run_at_the_same_time_and_suspects_that_have_not_started_take_no_slot(
+    tmp_path: Path,
+) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 

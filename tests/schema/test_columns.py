@@ -123,7 +123,7 @@ def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
     assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "rank", "front"]
 
 
-def test_a_job_is_shown_with_all_columns_except_those_for_internal_use(db: Connection[Any]) -> None:
+def test_a_job_is_shown_with_all_columns_except_internal_columns(db: Connection[Any]) -> None:
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]

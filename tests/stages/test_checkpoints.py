@@ -132,7 +132,7 @@ def test_only_the_first_lease_id_of_a_job_is_odd(db: Connection[Any], hand: Hand
     assert leases == sorted(set(leases))
 
 
-def test_the_next_lease_id_is_larger_even_if_the_last_one_is_ahead_of_the_clock(
+def test_the_next_lease_id_is_larger_even_if_the_last_lease_id_is_ahead_of_the_clock(
     db: Connection[Any], hand: Hand
 ) -> None:
     ahead = 2**61

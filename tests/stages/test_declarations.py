@@ -128,7 +128,7 @@ def test_a_renamed_app_takes_over_its_schedules(db: Connection[Any]) -> None:
     assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store", "5 * * * *")]
 
 
-def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_schedules_that_it_does_not_change(
+def test_a_deploy_keeps_pauses_of_schedules_and_edits_of_schedules_whose_declaration_is_unchanged(
     db: Connection[Any],
 ) -> None:
     sync(db, hourly("a"), hourly("b"))

@@ -187,7 +187,7 @@ def test_a_task_that_no_worker_has_declared_for_a_month_is_deleted(tasks, db) ->
 
 
 @pytest.mark.parametrize("make", [insert, enqueue, enqueue_many])
-def test_jobs_stored_before_their_task_was_declared_get_its_options_when_it_is_declared(
+def test_jobs_that_were_stored_before_the_declaration_of_their_task_get_the_declared_options(
     app, db, make: Callable[..., int]
 ) -> None:
     bare = make(db)

@@ -35,7 +35,9 @@ from tests.worker_by_hand import Hand
 # ------------------------------------------------------------------ silent connections
 
 
-def test_a_silent_connection_is_closed_and_the_next_statement_gets_a_new_one(dsn: str, caplog: Any) -> None:
+def test_a_silent_connection_is_closed_and_the_next_statement_gets_a_new_connection(
+    dsn: str, caplog: Any
+) -> None:
     async def play(via: Any) -> None:
         link = Link(via.dsn, "pgqueue test", Outage(via.dsn), limit=0.2)
         await link.connection()

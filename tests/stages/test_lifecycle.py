@@ -182,7 +182,7 @@ def test_an_attempt_must_end_at_its_timeout_or_at_the_deadline_whichever_is_soon
     ("first", "end"),
     [(("expires_at", "deadline_at"), "expired"), (("deadline_at", "expires_at"), "deadline_exceeded")],
 )
-def test_if_expiry_and_deadline_have_passed_the_earlier_one_decides_how_the_job_ends(db, first, end):
+def test_the_earlier_of_a_passed_expiry_and_a_passed_deadline_decides_how_the_job_ends(db, first, end):
     job = enqueue(db, expires=60, deadline=60)
     let_pass(db, *first)
     [(ended, _, reason)] = finish_overdue(db)

@@ -74,7 +74,7 @@ def test_a_claim_by_turns_begins_after_the_last_key_of_the_previous_claim(
     assert keys_of(db, player.take(4, after="d")) == {"e": 1, "f": 1, "a": 1, "b": 1}
 
 
-def test_no_more_jobs_of_a_key_run_than_its_limit_allows_until_one_of_them_ends(
+def test_a_key_whose_limit_is_used_up_gets_no_further_job_until_one_of_its_jobs_ends(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     number = add_limit(db, per_key=True, concurrency=2)

@@ -114,7 +114,7 @@ def test_a_value_that_json_can_represent_comes_back_equal(db, kind, value):
 
 
 @pytest.mark.parametrize(("kind", "value", "said"), REFUSED, ids=itertools.count())
-def test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is(db, kind, value, said):
+def test_a_value_that_json_would_change_is_refused_and_the_error_contains_its_path(db, kind, value, said):
     with pytest.raises(InvalidArgumentsError, match=said) as caught:
         through(db, spec_of(kind), value)
     assert "hunter2" not in str(caught.value)

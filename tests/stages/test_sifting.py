@@ -63,7 +63,7 @@ def drain(app: App, **settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("poison", "limited"), POISON.values(), ids=POISON)
-def test_if_a_claim_fails_on_one_job_this_job_is_made_dead_and_the_others_are_claimed(
+def test_a_job_on_which_every_claim_fails_is_made_dead_and_the_other_jobs_complete(
     db: Connection[Any], ok: App, poison: str, limited: bool
 ) -> None:
     lift_checks(db)
@@ -148,7 +148,7 @@ def test_the_jobs_of_a_lost_claim_are_found_except_a_job_that_cannot_be_read(
 # ------------------------------------------------------------------ maintenance by the leader
 
 
-def test_if_a_rescue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_rescued(
+def test_a_job_on_which_a_rescue_fails_is_made_dead_and_the_other_jobs_are_rescued(
     db: Connection[Any], dsn: str
 ) -> None:
     lift_checks(db)
@@ -171,7 +171,7 @@ def test_if_a_rescue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_r
     assert [reason for _, reason, _ in dead_letters(db)] == ["undecodable"]
 
 
-def test_if_finish_overdue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_finished(
+def test_a_job_on_which_finish_overdue_fails_is_made_dead_and_the_other_jobs_are_finished(
     db: Connection[Any], dsn: str
 ) -> None:
     db.execute(
@@ -319,7 +319,7 @@ def test_only_the_job_whose_outcome_cannot_be_sent_is_made_dead(db: Connection[A
     assert [reason for _, reason, _ in dead_letters(db)] == ["unsettleable"]
 
 
-def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_it(
+def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_this_job(
     db: Connection[Any], dsn: str
 ) -> None:
     """The sum of the weights of its seats is too large for an integer, so every statement that gives the seats back fails."""

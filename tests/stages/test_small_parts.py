@@ -56,9 +56,7 @@ def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> li
     return freed
 
 
-def test_all_outcomes_are_written_if_they_are_more_than_one_statement_takes(
-    dsn: str, db: Connection[Any]
-) -> None:
+def test_more_outcomes_than_one_statement_takes_are_all_written(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     jobs = add_jobs(db, count=2 * OUTCOMES_AT_ONCE + 200)
     attempts = hand.claim(len(jobs))

@@ -311,7 +311,7 @@ def test_enqueue_many_refuses_a_value_that_is_no_list_of_jobs(db, jobs):
     assert caught.value.sqlstate[:2] in {"22", "PQ"}
 
 
-def test_the_error_about_an_unknown_option_contains_it_and_lists_the_known_options(db):
+def test_the_error_about_an_unknown_option_lists_the_known_options(db):
     with pytest.raises(psycopg.Error, match=r'unknown option \{"priorty": 1\}.*task t') as caught:
         enqueue(db, priorty=1)
     assert "priority" in caught.value.diag.message_hint

@@ -45,7 +45,7 @@ def test_a_crash_is_counted_for_suspects_only_if_the_worker_ran_no_other_jobs(
     assert crashed(db, counts, batch=batch) == after
 
 
-def test_the_jobs_of_one_crashed_worker_do_not_affect_the_counts_of_another(
+def test_the_jobs_of_one_crashed_worker_do_not_affect_the_counts_of_another_worker(
     db: Connection[Any],
 ) -> None:
     db.execute("insert into pgqueue.jobs (task, crash_count) values ('t', 1)")

@@ -257,7 +257,7 @@ def test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed(app, jobs,
     wait_until(lambda: db.execute(own).fetchone() == (0,))
 
 
-def test_a_closed_app_has_no_connection_and_opens_new_ones_when_it_needs_them(app, db) -> None:
+def test_a_closed_app_has_no_connection_until_it_needs_a_connection_again(app, db) -> None:
     def own() -> int:
         [(count,)] = db.execute(
             "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgqueue app'"

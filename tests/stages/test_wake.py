@@ -101,7 +101,7 @@ def test_no_wake_up_is_sent_for_a_busy_queue_until_its_busy_mark_is_removed(
     assert woken_queues(listening) == ["default"]
 
 
-def test_a_wake_up_is_sent_also_for_a_queue_that_is_not_in_the_table_of_queues(
+def test_a_wake_up_is_sent_even_for_a_queue_that_is_not_in_the_table_of_queues(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     run(db, statements.wake(["newcomer"]))

@@ -100,7 +100,9 @@ def test_no_claim_takes_a_job_of_a_paused_queue(claims: Claims) -> None:
     assert claims.claim() == [job]
 
 
-def test_a_job_is_claimed_once_and_a_claim_takes_no_more_jobs_than_it_asks_for(claims: Claims) -> None:
+def test_each_job_is_claimed_once_and_each_claim_takes_at_most_the_requested_number_of_jobs(
+    claims: Claims,
+) -> None:
     jobs = [claims.add(f"{n}") for n in range(5)]
     first, rest = claims.claim(2), claims.claim()
     assert (len(first), sorted(first + rest)) == (2, jobs)

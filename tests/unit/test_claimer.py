@@ -156,7 +156,7 @@ def odd_is_refused(statement: Any) -> Any:
     ]  # fmt: skip
 
 
-def test_a_job_on_which_a_claim_fails_is_made_dead_and_the_others_are_claimed():
+def test_a_job_on_which_a_claim_fails_is_made_dead_and_the_other_jobs_are_claimed():
     refused = psycopg.errors.RaiseException("odd")
     play = Play(
         survey_lanes=[[lane_row()]], claim=[refused], claim_limited=[odd_is_refused], make_dead=[[("t",)]]

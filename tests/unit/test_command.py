@@ -37,10 +37,10 @@ def test_ctrl_c_before_a_command_has_begun_exits_with_130_and_prints_nothing(mon
 @pytest.mark.parametrize(
     ("path", "do"),
     [
-        (":app", "name it with -A module:app"), ("../app", "run this in {above}, and use -A app"), ("app.py", "use -A app"),
-        ("./shop/app.py:queue", "use -A shop.app:queue"), ("{here}/app.py", "use -A app"), ("a b", "name it with -A module:app"),
-        (" ", "name it with -A module:app"), (" app", "use -A app"), ("a..b:app", "name it with -A module:app"),
-        (".", "name it with -A module:app"), ("-x", "name it with -A module:app"),
+        (":app", "write it as -A module:app"), ("../app", "run this in {above}, and use -A app"), ("app.py", "use -A app"),
+        ("./shop/app.py:queue", "use -A shop.app:queue"), ("{here}/app.py", "use -A app"), ("a b", "write it as -A module:app"),
+        (" ", "write it as -A module:app"), (" app", "use -A app"), ("a..b:app", "write it as -A module:app"),
+        (".", "write it as -A module:app"), ("-x", "write it as -A module:app"),
     ],
 )  # fmt: skip
 def test_the_error_about_a_path_that_is_no_module_says_what_to_write_instead(monkeypatch, tmp_path, path, do):

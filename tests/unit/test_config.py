@@ -279,7 +279,7 @@ def test_an_option_of_the_command_overrides_pyproject(project):
     assert not settings.listen
 
 
-def test_the_dsn_is_read_from_the_first_place_that_has_one(project, monkeypatch):
+def test_the_dsn_is_read_from_the_first_place_that_has_a_dsn(project, monkeypatch):
     with pytest.raises(NoDsnError, match=r"--dsn; PGQUEUE_DSN; DATABASE_URL; dsn in .*; PGSERVICE"):
         find_dsn()
     monkeypatch.setenv("PGHOST", "somewhere")

@@ -81,7 +81,7 @@ def test_finished_rows_are_kept_as_the_option_keep_says(outcome, keeps):
     assert {keep for keep in ("all", "failures", "none") if outcome(keep).kept} == keeps
 
 
-def test_a_bad_delay_of_a_snooze_or_a_retry_is_refused_where_the_handler_makes_it():
+def test_a_bad_delay_of_a_snooze_or_a_retry_is_refused_when_the_handler_makes_the_exception():
     for ask in (lambda: Snooze("soon"), lambda: Retry(after=float("nan"))):
         with pytest.raises(InvalidOptionError):
             ask()

@@ -28,7 +28,7 @@ def test_visible_text_contains_no_control_character(text, lines):
     assert visible(visible(text, lines=lines), lines=lines) == visible(text, lines=lines)
 
 
-def test_readable_characters_stay_as_they_are_and_the_others_become_escapes():
+def test_readable_characters_stay_as_they_are_and_other_characters_become_escapes():
     assert visible(KEPT) == KEPT
     assert visible("a\tb\x1b[2J\x85\u202e\n\U000e0041") == "a\tb\\x1b[2J\\x85\\u202e\\n\\U000e0041"
     assert visible("a\nb\r", lines=True) == "a\nb\\r"

@@ -123,7 +123,7 @@ def test_a_value_of_the_annotated_type_comes_back_unchanged(kind, value):
         (list[Any] | None, [NAIVE]),
     ],
 )  # fmt: skip
-def test_the_error_about_a_value_of_another_type_contains_the_path_to_it(kind, value):
+def test_the_error_about_a_value_of_another_type_contains_the_path_to_the_value(kind, value):
     with pytest.raises(InvalidArgumentsError, match=r"PGQ-401  Arguments of task t: x"):
         taking(kind).encode((), {"x": value})
 
@@ -308,7 +308,7 @@ arguments = st.fixed_dictionaries({"x": values | st.builds(nested, st.sampled_fr
 
 
 @given(items=st.lists(arguments | st.just({"wrong": 1}), max_size=5))
-def test_a_batch_is_encoded_or_refused_exactly_as_its_jobs_one_by_one(items: list[dict[str, Any]]) -> None:
+def test_a_batch_is_encoded_exactly_as_its_jobs_are_encoded_one_by_one(items: list[dict[str, Any]]) -> None:
     task = taking(Any)
     try:
         alone = [task.encode((), item) for item in items]

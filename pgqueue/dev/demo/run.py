@@ -37,7 +37,8 @@ def run(
     day_orders = list(read_orders())
     if not LEAST <= orders <= len(day_orders):
         raise InvalidOptionError(
-            f"The demo can't be run with {orders} orders.", do=f"take {LEAST} to {len(day_orders)}"
+            f"The demo can't be run with {orders} orders.",
+            do=f"give a number from {LEAST} to {len(day_orders)}",
         )
     console = console or Console(stderr=json_output)
     with (

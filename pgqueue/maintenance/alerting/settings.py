@@ -132,6 +132,6 @@ def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
     ):
         raise InvalidSettingError(
             f"{name} of alerts is no URL that begins with {' or '.join(scheme + '://' for scheme in schemes)}.",
-            why="its value is not shown, because it may contain a secret",
+            why="its value is not shown, because it can contain a secret",
         )
     return parts
