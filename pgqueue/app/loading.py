@@ -11,6 +11,8 @@ from pgqueue.app.app import App
 from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
 from pgqueue.text.nearest import guess
 
+PACKAGE = Path(__file__).parents[1]
+
 
 def load_app(path: str) -> App:
     """Returns the App that ``module:attribute`` names. If ``path`` is only a module, returns the only App of that module.
@@ -30,7 +32,9 @@ def load_app(path: str) -> App:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except PgQueueError:
+    except PgQueueError as error:
+        if place := _place(error):
+            error.facts["at"] = place
         raise
     except (Exception, SystemExit) as error:
         raise _import_error(path, module_name, error) from error
@@ -83,14 +87,20 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
                 "run this in the folder of the module, or install it",
             ),
         )
-    frame = error.__traceback__
-    shown = ""
-    while frame is not None:
-        file = frame.tb_frame.f_code.co_filename
-        if "importlib" not in file and file != __file__:
-            shown = f"{file}:{frame.tb_lineno}"
-        frame = frame.tb_next
+    shown = _place(error)
     return AppImportError(
         f"Importing {module_name!r} failed: {type(error).__name__}: {error}",
         why=f"at {shown}" if shown else "",
     )
+
+
+def _place(error: BaseException) -> str:
+    """Returns the last line of code outside of pgqueue and importlib at which the error was raised, as ``file:line``. Empty: there is none."""
+    place = ""
+    frame = error.__traceback__
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if "importlib" not in file and not Path(file).is_relative_to(PACKAGE):
+            place = f"{file}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return place

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from pgqueue.app.loading import load_app
 from pgqueue.config import WorkerSettings
-from pgqueue.errors import AppImportError
+from pgqueue.errors import AppImportError, PgQueueError
 from pgqueue.ui.cli import main
 from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.output import fail
 from pgqueue.ui.cli.usage import MEANT
 
 
@@ -145,3 +146,23 @@ def test_a_group_without_a_command_prints_its_help(monkeypatch, capsys):
     code, out, err = run_main(monkeypatch, capsys, "jobs")
     assert (code, err) == (2, "")
     assert "Usage: pgq jobs" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("@app.task(retry=[])", "PGQ-404"), ('@app.task(name="a b")', "PGQ-405"), ("1 / 0", "PGQ-301")],
+)
+def test_the_error_about_a_module_of_tasks_says_in_which_line_it_was_raised(
+    tmp_path, monkeypatch, capsys, line, code
+):
+    """The line is in a module that the module of the app imports."""
+    (tmp_path / "bad_tasks.py").write_text(f"from pgqueue import App\n\napp = App()\n{line}\ndef t(): ...\n")
+    (tmp_path / "bad_app.py").write_text("from bad_tasks import app\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PgQueueError) as caught:
+        load_app("bad_app")
+    fail(caught.value)
+    shown = capsys.readouterr().err
+    assert caught.value.code == code
+    assert f"{tmp_path / 'bad_tasks.py'}:4" in shown
