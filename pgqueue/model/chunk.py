@@ -76,7 +76,7 @@ class ChunkSpec(TaskSpec):
             else:
                 raise self._misshapen(f"its parameter {name!r} is no list of items or jobs")
         if len(items) > 1 or len(jobs) > 1 or not items + jobs:
-            raise self._misshapen(f"it has {len(items)} parameters of items and {len(jobs)} of jobs")
+            raise self._misshapen(f"it has {len(items)} parameters for items and {len(jobs)} for jobs")
         jobs_name = jobs[0] if jobs else None
         return (*items[0], jobs_name) if items else (None, None, jobs_name)
 

@@ -190,7 +190,9 @@ def _five_fields(expression: str) -> str:
     text = ALIASES.get(expression.strip().lower(), expression)
     fields = text.upper().split()
     if len(fields) != len(FIELDS):
-        more = "seconds are not among them: use every for less than a minute" if len(fields) > 5 else ""
+        more = (
+            "a cron expression has no seconds; for less than a minute, use every" if len(fields) > 5 else ""
+        )
         raise InvalidScheduleError(
             f"{shown(expression)} has {count(len(fields), 'field')} instead of five.", why=more, do=HOW
         )

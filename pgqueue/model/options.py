@@ -111,7 +111,7 @@ def _ordering(name: str, value: object) -> str:
     if value not in ("block", "skip"):
         raise InvalidOptionError(
             f"{name} is {shown(value)}.",
-            do="give block (a dead job blocks the jobs behind it) or skip (they skip the dead job)",
+            do="give block (a dead job blocks the jobs after it) or skip (a dead job does not block the jobs after it)",
         )
     return str(value)
 

@@ -140,7 +140,7 @@ def make(
             jitter=seconds(jitter, "jitter"), **rest,
         )  # fmt: skip
     except TypeError as error:
-        raise InvalidScheduleError(f"A schedule cannot be made so: {error}.") from None
+        raise InvalidScheduleError(f"A schedule cannot be made of these values: {error}.") from None
     made.check()
     return made
 

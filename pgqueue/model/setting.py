@@ -63,7 +63,9 @@ def _text(value: object, what: str) -> str:
 
 def _secret(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise InvalidSettingError(f"{what} is no text.", why="it is not shown, because it may be a secret")
+        raise InvalidSettingError(
+            f"{what} is no text.", why="its value is not shown, because it can be a secret"
+        )
     return value.strip()
 
 

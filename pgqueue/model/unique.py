@@ -82,7 +82,9 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     if debounce_max is not None and debounce is None:
         raise InvalidOptionError("debounce_max is given without debounce.", do="give debounce, too")
     if debounce_max is not None and debounce_max < debounce:
-        raise InvalidOptionError("debounce_max is shorter than debounce.", do="give at least as much")
+        raise InvalidOptionError(
+            "debounce_max is shorter than debounce.", do="give a debounce_max that is not shorter"
+        )
     if debounce is not None and ("run_at" in found or "delay" in found):
         raise InvalidOptionError(
             "debounce is given with run_at or delay.", why="debounce sets run_at", do="leave them out"

@@ -108,7 +108,7 @@ def test_doctor_reports_the_session_with_the_oldest_snapshot_and_what_this_snaps
     assert "s3cr3t" not in line
     cost = findings(dsn)
     assert (
-        "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones. The table takes"
+        "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live rows. The table takes"
         in cost
     )
     assert "claim from the beginning of a lane takes about 29 ms." in cost

@@ -302,7 +302,7 @@ def test_a_worker_without_settings_for_alerts_does_not_send_the_messages_of_aler
         workers.start(*EVENTFUL, *QUICK)
         [alert] = wait_until(lambda: run(db, statements.list_alerts(False)))
         assert (alert.kind, alert.subject, alert.messages) == ("stalled", "default", 0)
-        assert "no living worker of it knows the task gone" in alert.text
+        assert "no living worker of this queue knows the task gone" in alert.text
         workers.environment["PGQUEUE_ALERTS_WEBHOOK"] = web.url
         workers.start(*EVENTFUL, *QUICK, "-Q", "other")
         wait_until(lambda: web.taken)

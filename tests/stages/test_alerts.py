@@ -279,7 +279,7 @@ def test_a_queue_is_late_if_its_oldest_due_job_is_too_old_unless_the_queue_is_pa
         if alert.kind == "stalled"
     }
     assert "no living worker serves it" in texts["own"]
-    assert "no living worker of it knows the task b" in texts["default"]
+    assert "no living worker of this queue knows the task b" in texts["default"]
 
 
 def test_a_queue_is_also_late_if_the_oldest_due_job_of_one_key_is_too_old(db, dsn):

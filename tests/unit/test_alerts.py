@@ -212,7 +212,7 @@ def test_a_queue_without_its_own_max_age_is_late_after_the_max_age_of_the_settin
     ("given", "still", "why"),
     [
         ({"queue_served": False, "task_served": False}, 0.0, "no living worker serves it"),
-        ({"task_served": False}, 0.0, "no living worker of it knows the task a"),
+        ({"task_served": False}, 0.0, "no living worker of this queue knows the task a"),
         ({}, 301.0, "nothing has been claimed for 5 min"),
         ({}, 299.0, None),
     ],

@@ -136,7 +136,7 @@ def test_jitter_spreads_over_its_whole_range():
         ({"cron": "* * * * *", "options": {"priority": "high"}}, "priority is 'high'"),
         ({"cron": "* * * * *", "options": {"run_at": "2030-01-01"}}, "takes no run_at"),
         ({"cron": "* * * * *", "options": "{"}, "options is"),
-        ({"cron": "* * * * *", "color": 1}, "cannot be made so"),
+        ({"cron": "* * * * *", "color": 1}, "cannot be made of these values"),
     ],
 )
 def test_the_error_about_a_bad_schedule_says_what_is_wrong(columns, said):

@@ -148,7 +148,7 @@ def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: fl
         if not front.queue_served:
             why = "no living worker serves it"
         elif not front.task_served:
-            why = f"no living worker of it knows the task {front.task}"
+            why = f"no living worker of this queue knows the task {front.task}"
         else:
             why = f"nothing has been claimed for {_span(unmoved[front.queue])}"
         text = f"queue {front.queue} stands still: job {front.job_id} has been due for {_span(front.age)}, and {why}"

@@ -28,7 +28,7 @@ Fact = tuple[object, ...]
 F = TypeVar("F", bound=Fact)
 
 _subscribers: dict[type[Fact], list[Callable[[Any], object]]] = {}
-_failure = Failure("a subscriber to events failed, and misses some of them")
+_failure = Failure("a subscriber to facts failed, so it misses some of the facts")
 
 
 def subscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:

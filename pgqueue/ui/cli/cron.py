@@ -54,9 +54,14 @@ Zone = Annotated[
     typer.Option("--tz", metavar="ZONE", help="The IANA name of a time zone. A new schedule has UTC."),
 ]
 OverlapText = Annotated[
-    str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
+    str | None,
+    typer.Option(
+        "--overlap", help="If the last run has not ended: queue (default), skip, cancel-old, allow."
+    ),
 ]
-MissedText = Annotated[str | None, typer.Option("--missed", help="once (default), skip, all.")]
+MissedText = Annotated[
+    str | None, typer.Option("--missed", help="For missed fire times: once (default), skip, all.")
+]
 Cap = Annotated[
     int | None,
     typer.Option(

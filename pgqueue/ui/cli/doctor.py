@@ -192,13 +192,13 @@ def _storage(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "warn",
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
-            f" ones. The table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}. A"
+            f" rows. The table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}. A"
             f" claim from the beginning of a lane takes about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
             "end the oldest of the sessions, transactions and slots above; then vacuum and the leader remove the rest",
         )
     for fault in run(connection, statements.check_indexes(indexes.SMALLEST_OUTGROWN)):
         if fault.fault == "outgrown":
-            what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live ones."
+            what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live rows."
         else:
             what = f"Index {fault.name} is invalid: a rebuild was interrupted and left it. It slows down every write."
         yield Finding(

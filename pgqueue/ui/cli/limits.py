@@ -51,7 +51,7 @@ def _shown(limit: Limit) -> str:
         window = "in any" if limit.sliding else "every"
         parts.append(
             f"{count(limit.rate, 'start')} {window} {exact(limit.period or 0)}"
-            + (f", {limit.burst} at once" if limit.burst else "")
+            + (f", {limit.burst} together" if limit.burst else "")
         )
     if limit.share is not None:
         parts.append(f"{limit.share} in each turn")
