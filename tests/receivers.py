@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 
 class Posted(NamedTuple):
+    """A request that the web server has received."""
+
     path: str
     headers: dict[str, str]
     body: Any

@@ -13,6 +13,8 @@ from pgqueue.worker.attempt import Attempt
 
 
 class Hand:
+    """A worker that has a row and a lease in the database, but no process."""
+
     def __init__(self, db: Connection[Any], tasks: list[str], queue: str = "default") -> None:
         self.db, self.tasks, self.queue = db, tasks, queue
         self.id = run(db, statements.register_worker(

@@ -72,7 +72,7 @@ class Enqueuer(Generic[P, R]):
         ``timeout``, ``tags``, ``meta``. ``expires``: a job that has not started by then is cancelled. ``deadline``: a job that
         has not ended by then is dead. Both are durations or aware datetimes. ``concurrency_key``: jobs of different keys
         take turns, and limits count by key. ``weight``: how much of each limit the job uses, default 1. ``ordering``: the
-        key's jobs run one after the other, in the order of their ids; a dead job holds up the rest ("block") or not ("skip").
+        key's jobs run one after the other, in the order of their ids; a dead job blocks the later jobs ("block") or is skipped ("skip").
         The next options say when a job is a duplicate. ``unique_key``: at most one unfinished job of this task has it. ``unique``: a key
         made of all arguments (True) or of the arguments in a list; False: the options about duplicates that the task declares do not apply.
         ``unique_for``: the key counts only within a window of this length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for

@@ -1,6 +1,6 @@
 """Decides what an error of psycopg means: either the server was lost, or it answered with an error. Only this module decides that.
 
-It looks at the SQLSTATE, never at the Python class of the error. psycopg raises OperationalError not only if the connection broke, but
+The SQLSTATE decides, never the Python class of the error. psycopg raises OperationalError not only if the connection broke, but
 also for a lock that was not free, a full disk and a table without replica identity.
 """
 

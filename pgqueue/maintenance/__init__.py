@@ -1,1 +1,1 @@
-"""The work that the leader, one elected worker, does for all workers: rescue, schedules, alerts, day tables and retention."""
+"""The leader is one elected worker. It does this work for all workers: rescue, schedules, alerts, day tables and retention."""

@@ -39,7 +39,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=8)
 
-# strings that look like values of other types
+# These strings look like values of other types.
 looks = st.sampled_from(
     [
         "1",

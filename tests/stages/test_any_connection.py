@@ -41,11 +41,15 @@ class OwnCursor(psycopg.Cursor[Any]):
 
 
 class OwnAsyncCursor(psycopg.AsyncCursor[Any]):
+    """``OwnCursor`` for an AsyncConnection."""
+
     async def execute(self, query: Any, params: Any = None, **rest: Any) -> Any:
         raise AssertionError("a statement of pgqueue has used the user's cursor")
 
 
 class Shouted(TextLoader):
+    """A user's loader, which changes each text to capital letters."""
+
     def load(self, data: Any) -> str:
         return bytes(data).decode().upper()
 

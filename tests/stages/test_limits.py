@@ -116,7 +116,7 @@ def test_a_backlog_of_a_task_whose_limit_is_used_up_is_parked_and_claimed_by_tur
     crowd, others = add_jobs(db, count=3000), add_jobs(db, task="u", count=3)
     running = player.take(after=None)
     assert [attempt.id for attempt in running] == crowd[:2]
-    # Each claim parks for a tenth of a second at most, so several claims may be needed to park the whole backlog.
+    # Each claim parks for a tenth of a second at most, so several claims can be necessary to park the whole backlog.
     found = wait_until(lambda: player.take(after=None))
     assert [attempt.id for attempt in found] == others
     assert db.execute("select count(*) from pgqueue.jobs where parked").fetchone() == (2998,)

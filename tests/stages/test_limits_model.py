@@ -21,6 +21,7 @@ KEYS, TASKS = ("a", "b", "c"), ("t", "u")
 
 WAYS = ("", *KEYS, None)  # a text: claim by turns and begin after this key. None: claim jobs without keys
 
+# A test draws some limits, and a list of moves. A move is (verb, parameters): it adds jobs, claims, ends an attempt, and so on.
 limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
      "concurrency": st.integers(1, 4)}

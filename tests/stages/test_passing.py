@@ -106,7 +106,7 @@ def scans(db: Connection[Any]) -> int:
 def test_a_claim_passes_over_the_keys_of_an_unknown_task_within_the_index(
     db: Connection[Any], player: LimitedHand, after: str
 ) -> None:
-    """The claim looks at only a few of the keys one by one, however many keys there are, and whichever key had the last turn."""
+    """The claim reads only a few of the keys one by one, however many keys there are, and whichever key had the last turn."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key) select 'elsewhere', 'a' || i from generate_series(1, %s) i",

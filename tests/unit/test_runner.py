@@ -33,6 +33,11 @@ class Idle:
 
 
 class Stage:
+    """A runner with the task ``t``. ``done``: (job id, reason of the outcome) of each attempt that has ended.
+
+    ``idle`` gets the attempts that run in this process, and ``own_process`` gets the attempts of suspects.
+    """
+
     def __init__(self, slots: int = 2) -> None:
         app = App()
 

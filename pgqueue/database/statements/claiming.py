@@ -33,7 +33,7 @@ class LaneSurvey:
 
     ``lanes``: for each lane with unclaimed jobs, the seconds until its first job is due; negative if that job is already due.
     ``in_turns``: for each lane in which a job is due that is claimed by turns, the position of the first such job (text of the database).
-    ``limited``: the queues with a limit that does not count by key; None in this list: such a limit holds for all queues.
+    ``limited``: the queues with a limit that does not count by key; None in this list: such a limit applies to all queues.
     ``later``: seconds until a job with a key is due, a rate allows the next start, or a pause ends, whichever is first. None: there is no
     such time.
     """
@@ -103,7 +103,7 @@ def claim(
 ) -> Statement[list[Row]]:
     """Claims up to ``count`` jobs from ``lanes``, in this order. In each lane, begins at the lane's position in ``since``.
 
-    (0, 0) is the beginning of a lane. Each row holds the arguments of ``worker.attempt.Attempt``, not decoded yet.
+    (0, 0) is the beginning of a lane. Each row contains the arguments of ``worker.attempt.Attempt``, not decoded yet.
     """
     return statement(
         "claim",

@@ -1,4 +1,4 @@
-"""The statements with which people look at jobs and change them."""
+"""The statements with which people read jobs and change them."""
 
 from __future__ import annotations
 

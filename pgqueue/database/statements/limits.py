@@ -1,4 +1,4 @@
-"""The statements with which people look at limits and change them, and the recount of seats."""
+"""The statements with which people read limits and change them, and the statement that recounts seats."""
 
 from __future__ import annotations
 

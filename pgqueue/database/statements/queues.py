@@ -1,4 +1,4 @@
-"""The statements with which people look at queues and workers, and change queues."""
+"""The statements with which people read about queues and workers, and change queues."""
 
 from __future__ import annotations
 

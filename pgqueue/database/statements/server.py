@@ -1,4 +1,4 @@
-"""The statements that look at the server: its version, its locks, its snapshots, and the schema of pgqueue in it."""
+"""The statements that read facts about the server: its version, its locks, its snapshots, and the schema of pgqueue in it."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ RESCUED = "SELECT count(*) FROM pgqueue.transitions WHERE reason = 'rescued' AND
 
 @dataclass
 class Day:
+    """The shop's day. ``since``: when the demo began. The numbers count what has happened so far."""
+
     conn: psycopg.Connection
     since: datetime
     display: Display

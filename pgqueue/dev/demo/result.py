@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-# (the label of a row of the table, the field of Line that the row shows)
+# Each entry is (the label of a row of the table, the field of Line that the row shows).
 ROWS = (
     ("orders committed", "orders"),
     ("= jobs completed", "completed"),
