@@ -95,12 +95,12 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
 
 
 def _place(error: BaseException) -> str:
-    """Returns the last line of code outside of pgqueue and importlib at which the error was raised, as ``file:line``. Empty: there is none."""
+    """Returns the last line of code outside of pgqueue and generated code at which the error was raised, as ``file:line``. Empty: there is none."""
     place = ""
     frame = error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if "importlib" not in file and not Path(file).is_relative_to(PACKAGE):
+        if not file.startswith("<") and not Path(file).is_relative_to(PACKAGE):
             place = f"{file}:{frame.tb_lineno}"
         frame = frame.tb_next
     return place
