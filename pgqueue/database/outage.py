@@ -128,7 +128,10 @@ class Outage:
 
 
 class Trouble:
-    """Reports the errors of a service that repeats its work, each kind at most once a minute. Makes the pauses between tries longer."""
+    """Reports the errors of a service, each kind at most once a minute. Makes the pauses between its tries longer.
+
+    A service is an asyncio task that repeats its work as long as the worker lives, such as the claimer.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -37,7 +37,10 @@ Done = list[tuple[int, str | None]]
 
 
 def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Attempt:
-    """Returns an attempt of a job. ``left`` contains the seconds until the job expires, or until its deadline."""
+    """Returns an attempt of a job. ``left`` contains the seconds until the job expires, or until its deadline.
+
+    These two are rare fields: fields that only some jobs have.
+    """
     now = time.monotonic()
     moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
     extra = RareFields(*moments, None).text() if left else None

@@ -178,7 +178,7 @@ def test_if_all_claims_from_a_lane_fail_the_error_is_raised_and_the_lane_is_skip
     assert play.link.names.count("claim") == 1
 
 
-def test_claims_look_behind_when_a_long_transaction_ends_even_if_it_is_too_early_to_look_behind_otherwise():
+def test_claims_look_behind_when_a_long_transaction_ends_even_before_the_usual_time():
     play = Play(survey_lanes=[[lane_row()]], list_open_writers=[[("w", 50.0, 99.0)], []])
     play.claimer._late_commits.next_look_behind = float("inf")
 

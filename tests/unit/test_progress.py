@@ -120,6 +120,7 @@ def test_track_works_with_asynchronous_items() -> None:
 
 
 def test_the_rare_fields_of_a_job_are_the_same_after_they_were_sent_to_a_child_process() -> None:
+    """Rare fields are fields that only some jobs have, such as a deadline or progress."""
     extra = RareFields.of(RareFields(None, time.monotonic() + 60, '{"done": 3}').text())
     assert extra.expires is None
     assert extra.progressed() == {"done": 3}
