@@ -97,3 +97,8 @@ union all select 'I20 the number of jobs differs from the number of created jobs
     (select count(*) from change c where c.from_state = 'none') - (select count(*) from job)), null
 union all select 'I25 the rows of transitions differ from the recorded changes', count(*), (array_agg(x.job_id))[:3] from (
     (table known except all table written) union all (table written except all table known)) x
+union all select 'D3 a checkpoint was stored under a lease after a later claim of its job', count(*), (array_agg(c.job_id))[:3]
+    from pgqueue.checkpoints c
+    where exists (select from chk.events e where e.job_id = c.job_id and e.new_state = 'running' and e.lease_id > c.lease_id and e.at < c.at)
+union all select 'D16 a checkpoint has no job', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
+    where not exists (select from job j where j.id = c.job_id)

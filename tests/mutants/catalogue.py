@@ -52,6 +52,7 @@ PARTS = "stages/test_small_parts.py"
 RUNNER = "races/test_runner_races.py"
 THREADS = "unit/test_threads.py"
 LEASES = "stages/test_leases.py"
+CHECKPOINTS = "stages/test_checkpoints.py"
 
 # fmt: off
 MUTANTS = (
@@ -353,5 +354,36 @@ MUTANTS = (
     mutant("telemetry/log_output.py", "    LOG.addFilter(Cleaning())\n", "", "unit/test_shown.py::test_the_error_of_a_job_is_one_line_of_the_log_whatever_text_it_contains"),
     mutant("worker/processes/supervisor.py", "*origin.without_dsn(origin.ARGUMENTS)", "*origin.ARGUMENTS", "process/test_secrets.py::test_a_password_on_the_command_line_does_not_reach_other_processes_or_the_environment_of_handlers"),
     mutant("maintenance/alerting/settings.py", "self.webhook is not None and not _is_private(self.webhook)", "False", "process/test_secrets.py::test_a_token_is_refused_if_its_url_has_no_tls_and_is_on_another_machine"),
+    # ---------------------------------------------------------------- steps
+    mutant("sql/steps/store_checkpoints.sql", " and l.lease_id = a.lease_id and l.worker_id = a.worker_id and l.state = 'running'\n        for",
+           "\n        for", CHECKPOINTS + "::test_an_attempt_without_the_lease_stores_no_checkpoint"),
+    mutant("sql/steps/store_checkpoints.sql", "coalesce(a.value, 'null') as value", "a.value",
+           CHECKPOINTS + "::test_checkpoints_come_back_as_they_were_stored"),
+    mutant("sql/steps/store_checkpoints.sql", "for key share skip locked", "for key share",
+           "races/test_step_races.py::test_a_step_is_not_stored_while_its_job_is_being_rescued"),
+    mutant("sql/steps/functions/fence_checkpoint.sql", " and j.worker_id = new.worker_id", "",
+           CHECKPOINTS + "::test_another_worker_cannot_commit_an_effect_or_a_cursor_with_the_same_lease_id"),
+    mutant("sql/steps/functions/fence_checkpoint.sql", "if not found", "if false",
+           CHECKPOINTS + "::test_an_effect_or_a_cursor_is_not_committed_if_the_lease_was_lost_before_the_commit"),
+    mutant("sql/claiming/fragments/starting.sql", " - (j.lease_id = 0)::int", "",
+           CHECKPOINTS + "::test_only_the_first_lease_id_of_a_job_is_odd"),
+    mutant("sql/steps/purge_checkpoints.sql", "where w.id is not null and not exists (select from pgqueue.jobs j where j.id = w.id)",
+           "where w.id is not null", CHECKPOINTS + "::test_only_checkpoints_of_jobs_that_are_gone_are_purged"),
+    mutant("worker/checkpointer.py", "elif item.attempt.ending is Ending.LOST:", "elif False:",
+           "unit/test_checkpointer.py::test_an_attempt_that_is_lost_while_the_server_is_away_waits_no_longer"),
+    mutant("worker/checkpointer.py", "            if count and size > BYTES_AT_ONCE:\n                break\n", "",
+           "unit/test_checkpointer.py::test_a_batch_has_a_limit_of_items_and_of_bytes"),
+    mutant("worker/steps.py", "            if me in self._taken:", "            if False:",
+           "stages/test_steps.py::test_a_step_that_can_never_succeed_makes_its_job_dead_at_once"),
+    mutant("worker/steps.py", "stored.fingerprint != mark", "False",
+           "stages/test_steps.py::test_a_checkpoint_that_does_not_fit_any_longer_is_an_error_that_says_what_to_do"),
+    mutant("worker/running/conclusions.py", "attempt=1 if attempt.has_checkpoint else attempt.attempt", "attempt=attempt.attempt",
+           "stages/test_steps.py::test_a_failure_after_a_new_step_counts_as_the_first_attempt_again"),
+    mutant("worker/running/call.py", "            confirm(attempt)\n        return", "            pass\n        return",
+           "stages/test_steps.py::test_a_handler_goes_on_at_the_place_that_it_has_saved_and_does_not_use_up_its_attempts"),
+    mutant("worker/attempt_lease.py", "            yield statements.check_fence()\n", "            pass\n",
+           "stages/test_steps.py::test_a_place_can_be_saved_in_the_transaction_that_completes_the_job"),
+    mutant("model/steps.py", "return sorted(json.dumps(member", "return list(json.dumps(member",
+           "unit/test_steps.py::test_a_set_has_the_same_fingerprint_in_every_process"),
 )
 # fmt: on

@@ -252,13 +252,18 @@ SABOTAGE = {
     "I20": "delete from pgqueue.jobs where state = 'pending'",
     "I25": "insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason)"
     " values (1, 1, 1, 'running', 'dead', 'x')",
+    "D3": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
+    " select id, 1, 1, 'step', 'a', '1' from pgqueue.jobs where state = 'running'",
+    "D16": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value) values (99, 1, 1, 'step', 'a', '1')",
 }
 
 
 def test_every_invariant_has_a_statement_that_breaks_it() -> None:
     """SABOTAGE contains a statement for each invariant."""
     numbers = {
-        line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line
+        line.split("'")[1].split()[0]
+        for line in checker.INVARIANTS.splitlines()
+        if "select 'I" in line or "select 'D" in line
     }
     assert numbers == set(SABOTAGE)
 

@@ -18,6 +18,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue.runtime import origin
+from tests import checker
 from tests.apps import step_tasks
 from tests.apps.step_tasks import NOTES, app
 from tests.factories import look
@@ -32,14 +33,16 @@ KEPT_OPEN = "after"
 
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yields the path of the file with the notes of the handlers."""
+    """Yields the path of the file with the notes of the handlers. At the end of the test, the checker checks all invariants."""
     path = tmp_path / "notes"
     monkeypatch.setenv(NOTES, str(path))
     monkeypatch.setattr(app, "_dsn", dsn)
     monkeypatch.setattr(origin.handed, "dsn", None)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
+    checker.install(dsn)
     yield path
     app.close()
+    checker.check(dsn)
 
 
 def worker(*options: str) -> subprocess.Popen[bytes]:

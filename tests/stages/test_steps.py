@@ -17,6 +17,7 @@ from pgqueue.worker.worker import Worker
 from tests.apps import step_tasks
 from tests.apps.step_tasks import NOTES, app
 from tests.factories import look, reasons
+from tests.proxy import proxy_to
 
 WAYS = [
     ("pages_async", "async"), ("gathered", "async"), ("gathered", "thread"), ("pages", "thread"), ("threaded", "thread"),
@@ -295,3 +296,28 @@ def test_a_place_can_be_saved_in_the_transaction_that_completes_the_job(
     job_id = enqueue("saved_at_the_end")
     drain()
     assert (look(db, job_id), booked()) == ("completed", [1])
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+@pytest.mark.parametrize(("task", "executor"), [("booking", "thread"), ("booking_async", "async")])
+def test_a_commit_without_an_answer_leaves_the_rows_of_a_step_exactly_once(
+    booked: Callable[[], list[int]],
+    path: Path,
+    db: Connection[Any],
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    delivers: bool,
+    task: str,
+    executor: str,
+) -> None:
+    """The next attempt finds the step, if the server has committed it."""
+    job_id = enqueue(task, count=1)
+    with proxy_to(dsn) as proxy:
+        monkeypatch.setattr(app, "_dsn", proxy.dsn)
+        app.close()
+        proxy.cut_at, proxy.delivers = b"COMMIT", delivers
+        drain(executor)
+        app.close()
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    assert booked() == [1]
+    assert step_tasks.notes(path) == [["book", 1]] * (1 if delivers else 2) + [["got", [["Page", 1, 1]]]]
