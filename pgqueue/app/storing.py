@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from operator import attrgetter
 from typing import TypeVar
 
 from pgqueue.app import copy_lines
 from pgqueue.app.waiters import Waiters
-from pgqueue.database import statements
+from pgqueue.database import in_doubt, statements
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
 from pgqueue.database.joining import CallersConnection, can_copy, commits_by_itself, is_async, is_utf8, joined
 from pgqueue.database.pools import Pools
-from pgqueue.database.run import confirmed
-from pgqueue.database.statements.enqueuing import Stored
+from pgqueue.database.run import confirmed, run
+from pgqueue.database.statements.enqueuing import Reserved, Stored
 from pgqueue.errors import (
     CommitUnconfirmedError,
     DuplicateJobError,
@@ -45,6 +45,7 @@ class JobStore:
     def __init__(self, app: object, dsn: Callable[[], str], pool_size: int | None) -> None:
         self.app = app
         self.specs: dict[str, TaskSpec] = {}
+        self.dsn = dsn
         self.pools = Pools(dsn, pool_size)
         self.waiters = Waiters(dsn)
 
@@ -60,12 +61,12 @@ class JobStore:
                 with _span(batches), committing:
                     stored = _accepted(batches, drive(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
-            with (
-                _naming(stored),
-                self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
-                _span(batches),
-            ):
-                stored += _accepted(batches, drive(own, insertion(own, batches)))
+            copied: list[Reserved] = []
+            try:
+                with self.pools.connection(autocommit=not is_copied(batches), own=True) as own, _span(batches):
+                    stored = _accepted(batches, drive(own, insertion(own, batches, copied)))
+            except CommitUnconfirmedError as error:
+                _resolve(self.dsn(), copied, error)
         return stored
 
     async def ainsert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
@@ -77,10 +78,13 @@ class JobStore:
                 with _span(batches), committing:
                     stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
-            with _naming(stored):
+            copied: list[Reserved] = []
+            try:
                 async with self.pools.aconnection(autocommit=not is_copied(batches), own=True) as own:
                     with _span(batches):
-                        stored += _accepted(batches, await drive_async(own, insertion(own, batches)))
+                        stored = _accepted(batches, await drive_async(own, insertion(own, batches, copied)))
+            except CommitUnconfirmedError as error:
+                await asyncio.to_thread(_resolve, self.dsn(), copied, error)
         return stored
 
     def ask(self, flow: Flow[T]) -> T:
@@ -125,14 +129,21 @@ def _joined(
     return inner, confirmed(inner) if commits_by_itself(inner) else nullcontext()
 
 
-@contextmanager
-def _naming(stored: list[Stored]) -> Iterator[None]:
-    """Adds the ids of the jobs to a CommitUnconfirmedError. If no answer with ids has arrived, the list stays empty."""
-    try:
-        yield
-    except CommitUnconfirmedError as error:
-        error.job_ids = [row.id for row in stored]
-        raise
+def _resolve(dsn: str, copied: list[Reserved], error: CommitUnconfirmedError) -> None:
+    """Finds out whether an enqueue whose COMMIT got no answer was committed. Returns if it was; otherwise raises an error.
+
+    If COPY has stored the jobs, their ids and the transaction are known, so the database knows the answer. If one statement has stored
+    them, its lost answer contained their ids. Then only an idempotency key, with which the caller enqueues again, is safe.
+    """
+    if copied:
+        [reserved] = copied
+        answer = in_doubt.ask(dsn, lambda connection: run(connection, statements.find_copied(reserved)))
+        if answer is True:
+            return
+        if answer is False and error.__cause__ is not None:
+            raise error.__cause__
+        error.job_ids = list(reserved.ids)
+    raise error
 
 
 # ------------------------------------------------------------------ the way of storing
@@ -149,8 +160,13 @@ def is_copied(batches: list[Batch]) -> bool:
     )
 
 
-def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
-    """Writes jobs in the cheapest way: one job by an insert, many jobs by COPY. The SQL API, which handles all keys, writes the others."""
+def insertion(
+    connection: CallersConnection, batches: list[Batch], copied: list[Reserved] | None = None
+) -> Flow[Iterable[Stored]]:
+    """Writes jobs in the cheapest way: one job by an insert, many jobs by COPY. The SQL API, which handles all keys, writes the others.
+
+    If it writes by COPY, it appends the ids and the transaction to ``copied``.
+    """
     batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.have_no_keys(batches):
@@ -159,16 +175,17 @@ def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Itera
         if copy_lines.have_a_unique_key(batches) and (job_id := (yield _unique(batches))) is not None:
             return _created([job_id])
     elif plain and is_copied(batches) and can_copy(connection):
-        return (yield from _copying(batches))
+        return (yield from _copying(batches, [] if copied is None else copied))
     rows: list[Stored] = yield statements.enqueue_many(batches)
     return rows
 
 
-def _copying(batches: list[Batch]) -> Flow[Iterable[Stored]]:
-    ids, moment = yield statements.reserve_ids(sum(len(batch.args) for batch in batches))
-    yield Copy(statements.copy_jobs(), copy_lines.rows(batches, ids, moment))
-    yield statements.wake(copy_lines.queues_to_wake(batches, moment))
-    return _created(ids)
+def _copying(batches: list[Batch], copied: list[Reserved]) -> Flow[Iterable[Stored]]:
+    reserved: Reserved = yield statements.reserve_ids(sum(len(batch.args) for batch in batches))
+    copied.append(reserved)
+    yield Copy(statements.copy_jobs(), copy_lines.rows(batches, reserved.ids, reserved.moment))
+    yield statements.wake(copy_lines.queues_to_wake(batches, reserved.moment))
+    return _created(reserved.ids)
 
 
 def _unique(batches: list[Batch]) -> Statement[int | None]:

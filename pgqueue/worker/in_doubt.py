@@ -8,19 +8,13 @@ the job still ran.
 
 from __future__ import annotations
 
-import time
 from enum import Enum
 
-from pgqueue.database import statements
-from pgqueue.database.outage import CONFLICTS, is_lost
-from pgqueue.database.run import connect, run
-from pgqueue.errors import PgQueueError
-from pgqueue.runtime.clock import monotonic
-from pgqueue.worker.attempt import Attempt
+from psycopg import Connection
 
-PATIENCE = 30.0  # ``ask`` gives up after this many seconds, for example if the server does not restart
-TRY = 5.0  # in each try, opening the connection can take this many seconds, and so can the wait for the lock
-PAUSE = 0.2  # seconds between two tries
+from pgqueue.database import in_doubt, statements
+from pgqueue.database.run import run
+from pgqueue.worker.attempt import Attempt
 
 
 class Answer(Enum):
@@ -31,21 +25,12 @@ class Answer(Enum):
 
 
 def ask(dsn: str, attempt: Attempt) -> Answer:
-    """Asks again and again until the database answers, but for at most PATIENCE seconds. Returns the answer, or UNKNOWN."""
-    until = monotonic() + PATIENCE
-    while monotonic() < until:
-        try:
-            return _ask(dsn, attempt)
-        except Exception as error:
-            if not (is_lost(error) or isinstance(error, CONFLICTS | PgQueueError)):
-                raise
-            time.sleep(PAUSE)
-    return Answer.UNKNOWN
+    """Returns what became of the COMMIT. Waits until the database answers, but no longer than ``PATIENCE`` of database/in_doubt.py."""
 
-
-def _ask(dsn: str, attempt: Attempt) -> Answer:
-    with connect(dsn, name="pgqueue in doubt", patience=TRY, lock=TRY) as connection:
+    def question(connection: Connection) -> Answer:
         if run(connection, statements.lock_running_job(attempt.worker_id, attempt.id, attempt.lease_id)):
             return Answer.NOT_MADE
         committed = run(connection, statements.find_committed([(attempt.id, attempt.lease_id)]))
         return Answer.MADE if committed else Answer.LOST
+
+    return in_doubt.ask(dsn, question) or Answer.UNKNOWN

@@ -6,6 +6,7 @@ The hot statements, which workers run all the time, use their index whatever sta
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import PINNED
+from pgqueue.database.statements.enqueuing import Reserved
 from pgqueue.model.alert import Cause
 from pgqueue.model.job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
@@ -138,6 +140,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.remove_schedule("nightly"),
         statements.rescue(3, 100),
         statements.reserve_ids(3),
+        statements.find_copied(Reserved(range(1, 4), datetime.now(UTC), "3")),
         statements.resolve_alert(1),
         statements.resume_queue("default"),
         statements.revive(1),

@@ -14,6 +14,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
+from pgqueue.database import in_doubt as database_in_doubt
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
@@ -94,7 +95,7 @@ def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
 ) -> None:
     """The database gave the handler no answer before the handler's patience ended, so the settler asks the database again."""
     caplog.set_level(logging.INFO, "pgqueue")
-    monkeypatch.setattr(in_doubt, "PATIENCE", 0.0)
+    monkeypatch.setattr(database_in_doubt, "PATIENCE", 0.0)
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -14,7 +15,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pgqueue import App, Task
+from pgqueue.database import in_doubt, statements
 from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.database.run import run
 from pgqueue.errors import (
     AutocommitWarning,
     CommitUnconfirmedError,
@@ -49,13 +52,50 @@ def stored(db: Connection[Any]) -> list[int]:
     ]
 
 
-def test_the_error_of_an_enqueue_whose_commit_gets_no_answer_contains_the_ids_of_its_jobs(proxy, ship, db):
+def test_an_enqueue_of_many_whose_commit_gets_no_answer_returns_the_handles_if_it_was_made(proxy, ship, db):
+    proxy.cut_at = b"COMMIT"
+    handles = ship.enqueue_many([{"order": 1}] * 150)
+    assert [handle.id for handle in handles] == stored(db)
+    assert len(handles) == 150
+
+
+def test_an_enqueue_of_many_whose_commit_was_not_made_raises_the_error_of_the_connection(proxy, ship, db):
+    proxy.cut_at, proxy.delivers = b"COMMIT", False
+    with pytest.raises(psycopg.OperationalError):
+        ship.enqueue_many([{"order": 1}] * 150)
+    assert stored(db) == []
+
+
+def test_an_enqueue_of_many_of_which_nothing_is_known_in_time_raises_an_error_with_the_ids(
+    proxy, ship, db, monkeypatch
+):
+    monkeypatch.setattr(in_doubt, "PATIENCE", 0.0)
     proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError, match=r"PGQ-511.*idempotency_key") as caught:
         ship.enqueue_many([{"order": 1}] * 150)
     assert caught.value.job_ids == stored(db)
     assert len(stored(db)) == 150
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_the_answer_about_copied_jobs_waits_for_their_transaction_and_survives_their_end(
+    dsn, ship, db, connect
+):
+    """Jobs that are not kept leave no row. Then the server's word about the transaction counts."""
+    other = connect(autocommit=False)
+    made = run(other, statements.reserve_ids(3))
+    other.execute("insert into pgqueue.jobs (id, task) values (%s, 'ship')", [made.ids[0]])
+    question = statements.find_copied(made)
+    assert run(db, question) is None
+    other.commit()
+    assert run(db, question) is True
+    db.execute("delete from pgqueue.jobs")
+    assert run(db, question) is True
+    later = statements.find_copied(made._replace(moment=made.moment - timedelta(days=1)))
+    assert run(db, later) is None, "the server was started after this transaction"
+    undone = run(other, statements.reserve_ids(3))
+    other.rollback()
+    assert run(db, statements.find_copied(undone)) is False
 
 
 @pytest.mark.parametrize(
@@ -86,9 +126,8 @@ def test_an_async_enqueue_whose_commit_gets_no_answer_raises_a_commit_unconfirme
             await ship.aenqueue(1)
         assert len(stored(db)) == 1
         proxy.cut_at = b"COMMIT"
-        with pytest.raises(CommitUnconfirmedError) as caught:
-            await ship.aenqueue_many([{"order": 1}] * 150)
-        assert caught.value.job_ids == stored(db)[1:]
+        handles = await ship.aenqueue_many([{"order": 1}] * 150)
+        assert [handle.id for handle in handles] == stored(db)[1:]
 
     async def scenario_and_end() -> None:
         try:

@@ -23,6 +23,7 @@ from pgqueue.database.statements.claiming import (
 from pgqueue.database.statements.enqueuing import (
     copy_jobs,
     enqueue_many,
+    find_copied,
     insert_job,
     insert_unique,
     reserve_ids,
@@ -157,6 +158,7 @@ __all__ = [
     "enqueue_many",
     "find_blockers",
     "find_committed",
+    "find_copied",
     "find_due_schedules",
     "find_locked",
     "find_lost_attempts",

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from pgqueue.database.statements.decoding import nothing, one, plain, statement
+from pgqueue.database.statements.decoding import array, nothing, one, plain, statement
 from pgqueue.model.job import Batch
 from pgqueue.sql import Row, Statement, load_chosen
 
@@ -73,14 +73,29 @@ def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
-    [(first, last, apart, moment)] = rows
-    return range(first, last + 1) if apart is None else [int(n) for n in apart[1:-1].split(",")], moment
+class Reserved(NamedTuple):
+    """Ids for jobs that a transaction is about to copy, the database's time, and the id of the transaction."""
+
+    ids: Sequence[int]
+    moment: datetime
+    xid: str
 
 
-def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
-    """Takes ``count`` ids from the sequence; ``count`` is at least 1. Returns (the ids, the database's time)."""
+def _reserved(rows: Sequence[Row]) -> Reserved:
+    [(first, last, apart, moment, xid)] = rows
+    ids = range(first, last + 1) if apart is None else [int(n) for n in apart[1:-1].split(",")]
+    return Reserved(ids, moment, xid)
+
+
+def reserve_ids(count: int) -> Statement[Reserved]:
+    """Takes ``count`` ids from the sequence; ``count`` is at least 1."""
     return statement("reserve_ids", _reserved, count=count)
+
+
+def find_copied(copied: Reserved) -> Statement[bool | None]:
+    """Returns whether the transaction that copied these jobs was committed; None: it still runs, or nothing is known of it."""
+    few = array([copied.ids[0], copied.ids[-1]])
+    return statement("find_copied", one, ids=few, xid=copied.xid, began_at=copied.moment)
 
 
 def copy_jobs() -> Statement[None]:
