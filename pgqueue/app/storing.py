@@ -63,7 +63,10 @@ class JobStore:
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
             try:
-                with self.pools.connection(autocommit=not is_copied(batches), own=True) as own, _span(batches):
+                with (
+                    self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
+                    _span(batches),
+                ):
                     stored = _accepted(batches, drive(own, insertion(own, batches, copied)))
             except CommitUnconfirmedError as error:
                 _resolve(self.dsn(), copied, error)
