@@ -95,7 +95,7 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
 
 
 def _place(error: BaseException) -> str:
-    """Returns the last line of code outside of pgqueue and generated code at which the error was raised, as ``file:line``. Empty: there is none."""
+    """Returns the innermost line of the traceback that is not in pgqueue or in generated code, as ``file:line``. Empty: there is no such line."""
     place = ""
     frame = error.__traceback__
     while frame is not None:
