@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -320,3 +322,41 @@ def test_the_error_about_an_unknown_option_lists_the_known_options(db):
 def test_a_job_with_a_negative_delay_is_due_immediately(db, hand):
     enqueue(db, delay=-5)
     assert len(hand.claim()) == 1
+
+
+# ------------------------------------------------------------------ docs/rules/sql.md
+
+
+def test_a_time_without_a_zone_is_a_time_in_the_zone_of_the_session(db):
+    db.execute("set timezone = 'Asia/Tokyo'")
+    options = {"run_at": "2030-01-01 09:00", "expires": "2030-01-01 09:00", "deadline": "2030-01-01 09:00"}
+    [job, *_] = enqueue(db, **options)
+    times = db.execute(
+        "select distinct unnest(array[run_at, expires_at, deadline_at]) at time zone 'UTC' from pgqueue.jobs where id = %s",
+        [job],
+    ).fetchall()
+    assert [str(time) for (time,) in times] == ["2030-01-01 00:00:00"]
+
+
+def test_an_insert_returns_the_marks_of_options_that_the_declaration_fills_later(db):
+    marks = "queue, max_attempts, priority, extract(day from timeout)::int"
+    text = f"insert into pgqueue.jobs (task) values ('t') returning id, {marks}"
+    [job, *returned] = db.execute(text.encode()).fetchone()
+    assert returned == ["pgqueue.declared", 9999, -32768, 365]
+    found = db.execute(f"select {marks} from pgqueue.jobs where id = %s".encode(), [job]).fetchone()
+    assert found == ("default", 6, 0, None)
+
+
+def test_a_job_cannot_be_cancelled_by_an_update(db, job):
+    with pytest.raises(psycopg.errors.IntegrityError):
+        db.execute("update pgqueue.jobs set state = 'cancelled' where id = %s", [job])
+    assert [call(db, "cancel", job) for _ in range(2)] == ["cancelled", "cancelled"]
+
+
+def test_the_statements_of_the_page_about_sql_run(db):
+    page = (Path(__file__).parents[2] / "docs/rules/sql.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL):
+        for statement in re.sub("--.*", "", block).split(";"):
+            if statement.strip():
+                db.execute(statement.encode())
+    assert db.execute("select paused from pgqueue.queues where name = 'mail'").fetchone() == (False,)
