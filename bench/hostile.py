@@ -1,7 +1,7 @@
 """Does the speed depend on the planner's statistics?
 
 Target: with wrong statistics, jobs take at most 1.5 times as long as with fresh statistics. One worker process works through the same
-number of jobs in two tables that were filled in the same way. One table has wrong statistics, the other one was analyzed at the end.
+number of jobs in two tables that were filled in the same way. One table has wrong statistics, the other table was analyzed at the end.
 ``empty``: the table was analyzed while it was empty, and then filled with 1 M jobs. ``full``: the table was analyzed with 1 M jobs and then
 emptied, so that the few jobs of the test lie behind 1 M dead rows. ``never``: the table was filled with 1 M jobs and never analyzed. Each
 case is also measured while another session holds a snapshot that is older than all jobs. Autovacuum is off for both tables, because it

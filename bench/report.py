@@ -4,7 +4,7 @@ A question is a module of this package with ``run`` and these declarations, from
 list of targets are made::
 
     TITLE = "one worker process empties a queue"          # says in one line what is measured
-    SHOWN = ["jobs_per_s", "server_us"]                   # columns of the table; the first one is the headline
+    SHOWN = ["jobs_per_s", "server_us"]                   # columns of the table; the first column is the headline
     HEADLINES = ["jobs_per_s"]                            # values with a row in the README; default: the headline
     TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
 

@@ -41,7 +41,8 @@ TARGETS = [
 
 COMMAND = [word.replace("bench.peers.pgqueue:app", "bench.urgent:app") for word in ours.WORKER]
 LEFT = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE state = 'pending' AND task = 'noop'"
-# The other jobs count as used up when the last one is claimed. Counting a million rows every second would slow down the measured processes.
+# The other jobs count as used up when the last of them is claimed. Counting a million rows every second would slow down the measured
+# processes.
 LAST = "SELECT max(id) FROM pgqueue.jobs_live"
 WAITS = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE id = %s AND state = 'pending'"
 

@@ -26,7 +26,7 @@ PATIENCE = 10.0
 
 
 def start() -> None:
-    """Stops the former server and starts an empty one. Sets ``BENCH_REDIS`` to its socket, for this process and its children."""
+    """Stops the former server and starts an empty server. Sets ``BENCH_REDIS`` to its socket, for this process and its children."""
     stop()
     directory = Path(tempfile.mkdtemp(prefix="bench-redis-"))
     options = {"dir": str(directory), "unixsocket": str(directory / "socket"), "port": "0"} | PERSISTENCE

@@ -1,4 +1,6 @@
-"""chancy with eager polling. The executor is the one that chancy's reference recommends for many async jobs, with its default settings."""
+"""chancy with eager polling. It has the executor that chancy's reference recommends for many async jobs, with the executor's default
+settings.
+"""
 
 import asyncio
 import logging

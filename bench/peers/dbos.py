@@ -18,9 +18,7 @@ from bench.peers import QUEUE, count_by_sql
 
 POLLING = 0.01
 VERSION = version("dbos")
-SETTINGS = (
-    f"workflows in threads (async ones cost more CPU), no concurrency limit, polling_interval_sec={POLLING}"
-)
+SETTINGS = f"workflows in threads (async workflows cost more CPU), no concurrency limit, polling_interval_sec={POLLING}"
 DRAIN_JOBS = 2_000
 DONE = "SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'"
 WORKER = [sys.executable, "-m", "bench.peers.dbos"]

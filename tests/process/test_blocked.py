@@ -39,7 +39,7 @@ def outcome_of(db: Connection[Any], job_id: int) -> Any:
 def begin(
     workers: WorkerProcesses, db: Connection[Any], *options: str, timeout: float | None = None
 ) -> tuple[WorkerProcess, int, list[int]]:
-    """Starts a worker and a job that blocks its loop. Two other jobs run in this worker, and a third one is enqueued later.
+    """Starts a worker and a job that blocks its loop. Two other jobs run in this worker, and a third job is enqueued later.
 
     Returns the worker, the id of the job that blocks, and the ids of the other three jobs.
     """

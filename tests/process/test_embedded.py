@@ -190,7 +190,7 @@ def test_the_server_goes_on_when_the_first_of_its_users_is_killed(person):
     has_started(second)
     with psycopg.connect(dsn) as connection:
         kill(first)
-        # This takes so long that the supervisor meanwhile checks whether the server has users.
+        # This takes so long that the supervisor checks in this time whether the server has users.
         for _ in range(3):
             guest = person.use()
             has_started(guest)

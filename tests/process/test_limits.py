@@ -110,9 +110,9 @@ def test_no_job_of_a_key_or_task_starts_during_the_pause_that_rate_limited_asks_
     assert len(pauses) == 4
     begun = [at for _, at, _, begins, _, task, _, _ in db.execute(STEPS) if begins and task == "ask"]
     # Each claim reads the pauses of keys, but a worker reads the pauses of tasks only when it reads the lanes.
-    heed = 0.2 if key else 1.0
+    delay = 0.2 if key else 1.0
     for (paused,) in pauses:
-        assert [at - paused for at in begun if paused + heed < at < paused + 0.49] == []
+        assert [at - paused for at in begun if paused + delay < at < paused + 0.49] == []
     assert db.execute("select max(attempt) from pgqueue.jobs where task = 'ask'").fetchone() == (1,)
 
 
