@@ -133,10 +133,10 @@ def _joined(
 
 
 def _resolve(dsn: str, copied: list[Reserved], error: CommitUnconfirmedError) -> None:
-    """Finds out whether an enqueue whose COMMIT got no answer was committed. Returns if it was; otherwise raises an error.
+    """Finds out whether an enqueue whose COMMIT got no answer was committed. Returns if it was committed; otherwise raises an error.
 
     If COPY has stored the jobs, their ids and the transaction are known, so the database knows the answer. If one statement has stored
-    them, its lost answer contained their ids. Then only an idempotency key, with which the caller enqueues again, is safe.
+    the jobs, only the lost answer contained their ids. Then only an enqueue with an idempotency key can be repeated without harm.
     """
     if copied:
         [reserved] = copied

@@ -301,7 +301,7 @@ def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextMan
 def _check(connection: Connection) -> None:
     """Raises an error if the connection is broken or silent. Then the pool replaces it, so no job loses an attempt and no enqueue fails.
 
-    If the session needs another limit for waits for locks, the statement that sets the limit is the test of the connection.
+    If the session needs another lock_timeout, the statement that sets it also tests the connection.
     """
     limited = _use.get().own
     if change := change_of_limit(connection, limited=limited):

@@ -57,7 +57,7 @@ class StepError(AttemptError):
 
 
 class CheckpointMismatchError(StepError):
-    """A step has a checkpoint that does not belong to this call of it. ``name`` and ``key`` are those of the step."""
+    """A step has a checkpoint that does not fit this call of the step. ``name`` and ``key``: the name and the key of the step."""
 
     code = "PGQ-611"
 

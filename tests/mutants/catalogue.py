@@ -290,7 +290,7 @@ MUTANTS = (
     mutant("model/declaring.py", 'MAIN = ("__main__", "__mp_main__")', 'MAIN = ("__main__", "__main__")', "process/test_spawned.py"),
     mutant("database/run.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server answered with an error\n            raise\n", "",
            "stages/test_lost_commits.py::test_an_enqueue_whose_commit_the_server_refuses_raises_the_error_of_the_server"),
-    mutant("database/pools.py", "                        with confirmed(taken):\n                            taken.commit()\n", "", "stages/test_lost_commits.py::test_an_enqueue_of_many_of_which_nothing_is_known_in_time_raises_an_error_with_the_ids"),
+    mutant("database/pools.py", "                        with confirmed(taken):\n                            taken.commit()\n", "", "stages/test_lost_commits.py::test_enqueue_many_raises_an_error_with_the_ids_if_the_database_cannot_be_asked_about_its_commit"),
     mutant("database/pools.py", "if not _use.get().one_statement or has_arrived(connection):", "if has_arrived(connection):",
            "process/test_silence.py::test_a_single_worker_completes_its_jobs_when_one_of_its_connections_goes_silent"),
     mutant("database/lock_waits.py", "return LIMIT.format(LOCK_PATIENCE).encode() if limited else NO_LIMIT", "return NO_LIMIT",

@@ -52,21 +52,21 @@ def stored(db: Connection[Any]) -> list[int]:
     ]
 
 
-def test_an_enqueue_of_many_whose_commit_gets_no_answer_returns_the_handles_if_it_was_made(proxy, ship, db):
+def test_enqueue_many_returns_its_handles_if_its_commit_got_no_answer_but_was_made(proxy, ship, db):
     proxy.cut_at = b"COMMIT"
     handles = ship.enqueue_many([{"order": 1}] * 150)
     assert [handle.id for handle in handles] == stored(db)
     assert len(handles) == 150
 
 
-def test_an_enqueue_of_many_whose_commit_was_not_made_raises_the_error_of_the_connection(proxy, ship, db):
+def test_enqueue_many_raises_the_error_of_the_connection_if_its_commit_was_not_made(proxy, ship, db):
     proxy.cut_at, proxy.delivers = b"COMMIT", False
     with pytest.raises(psycopg.OperationalError):
         ship.enqueue_many([{"order": 1}] * 150)
     assert stored(db) == []
 
 
-def test_an_enqueue_of_many_of_which_nothing_is_known_in_time_raises_an_error_with_the_ids(
+def test_enqueue_many_raises_an_error_with_the_ids_if_the_database_cannot_be_asked_about_its_commit(
     proxy, ship, db, monkeypatch
 ):
     monkeypatch.setattr(in_doubt, "PATIENCE", 0.0)
@@ -78,10 +78,10 @@ def test_an_enqueue_of_many_of_which_nothing_is_known_in_time_raises_an_error_wi
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
 
 
-def test_the_answer_about_copied_jobs_waits_for_their_transaction_and_survives_their_end(
+def test_find_copied_returns_whether_the_transaction_that_copied_the_jobs_was_committed(
     dsn, ship, db, connect
 ):
-    """Jobs that are not kept leave no row. Then the server's word about the transaction counts."""
+    """It returns None as long as the transaction runs. It knows the answer even if the jobs have ended and left no rows."""
     other = connect(autocommit=False)
     made = run(other, statements.reserve_ids(3))
     other.execute("insert into pgqueue.jobs (id, task) values (%s, 'ship')", [made.ids[0]])

@@ -131,7 +131,7 @@ def test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run(mon
     assert do in err
 
 
-def test_each_name_that_is_meant_is_a_command_and_each_name_with_a_hint_is_none():
+def test_each_command_that_a_hint_suggests_exists_and_the_word_that_was_typed_is_no_command():
     def command(words: str) -> Any:
         found: Any = typer.main.get_command(cli)
         for word in words.split():

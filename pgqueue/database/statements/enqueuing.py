@@ -93,7 +93,7 @@ def reserve_ids(count: int) -> Statement[Reserved]:
 
 
 def find_copied(copied: Reserved) -> Statement[bool | None]:
-    """Returns whether the transaction that copied these jobs was committed; None: it still runs, or nothing is known of it."""
+    """Returns whether the transaction that copied these jobs was committed; None: it still runs, or the server does not know it any more."""
     few = array([copied.ids[0], copied.ids[-1]])
     return statement("find_copied", one, ids=few, xid=copied.xid, began_at=copied.moment)
 
