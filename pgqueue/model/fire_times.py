@@ -31,7 +31,7 @@ from pgqueue.text.values import shown
 
 END = datetime(3000, 1, 1, tzinfo=UTC)  # the database refuses this time and later ones
 DAY, MINUTE = 86_400, timedelta(minutes=1)
-# If no time after this one fits an expression, the expression never fires.
+# An expression never fires if no time after EPOCH fits it.
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a time without a zone
 ALIASES = {
     "@yearly": "0 0 1 1 *",

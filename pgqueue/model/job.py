@@ -148,7 +148,7 @@ class Job:
 
     Its repr leaves out arguments, results and errors, so that a log line contains no secret.
 
-    ``progressed`` is the last progress, from this attempt or a former one: done, total, message, at.
+    ``progressed`` is the last progress that this attempt or a former attempt reported: done, total, message, at.
 
     If a handler has a parameter that is annotated ``Job``, it gets its job there. Only such a job has the lease, which ``progress``,
     ``track`` and ``transaction`` need. Without the lease, ``check`` does nothing.

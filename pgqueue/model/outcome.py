@@ -87,7 +87,7 @@ class Outcome:
     ``kept`` False: the row of the finished job is not kept. ``counted`` False: the attempt does not count. ``crashed``: the process of the
     attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no job with the same concurrency_key starts;
     if the job has no such key, no job of its task starts. ``progress``: the handler's last progress, if it is not written yet.
-    ``recounted``: this attempt counts as the first one, because it has stored a checkpoint.
+    ``recounted``: this attempt counts as attempt 1, because it has stored a checkpoint.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]

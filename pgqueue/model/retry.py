@@ -157,7 +157,7 @@ class RetryPolicy:
 
 
 def _after_delays(delays: Sequence[object]) -> RetryPolicy:
-    """Returns the policy that makes one attempt, and another one after each of the delays."""
+    """Returns the policy that makes one attempt, and another attempt after each of the delays."""
     if not delays:
         raise InvalidOptionError(f"retry={shown(delays)} has no delay.", do=NO_RETRY)
     if not all(map(_is_delay, delays)):

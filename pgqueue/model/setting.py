@@ -178,7 +178,7 @@ def settings_of(kind: Settings | type[Settings]) -> dict[str, Setting]:
 
 
 def check_all(values: Settings) -> None:
-    """Checks all settings. Raises InvalidSettingError for the first one whose value is not allowed."""
+    """Checks all settings. Raises InvalidSettingError for the first setting whose value is not allowed."""
     for name, found in settings_of(values).items():
         found.check(getattr(values, name))
 

@@ -39,10 +39,10 @@ ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job
 
 
 class Checkpoint(NamedTuple):
-    """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments; None: it has none.
+    """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments.
 
-    ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint is stored,
-    these two have their default values.
+    It is None in a cursor. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint
+    is stored, these two have their default values.
     """
 
     kind: str

@@ -116,7 +116,7 @@ class TaskSpec:
 
     @cached_property
     def job_parameter(self) -> str | None:
-        """The name of the parameter that gets the stored job: the one with the annotation ``Job``. None: there is none."""
+        """The name of the parameter that is annotated ``Job``, which gets the stored job. None: there is no such parameter."""
         hints = hints_of(self.name, self.function)
         return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
 
@@ -194,7 +194,7 @@ class TaskSpec:
         return lambda arguments: plain_numbers(to_json(arguments, **rules))
 
     def check_return(self, sent: object, text: str) -> None:
-        """Raises InvalidArgumentsError if a worker would read other values from ``text`` than those that were sent."""
+        """Raises InvalidArgumentsError if a worker would read other values from ``text`` than the values that were sent."""
         try:
             said = difference(sent, self.read(text))
         except ValidationError as error:

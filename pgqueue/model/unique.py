@@ -1,4 +1,4 @@
-"""The options about duplicates: which of them can be combined, and how the options of an enqueue replace those of its task.
+"""The options about duplicates: which of them can be combined, and how the options of an enqueue replace the options of its task.
 
 This module does no I/O.
 """

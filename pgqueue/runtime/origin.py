@@ -1,6 +1,6 @@
 """Remembers how this process was started: its program, arguments and folder.
 
-They are read before the app is imported, because the import can change them.
+Program, arguments and folder are read before the app is imported, because the import can change them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-# None if the folder had been removed. In that case, a new process begins in the folder in which this process is when it starts the new one.
+# None if the folder had been removed. In that case, a process that this process starts begins in the folder that is current at that time.
 FOLDER: str | None = None
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor

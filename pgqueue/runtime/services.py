@@ -35,7 +35,7 @@ def hidden_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[object]]:
 
 
 class Services:
-    """Owns hidden tasks. The end of the ``async with`` block cancels those that still run, and waits until they have ended."""
+    """Owns hidden tasks. The end of the ``async with`` block cancels the tasks that still run, and waits until they have ended."""
 
     def __init__(self) -> None:
         self.are_ending = False

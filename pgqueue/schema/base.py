@@ -53,7 +53,7 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
 
 
 def column(name: str, domain: str, default: str | None = None, *, nullable: bool = False) -> Column[Any]:
-    # The column has the domain's base type, because users' queries need operators, and SQLAlchemy's DOMAIN type has none.
+    # The column has the domain's base type, because users' queries need operators, and SQLAlchemy's DOMAIN type has no operators.
     column_default = None if default is None else text(default)
     return Column(
         name, DOMAINS[domain][0], nullable=nullable, server_default=column_default, info={"domain": domain}

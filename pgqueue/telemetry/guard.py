@@ -36,7 +36,10 @@ class Failure:
 
 
 def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
-    """Makes the call, and delays interruptions until its end. Reports its errors, but raises those that a signal's handler has raised."""
+    """Makes the call, and delays interruptions until its end.
+
+    Reports its errors, but raises an error that a signal's handler has raised.
+    """
     with uninterrupted():
         try:
             call(*args, **kwargs)

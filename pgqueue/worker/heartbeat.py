@@ -2,8 +2,8 @@
 
 The thread also looks for cancels: it asks the database which of the worker's jobs were asked to stop. When the worker gets a notification
 of a cancel, it calls ``look``, so that the thread looks for cancels soon, without renewing the lease. If the server does not answer within
-a third of a lease, the thread closes the connection, and opens another one. The worker itself compares ``expires`` with the clock. So the
-worker notices the end of its lease even if this thread still waits for an answer.
+a third of a lease, the thread closes the connection, and opens another connection. The worker itself compares ``expires`` with the clock.
+So the worker notices the end of its lease even if this thread still waits for an answer.
 """
 
 from __future__ import annotations

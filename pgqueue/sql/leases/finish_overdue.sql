@@ -1,6 +1,6 @@
 -- Finishes overdue jobs of all queues, as functions/finish_overdue.sql says: at most `count` jobs that have expired or are past their
 -- deadline, and at most `count` jobs that were asked to stop.
--- Uses the indexes jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping those that are being edited or cancelled.
+-- Uses the indexes jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping jobs that are being edited or cancelled.
 -- If `only` is not null, finishes only jobs with these ids.
 -- Returns (id, task, state, reason). Zero rows, the normal case: no job is overdue.
 with overdue as materialized (

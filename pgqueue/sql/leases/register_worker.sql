@@ -1,7 +1,7 @@
 -- Adds this worker, and makes the rows of its queues. Enqueuing never makes rows of queues, because one enqueuer must not wait for another.
 -- The worker chooses its `worker_id` at random. A sequence does not give this id, because a failover can set a sequence back. Two workers
 -- would then get the same id.
--- Returns the id. Zero rows: another worker has this id already, and this worker must choose another one.
+-- Returns the id. Zero rows: another worker has this id already, and this worker must choose another id.
 with known as (
     insert into pgqueue.queues (name)
     select q from unnest(%(queues)s::text[]) as q (q)

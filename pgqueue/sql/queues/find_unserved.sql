@@ -1,5 +1,5 @@
--- Finds due jobs that no living worker will take, because no worker serves their queue, or none of those that serve it knows their task. It
--- is for `pgq doctor`. Leaves out paused queues.
+-- Finds due jobs that no living worker will take, because no worker serves their queue, or because no worker of the queue knows their task.
+-- It is for `pgq doctor`. Leaves out paused queues.
 -- Reads jobs_live once. Locks nothing.
 with due as materialized (
     select l.queue::text as queue, l.task::text as task, count(*) as jobs, min(l.run_at) as since

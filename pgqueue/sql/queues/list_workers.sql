@@ -1,5 +1,5 @@
--- Lists workers, the living ones first. If `ended` is true, lists also those that have ended. If a queue has slots of its own on a worker,
--- the worker's row has the number of these slots, and how many of them are taken. Locks nothing.
+-- Lists workers, the living ones first. If `ended` is true, also lists workers that have ended. If a queue has slots of its own on a
+-- worker, the worker's row has the number of these slots, and how many of them are taken. Locks nothing.
 select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
        case when w.state in ('running', 'draining') and w.expires_at < clock_timestamp() then 'expired' else w.state end,
        w.started_at, w.heartbeat_at, w.expires_at,

@@ -1,4 +1,4 @@
--- Replaces a schedule's definition by a new one. Its pause and its source stay. Locks the schedule's row.
+-- Replaces a schedule's definition by a new definition. The schedule's pause and its source stay. Locks the schedule's row.
 -- Zero rows: there is no schedule of that name.
 update pgqueue.schedules s
 set task = %(task)s::text, cron = %(cron)s::text, every = make_interval(secs => %(every)s::float8),

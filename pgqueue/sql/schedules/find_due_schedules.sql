@@ -1,6 +1,6 @@
--- Finds the schedules that a scheduler (the part of a worker that fires schedules) must handle: those that were edited, those whose fire
--- time has come, and those with a waiting run whose job can be enqueued now. If `broken` is true, also finds those with a problem, because
--- it is possible that this host does not have the problem.
+-- Finds the schedules that a scheduler (the part of a worker that fires schedules) must handle. These are schedules that were edited,
+-- schedules whose fire time has come, and schedules with a waiting run whose job can be enqueued now. If `broken` is true, also finds
+-- schedules with a problem, because it is possible that this host does not have the problem.
 -- `moment` is the time that is used; null: the database's time. If `only` is not null, all other schedules are left out.
 -- Each row begins with three columns about all schedules: the time, the seconds until the next fire time of any other schedule (null: there
 -- is none), and whether any run waits. If there is nothing to handle, the only row has nulls in the columns of the schedule.

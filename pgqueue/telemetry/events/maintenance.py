@@ -140,7 +140,7 @@ class ScheduleKept(NamedTuple):
 
 
 class NewerDeployInForce(NamedTuple):
-    """The schedules of a newer deploy are in force, not those of this worker's code."""
+    """The schedules of a newer deploy are in force, not the schedules of this worker's code."""
 
 
 class TaskNotDeclared(NamedTuple):

@@ -97,7 +97,7 @@ class Claimer:
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
-        """Called if slots are free again. Looks for jobs if some were left behind for lack of slots, or if a drain is perhaps over."""
+        """Called if slots are free again. Looks for jobs if a claim left jobs behind for lack of slots, or if a drain is perhaps over."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
             self._wake_ups.look_again()
 

@@ -14,7 +14,7 @@ from pgqueue.worker.claiming.cursors import Cursors
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 FORGET = 60.0  # a lane is forgotten if no survey has found a job in it for this many seconds
-FEW_LANES = 16  # if there are at most this many lanes, none is forgotten
+FEW_LANES = 16  # if there are at most this many lanes, no lane is forgotten
 CROSSED = 500  # if the known queues and priorities give at most this many combinations, claims scan all combinations
 OVERDUE_SHARE = (
     8  # one of this many claims begins with a lane whose first job has been due for longer than the patience

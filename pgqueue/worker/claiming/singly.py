@@ -80,7 +80,7 @@ class SingleClaims:
         self.succeeded: set[str] = set()
 
     def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
-        """Returns those of ``lanes`` that do not rest now."""
+        """Returns the lanes of ``lanes`` that do not rest now."""
         if not self._resting:
             return lanes
         now = monotonic()

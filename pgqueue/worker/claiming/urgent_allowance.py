@@ -27,7 +27,7 @@ class UrgentAllowance:
         self.left = URGENT_JOBS
 
     def note_ordinary_claim(self, attempts: Sequence[Attempt]) -> None:
-        """Notes the attempts of an ordinary claim. The last one is the least urgent."""
+        """Notes the attempts of an ordinary claim. The last attempt is the least urgent."""
         if attempts:
             self._filling_priority = attempts[-1].priority
 

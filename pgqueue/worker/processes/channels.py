@@ -201,7 +201,7 @@ class LineToSupervisor:
     def say(self, message: str) -> None:
         """Sends a message to the supervisor: ``ready``, ``registered ID``, ``alive``, ``replace`` or ``drained``.
 
-        ``replace`` asks the supervisor to stop this worker and to start another one in its place.
+        ``replace`` asks the supervisor to stop this worker and to start another worker in its place.
         """
         with contextlib.suppress(OSError):
             self._line.send(message.encode())

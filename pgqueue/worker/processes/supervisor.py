@@ -205,7 +205,7 @@ class Supervisor:
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
-        # If an option is given twice, the last value counts. So these options replace those of the command line.
+        # If an option is given twice, the last value counts. So these options replace the options of the command line.
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:

@@ -122,7 +122,7 @@ class Children(Generic[W, C]):
     # ---------------------------------------------------------------- the children
 
     async def _child(self) -> ChildProcess:
-        """Returns an idle child, or else a new one.
+        """Returns an idle child, or starts a new child.
 
         Raises NotStartedError if no child can be started, or if the pause after a failure is not over.
         """

@@ -190,7 +190,7 @@ class _Thread(Generic[W]):
     def __init__(self, threads: Threads[W, Any]) -> None:
         self.current: W | None = None
         # Whether the thread was interrupted during the current work. The same work is never interrupted twice, because a second
-        # interruption would hit the code that handles the first one.
+        # interruption would hit the code that handles the first interruption.
         self.interrupted = False
         self.abandoned = False
         self.shielded = False  # while True, no interruption is raised

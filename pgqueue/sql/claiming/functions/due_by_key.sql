@@ -1,4 +1,4 @@
--- Chooses the due jobs of a lane that the lane's next claim may take by turns. Goes through the keys in order, beginning with the key that
+-- Chooses the due jobs of a lane that the lane's next claim can take by turns. Goes through the keys in order, beginning with the key that
 -- follows `after`. It takes one job of each key (in a large claim up to four), or this number multiplied by the key's share, if the key has
 -- one (share_of.sql).
 -- If the keys with due jobs give fewer than `count` jobs in this way, a second search takes more jobs of each of these keys.

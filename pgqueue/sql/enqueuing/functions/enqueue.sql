@@ -1,5 +1,5 @@
 -- Stores one job: `select * from pgqueue.enqueue('send_receipt', '{"order_id": 7}', '{"queue": "mail", "delay": 60}')`.
--- The options and the returned row are those of enqueue_many.
+-- enqueue_many explains the options and the columns of the returned row.
 create or replace function pgqueue.enqueue(task text, args jsonb default '{}', options jsonb default '{}',
     out id bigint, out created boolean, out state text, out conflict text, out result jsonb, out error text)
 language sql

@@ -1,4 +1,4 @@
--- Replaces the arguments and options of an unfinished job by those of `body`, an item of enqueue_many, if no worker has the job. So the
+-- If no worker has an unfinished job, replaces its arguments and options by the values in `body`, which is an item of enqueue_many. So the
 -- last call wins.
 -- If the job is debounced, its new run_at is `moment` + debounce, but at most debounce_max after the job was first enqueued.
 -- The job's id, state, attempts, created_at and key stay. Returns the job's state. Null: nothing was changed, because the job is running or

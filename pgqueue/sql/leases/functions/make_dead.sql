@@ -4,8 +4,8 @@
 -- job's hook on_dead, a job is stored for that hook.
 -- Leaves the job alone if it has ended. Leaves it alone also if it runs under a living worker other than `worker`, because that worker ends
 -- it.
--- Another dead job can have the same id (because an enqueuer chose the id, or because the sequence is behind the ids in the tables). Then
--- the new dead job gets a free id, and its error says under which id it was enqueued. The hook's job gets a free id too.
+-- Another dead job can have the same id (because an enqueuer chose the id, or because the sequence is behind the ids in the tables). In
+-- this case, the new dead job gets a free id, and its error says under which id it was enqueued. The hook's job gets a free id too.
 -- Uses the index jobs_live_id_key. Locks the job, then the seats that it holds. Returns the job's task; null: the job was left alone.
 create or replace function pgqueue.make_dead(job bigint, worker bigint, why text)
 returns text

@@ -2,8 +2,8 @@
 -- the backlog without a concurrency_key get `parked`, which moves them from jobs_live_claim_idx to jobs_live_key_idx. There all jobs of one
 -- task have one key, so one probe passes over all of them.
 -- Only claim_limited.sql calls this function. Without parking, every claim from such a lane would walk through the backlog.
--- Looks at the first 1000 due jobs of the lane. If at least half of this number belong to the backlog, parks those and looks again, for at
--- most a tenth of a second.
+-- Looks at the first 1000 due jobs of the lane. If at least half of this number belong to the backlog, parks these jobs and looks again,
+-- for at most a tenth of a second.
 -- Returns whether there can be more jobs to park. If so, also wakes the workers of the queue, so that they claim and park again.
 -- Locks the jobs that it looks at, skipping locked ones.
 create or replace function pgqueue.park(queue text, priority smallint, tasks text[], full_up text[])
