@@ -6,12 +6,15 @@ import ast
 import logging
 import os
 import re
+import signal
+import sys
 import threading
 import typing
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
@@ -241,6 +244,83 @@ def test_many_threads_can_emit_facts_while_other_subscribers_are_added_and_remov
         for thread in threads:
             thread.join()
     assert len(received) == 2000
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_no_subscription_is_lost_wherever_another_thread_interrupts_the_change_of_subscribers(when):
+    """Runs ``subscribed`` once for each of its bytecode instructions, and lets another thread subscribe before that instruction."""
+    step, is_reached = 0, True
+    while is_reached:
+        is_reached = _interrupt_a_subscription(step, leaves_at_once=when == "at once")
+        step += 1
+    assert step > 20
+    assert not events.has_subscribers(Happened)
+
+
+def _interrupt_a_subscription(step: int, *, leaves_at_once: bool) -> bool:
+    """Subscribes, and interrupts this at the given step. Returns whether the step was reached."""
+    mine: list[tuple[Any, ...]] = []
+    others: list[tuple[Any, ...]] = []
+    threads: list[threading.Thread] = []
+    steps = 0
+
+    def subscribe_beside() -> None:
+        events.subscribe(Happened, others.append)
+        if leaves_at_once:
+            events.unsubscribe(Happened, others.append)
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename != events.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if steps == step:
+                threads.append(threading.Thread(target=subscribe_beside))
+                threads[0].start()
+                threads[0].join(0.02)  # If this thread holds the lock, the other thread waits.
+            steps += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with events.subscribed(Happened, mine.append):
+            sys.settrace(before)
+            events.emit(Happened(1))
+            sys.settrace(trace)
+    finally:
+        sys.settrace(before)
+    for thread in threads:
+        thread.join()
+    events.emit(Happened(2))
+    assert mine == [Happened(1)]
+    if threads and not leaves_at_once:
+        assert others[-1:] == [Happened(2)]
+        events.unsubscribe(Happened, others.append)
+    return bool(threads)
+
+
+def test_unsubscribing_a_second_time_does_nothing():
+    received: list[tuple[Any, ...]] = []
+    with events.subscribed(Happened, received.append):
+        events.unsubscribe(Happened, print)
+        events.emit(Happened(1))
+        events.unsubscribe(Happened, received.append)
+        events.unsubscribe(Happened, received.append)
+    assert received == [Happened(1)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_was_forked_while_another_thread_changes_the_subscribers_can_subscribe():
+    with events._changing:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            events.subscribe(Happened, print)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
