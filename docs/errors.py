@@ -55,6 +55,7 @@ FIRST_STEP = {
     "QueueNotFoundError": "Use a name that `pgq queues list` prints.",
     "ScheduleNotFoundError": "Use a name that `pgq cron list` prints.",
     "AlertNotFoundError": "Use an id that `pgq alerts --all` prints.",
+    "StepNotFoundError": "Use a name and a key that `pgq jobs steps` prints.",
     "WaitTimeoutError": "Run `pgq why` with the id of the job, or wait longer.",
     "JobFailedError": "Look at the error and the traceback of the job by `pgq jobs show`.",
     "LeaseLostError": "Let the handler stop, because the job runs again. If this error comes often, find out why the worker could not renew its lease.",

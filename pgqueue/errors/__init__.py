@@ -46,7 +46,8 @@
     │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
-    │   └── AlertNotFoundError          PGQ-509   no alert has this number
+    │   ├── AlertNotFoundError          PGQ-509   no alert has this number
+    │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
     └── AttemptError                    why an attempt of a job failed
@@ -108,6 +109,7 @@ from pgqueue.errors.calls import (
     QueueNotFoundError,
     ScheduleExistsError,
     ScheduleNotFoundError,
+    StepNotFoundError,
     WaitTimeoutError,
     WrongConnectionError,
 )
@@ -164,6 +166,7 @@ __all__ = [
     "SchemaTooNewError",
     "SchemaTooOldError",
     "StepError",
+    "StepNotFoundError",
     "StepRefusedError",
     "StepTooLargeError",
     "TakenIdError",

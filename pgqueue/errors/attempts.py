@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pgqueue.errors.base import PgQueueError
 
 
@@ -62,11 +64,11 @@ class CheckpointMismatchError(StepError):
     code = "PGQ-611"
 
     def __init__(self, what: str, *, job_id: int, name: str, key: str, why: str) -> None:
-        call = ", ".join([str(job_id), f"'{name}'", *([f"'{key}'"] if key else [])])
+        step = " ".join([shlex.quote(text) for text in (name, key) if text])
         super().__init__(
             what,
             why=why,
-            do=f"if the step must be done again: select pgqueue.forget_step({call}); then revive the job",
+            do=f"if the step must be done again: pgq jobs forget-step {job_id} {step}; pgq jobs revive {job_id}",
         )
         self.job_id, self.name, self.key = job_id, name, key
 

@@ -133,6 +133,10 @@ class AlertNotFoundError(NotFoundError):
     code = "PGQ-509"
 
 
+class StepNotFoundError(NotFoundError):
+    code = "PGQ-512"
+
+
 class WaitTimeoutError(PgQueueError):
     code = "PGQ-507"
     exit_code = 9

@@ -117,6 +117,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.pause_schedule("nightly", True),
         statements.purge(100),
         statements.check_fence(),
+        statements.forget_step(1, "a", ""),
         statements.purge_checkpoints(0, 100),
         statements.load_checkpoints([1, 2]),
         statements.store_checkpoints([(1, 1, 1, Checkpoint("step", "a", "", 1, "{}"))]),

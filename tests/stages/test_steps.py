@@ -154,7 +154,7 @@ def test_a_checkpoint_that_does_not_fit_any_longer_is_an_error_that_says_what_to
     assert look(db, job_id, "state") == "dead"
     error = look(db, job_id, "last_error")
     assert "CheckpointMismatchError: PGQ-611  Step 'a' of job" in error
-    assert f"select pgqueue.forget_step({job_id}, 'a')" in error
+    assert f"pgq jobs forget-step {job_id} a; pgq jobs revive {job_id}" in error
     db.execute("select pgqueue.forget_step(%s, 'a')", [job_id])
     db.execute("select pgqueue.revive(%s)", [job_id])
     drain()

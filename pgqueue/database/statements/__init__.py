@@ -106,6 +106,7 @@ from pgqueue.database.statements.settling import (
 )
 from pgqueue.database.statements.steps import (
     check_fence,
+    forget_step,
     load_checkpoints,
     purge_checkpoints,
     save_cursor,
@@ -167,6 +168,7 @@ __all__ = [
     "find_unserved",
     "finish_overdue",
     "fire_schedules",
+    "forget_step",
     "get_ended",
     "get_job",
     "get_task",

@@ -95,6 +95,11 @@ def check_fence() -> Statement[None]:
     return statement("check_fence", nothing)
 
 
+def forget_step(job_id: int, name: str, key: str) -> Statement[bool]:
+    """Returns whether there was such a step. ``key`` is empty for a step without a key."""
+    return statement("forget_step", one, job_id=job_id, name=name, key=key)
+
+
 def purge_checkpoints(after: int, count: int) -> Statement[int | None]:
     """Deletes checkpoints of jobs that are gone, among the next ``count`` jobs that have checkpoints and whose ids are above ``after``.
 

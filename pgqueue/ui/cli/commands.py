@@ -14,6 +14,7 @@ from pgqueue.ui.cli import (
     play,
     queues,
     schema,
+    steps,
     tasks,
     wait,
     why,
@@ -31,6 +32,7 @@ schema.add(cli)
 doctor.add(cli)
 why.add(cli)
 edit.add(jobs.commands)
+steps.add(jobs.commands)
 wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")

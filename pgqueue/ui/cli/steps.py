@@ -1,0 +1,64 @@
+"""``pgq jobs steps`` and ``pgq jobs forget-step``: what a job has done under a name, and how a step is done again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements.decoding import plain
+from pgqueue.errors import JobNotFoundError, StepNotFoundError
+from pgqueue.model.steps import named
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
+from pgqueue.ui.cli.tables import table
+from pgqueue.ui.cli.units import ago
+
+Id = Annotated[int, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
+
+
+def add(jobs: typer.Typer) -> None:
+    jobs.command("steps")(list_steps)
+    jobs.command("forget-step")(forget_step)
+
+
+def list_steps(job_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """List the steps that a job has done, the oldest first."""
+    with database(dsn) as connection:
+        found = run(connection, statements.load_checkpoints([job_id]))[job_id]
+        if not found and run(connection, statements.get_job(job_id)) is None:
+            raise JobNotFoundError(job_id)
+    found.sort(key=lambda one: (str(one.at), one.step_id))
+    if as_json:
+        emit_items(
+            {"name": one.name, "key": one.key, "kind": one.kind, "at": one.at, "lease_id": one.lease_id, "value": plain(one.value)}
+            for one in found
+        )  # fmt: skip
+        return
+    table(
+        (tables.name("step"), tables.name("key"), "kind", "done", tables.text("value")),
+        [(one.name, one.key, one.kind, ago(one.at), shown_json(plain(one.value))) for one in found],
+        empty=f"Job {job_id} has done no steps.",
+    )
+
+
+def forget_step(
+    job_id: Id,
+    name: Annotated[str, typer.Argument(show_default=False)],
+    key: Annotated[str, typer.Argument(show_default=False)] = "",
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Forget a step, so that the next attempt of the job does it again. An attempt that runs now does not notice it."""
+    with database(dsn) as connection:
+        if not run(connection, statements.forget_step(job_id, name, key)):
+            raise StepNotFoundError(
+                f"Job {job_id} has no step {named((name, key))}.", do=f"pgq jobs steps {job_id}"
+            )
+    if as_json:
+        emit({"id": job_id, "name": name, "key": key, "forgotten": True})
+    else:
+        say("forgotten", f"step {named((name, key))} of job {job_id}; the next attempt does it again")
