@@ -7,6 +7,7 @@ pyproject.toml, the default. The first place that has a setting decides.
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections import ChainMap
 from collections.abc import Mapping
@@ -133,34 +134,63 @@ def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
     return read_given(WorkerSettings, ChainMap(given, in_file))
 
 
+def working_folder() -> Path | None:
+    """Returns the folder in which this process is. None: the folder was removed, or this user is not allowed to find it."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 def read_file(start: Path | None = None) -> dict[str, object]:
-    """Reads ``[tool.pgqueue]`` of the nearest pyproject.toml, in the folder or above it. Raises InvalidSettingError for an unknown key."""
-    folder = (start or Path.cwd()).resolve()
+    """Reads ``[tool.pgqueue]`` of the nearest pyproject.toml, in the folder or above it. Folders that it may not search are left out.
+
+    Raises InvalidSettingError for an unknown key, and for a file that cannot be read.
+    """
+    start = start or working_folder()
+    if start is None:
+        return {}
+    folder = start.resolve()
     for candidate in (folder, *folder.parents):
         path = candidate / "pyproject.toml"
-        if not path.is_file() or not _is_trusted(path, folder):
+        if not _is_trusted(path, folder):
             continue
         try:
             tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidSettingError(f"{path} is not valid TOML: {error}") from None
+        except OSError as error:
+            raise InvalidSettingError(
+                f"{path} cannot be read: {error.strerror}",
+                do="let this user read the file, or run this in a folder outside the folder of the file",
+            ) from None
         table = tools.get("pgqueue", {}) if isinstance(tools, dict) else None
         return checked_table(table, FILE_KEYS, f"[tool.pgqueue] of {path}")
     return {}
 
 
 def _is_trusted(path: Path, folder: Path) -> bool:
-    """Returns whether the file belongs to the user, to root, or to the owner of the working folder, whose modules are imported anyway.
+    """Returns whether the file exists, and belongs to the user, to root, or to the owner of the working folder, whose modules are imported.
 
     Without this check, another user's file in a folder above could choose the database and the module to import.
     """
-    if not hasattr(os, "geteuid"):
+    try:
+        file = path.stat()
+    except OSError:  # There is no such file, or this user is not allowed to search the folder.
+        return False
+    if not stat.S_ISREG(file.st_mode):
+        return False
+    if not hasattr(os, "geteuid") or file.st_uid in (os.geteuid(), 0, _owner(folder)):
         return True
-    owner = path.stat().st_uid
-    if owner in (os.geteuid(), 0, folder.stat().st_uid):
-        return True
-    _warn_of_foreign(path, owner)
+    _warn_of_foreign(path, file.st_uid)
     return False
+
+
+def _owner(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_uid
+    except OSError:  # This user is not allowed to search a folder above it.
+        return None
 
 
 @cache

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from pgqueue.app.app import App
+from pgqueue.config import working_folder
 from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
 from pgqueue.text.nearest import guess
 
@@ -28,8 +29,9 @@ def load_app(path: str) -> App:
             why="write the module as in an import statement: names with dots between them",
             do=_instead(module_name, attribute),
         )
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    here = working_folder()
+    if here and str(here) not in sys.path:
+        sys.path.insert(0, str(here))
     try:
         module = importlib.import_module(module_name)
     except PgQueueError as error:
@@ -63,24 +65,28 @@ def load_app(path: str) -> App:
 
 def _instead(module_name: str, attribute: str) -> str:
     """Returns what to write instead of the path of a file or a folder."""
-    file = Path(module_name.strip()).absolute()
+    here = working_folder()
+    if here is None:
+        return "write it as -A module:app"
+    file = here / module_name.strip()
     file = file.with_suffix("") if file.suffix == ".py" else file
     file = Path(os.path.normpath(file))
-    folder = Path.cwd() if file.is_relative_to(Path.cwd()) else file.parent
+    folder = here if file.is_relative_to(here) else file.parent
     parts = file.relative_to(folder).parts
     if not parts or not all(part.isidentifier() for part in parts):
         return "write it as -A module:app"
-    where = "" if folder == Path.cwd() else f"run this in {folder}, and "
+    where = "" if folder == here else f"run this in {folder}, and "
     return f"{where}use -A {'.'.join(parts)}{':' if attribute else ''}{attribute}"
 
 
 def _import_error(path: str, module_name: str, error: BaseException) -> AppImportError:
     if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
-        near = [entry.stem for entry in Path.cwd().glob("*.py")]
-        near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
+        here = working_folder()
+        near = [entry.stem for entry in here.glob("*.py")] if here else []
+        near += [entry.parent.name for entry in here.glob("*/__init__.py")] if here else []
         return AppImportError(
             f"There is no module {error.name!r} (of -A {path!r}).",
-            why=f"looked in {Path.cwd()} and in the installed packages",
+            why=f"looked in {here or 'no folder, because the working folder is gone,'} and in the installed packages",
             do=guess(
                 module_name.split(".", maxsplit=1)[0],
                 near,

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgqueue import App
+from pgqueue.app.loading import load_app
 from pgqueue.config import WorkerSettings, read_file
 from pgqueue.database.dsn import find_dsn, redact
-from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
+from pgqueue.errors import (
+    AppImportError,
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidSettingError,
+    NoDsnError,
+)
 from pgqueue.model.names import check_name
 from pgqueue.model.units import seconds, size, written_size
 from pgqueue.ui.cli.work import settings_for
@@ -241,6 +252,69 @@ def test_the_error_about_a_wrong_pyproject_says_what_is_wrong(project, text, mes
     (project / "pyproject.toml").write_text(text)
     with pytest.raises(InvalidSettingError, match=message):
         read_file()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Yields a folder that every user may search. Pytest's own folders are closed to other users."""
+    before = Path.cwd()
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder).resolve()
+        os.chdir(before)
+
+
+@contextmanager
+def as_other_user() -> Iterator[None]:
+    """Runs the block as a user without rights, if this process is root's. Otherwise the user of this process has none anyway."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users")
+def test_settings_are_read_from_above_a_folder_that_this_user_may_not_search(open_folder):
+    (open_folder / "pyproject.toml").write_text("[tool.pgqueue]\nconcurrency = 3\n")
+    closed = open_folder / "closed"
+    (closed / "in").mkdir(parents=True)
+    os.chdir(closed / "in")
+    closed.chmod(0o700 if os.geteuid() == 0 else 0)
+    try:
+        with as_other_user():
+            assert read_file() == {"concurrency": 3}
+    finally:
+        closed.chmod(0o700)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users")
+def test_the_error_about_a_pyproject_that_this_user_may_not_read_contains_its_path(open_folder):
+    file = open_folder / "pyproject.toml"
+    file.write_text("[tool.pgqueue]\nconcurrency = 3\n")
+    file.chmod(0o600 if os.geteuid() == 0 else 0)
+    with (
+        as_other_user(),
+        pytest.raises(InvalidSettingError, match=f"{file} cannot be read: Permission denied"),
+    ):
+        read_file(open_folder)
+
+
+def test_a_process_whose_folder_was_removed_reads_settings_and_apps_from_nowhere(open_folder, monkeypatch):
+    gone = open_folder / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert read_file() == {}
+    monkeypatch.setenv("PGQUEUE_DSN", "postgresql://here/x")
+    assert find_dsn() == "postgresql://here/x"
+    with pytest.raises(AppImportError, match="There is no module 'no_such_module'"):
+        load_app("no_such_module")
+    with pytest.raises(AppImportError, match="names no module"):
+        load_app("no_such_module.py")
 
 
 def test_the_settings_of_a_worker_can_be_given_in_pyproject(project):
