@@ -16,7 +16,7 @@ from pgqueue.maintenance.checkpoints import JOBS_AT_ONCE
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.steps import Checkpoint, is_first
 from pgqueue.worker.attempt import Attempt
-from tests.factories import add_jobs
+from tests.factories import add_jobs, row
 from tests.worker_by_hand import Hand
 
 READ = "select job_id, name, key, kind, fingerprint, value from pgqueue.checkpoints order by 1, 2, 3"
@@ -265,3 +265,22 @@ def test_a_checkpoint_with_an_invalid_value_is_refused(db: Connection[Any], hand
     store(hand, attempt, step())
     with pytest.raises(psycopg.errors.CheckViolation):
         db.execute(f"update pgqueue.checkpoints set {values}".encode())
+
+
+# ---------------------------------------------------------------- what a rescue counts
+
+
+@pytest.mark.parametrize(("has_step", "left"), [(True, ("retrying", 1)), (False, ("dead", 2))])
+def test_a_rescued_attempt_with_a_new_checkpoint_counts_as_the_first_attempt(
+    db: Connection[Any], hand: Hand, has_step: bool, left: tuple[str, int]
+) -> None:
+    """The job has two attempts. The worker dies during the second one."""
+    [job_id] = add_jobs(db, max_attempts=2)
+    [attempt] = hand.claim()
+    store(hand, attempt, step("first"))
+    attempt = again(db, hand, attempt)
+    if has_step:
+        store(hand, attempt, step("second"))
+    db.execute("update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s'")
+    run(db, statements.rescue(3, 10))
+    assert row(db, job_id, "state, attempt") == left

@@ -182,7 +182,7 @@ def test_an_enqueuer_with_the_additional_grants_uses_idempotency_keys_replaces_j
 
 
 def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog):
-    """The worker runs jobs with limits, keys, ordering, hooks, chunks, retries and job.transaction. It also fires schedules, rescues, raises alerts and maintains."""
+    """The worker runs jobs with limits, keys, ordering, hooks, chunks, retries, steps and job.transaction. It also fires schedules, rescues, raises alerts and maintains."""
     db.execute(
         "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 50, 1000, '1 s')"
     )
@@ -208,6 +208,9 @@ def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog)
     @app.task(name="own")
     def own(job: Job) -> str:
         job.progress(1, 2)
+        job.step("step", int)
+        job.step_transaction("effect", lambda connection: None)
+        job.save(1)
         with job.transaction(result="x") as connection:
             plain.using(connection=connection).enqueue()
         return "x"

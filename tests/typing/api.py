@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import assert_type
 
+from psycopg import AsyncConnection, Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from tenacity import stop_after_attempt, wait_fixed
@@ -113,6 +114,41 @@ async def index(documents: list[Document], jobs: list[Job]) -> list[object]:
 assert_type(index.enqueue(id=7), JobHandle)
 assert_type(index.enqueue(Document(7)), JobHandle)
 app.task(chunk_wait=1)(plain)  # type: ignore[call-overload]
+
+
+def invoice(order_id: int, note: str = "") -> Document:
+    return Document(order_id)
+
+
+async def ainvoice(order_id: int) -> Document:
+    return Document(order_id)
+
+
+def book(conn: Connection, order_id: int) -> Document:
+    return Document(order_id)
+
+
+async def abook(conn: AsyncConnection, order_id: int) -> Document:
+    return Document(order_id)
+
+
+@app.task
+def stepping(job: Job, order_id: int) -> None:
+    assert_type(job.step("a", invoice, order_id, note="x"), Document)
+    assert_type(job.step(("a", order_id), invoice, order_id), Document)
+    job.step("a", invoice)  # type: ignore[call-arg]
+    job.step("a", invoice, "x")  # type: ignore[arg-type]
+    assert_type(job.step_transaction("a", book, order_id), Document)
+    job.step_transaction("a", invoice, order_id)  # type: ignore[arg-type]
+    job.save({"page": 7})
+
+
+@app.task
+async def astepping(job: Job, order_id: int) -> None:
+    assert_type(await job.astep("a", ainvoice, order_id), Document)
+    assert_type(await job.astep("a", invoice, order_id), Document)
+    assert_type(await job.astep_transaction("a", abook, order_id), Document)
+    await job.asave(7)
 
 
 tasks: dict[str, Task[..., object]] = dict(app.tasks)
