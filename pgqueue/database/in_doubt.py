@@ -1,4 +1,4 @@
-"""Asks what became of a COMMIT whose answer did not arrive, on another connection, until the database answers."""
+"""Finds out what became of a COMMIT whose answer did not arrive. Asks on other connections until the database answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from pgqueue.runtime.clock import monotonic
 
 A = TypeVar("A")
 
-PATIENCE = 30.0  # seconds for which the question is repeated, for instance while the server restarts
-TRY = 5.0  # seconds for one connection, and for one wait for a lock
+PATIENCE = (
+    30.0  # the question is repeated for at most this many seconds, for example while the server restarts
+)
+TRY = 5.0  # in each try, opening the connection can take this many seconds, and so can a wait for a lock
 PAUSE = 0.2  # seconds between two tries
 
 
 def ask(dsn: str, question: Callable[[Connection], A | None]) -> A | None:
-    """Returns the answer to ``question``. None: the database could not be reached in time, or ``question`` returned None each time."""
+    """Returns the answer to ``question``. None: within PATIENCE seconds no try gave an answer, because it failed or returned None."""
     until = monotonic() + PATIENCE
     while monotonic() < until:
         try:

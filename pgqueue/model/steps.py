@@ -95,7 +95,9 @@ def step_id(name: object) -> StepId:
     for what, text in (("name", name), ("key", str(key))):
         if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
             raise _bad_name(
-                name, f"its {what} holds a character that PostgreSQL cannot store", "leave it out"
+                name,
+                f"its {what} contains a character that PostgreSQL cannot store",
+                "leave this character out",
             )
         if len(text.encode()) > NAME_LIMIT:
             raise _bad_name(name, f"its {what} has more than {NAME_LIMIT} bytes", "make it shorter")

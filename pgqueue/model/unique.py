@@ -64,7 +64,8 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     """
     if "idempotency_ttl" in chosen and "idempotency_key" not in chosen:
         raise InvalidOptionError(
-            "idempotency_ttl is given without an idempotency_key.", do="give the key, or leave it out"
+            "idempotency_ttl is given without an idempotency_key.",
+            do="give an idempotency_key, or leave idempotency_ttl out",
         )
     if KEY_RULES.isdisjoint(chosen):
         return chosen

@@ -25,7 +25,10 @@ class Answer(Enum):
 
 
 def ask(dsn: str, attempt: Attempt) -> Answer:
-    """Returns what became of the COMMIT. Waits until the database answers, but no longer than ``PATIENCE`` of database/in_doubt.py."""
+    """Returns what became of the COMMIT.
+
+    Waits for an answer of the database, but at most ``PATIENCE`` seconds (see database/in_doubt.py).
+    """
 
     def question(connection: Connection) -> Answer:
         if run(connection, statements.lock_running_job(attempt.worker_id, attempt.id, attempt.lease_id)):

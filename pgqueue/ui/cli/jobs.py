@@ -254,7 +254,7 @@ def _change(
 def changed_jobs(
     targets: list[tuple[int, Job | None]], verb: str, change: Callable[[Job], str]
 ) -> list[dict[str, object]]:
-    """Calls ``change`` for each job, and returns a row of the answer for each id. An id without a job stops no other id."""
+    """Calls ``change`` for each job. Returns one row of the output for each id. If an id has no job, goes on with the next id."""
     return [
         {"id": job_id, "task": None, "state": None, "result": MISSING}
         if job is None
@@ -264,9 +264,9 @@ def changed_jobs(
 
 
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
-    """Shows the result for each job. Raises JobUnchangedError if a job could not be changed, else JobNotFoundError if an id has no job.
+    """Shows the result for each id. Raises JobUnchangedError if a job could not be changed, else JobNotFoundError if an id has no job.
 
-    But if a filter chose the jobs, raises JobUnchangedError only for jobs that were not revived because an unfinished job has their key.
+    But if a filter chose the jobs, raises JobUnchangedError only if a job was not revived because an unfinished job has its unique key.
     """
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -327,9 +327,9 @@ def _show_changes(done: list[dict[str, object]]) -> None:
 def targets(
     connection: Connection, ids: list[int] | None, which: JobFilter, limit: int
 ) -> list[tuple[int, Job | None]]:
-    """Returns the jobs of these ids, None for an id without a job; or, without ids, the jobs that match the filter.
+    """Returns each id with its job, or with None if the id has no job. If there are no ids, returns the jobs that match the filter.
 
-    If the only id has no job, raises JobNotFoundError.
+    If there is only one id, and this id has no job, raises JobNotFoundError.
     """
     if not ids:
         return [(job.id, job) for job in matching(connection, which, limit)]
@@ -350,7 +350,7 @@ def matching(connection: Connection, which: JobFilter, limit: int) -> Iterator[J
 
 
 def track(jobs: list[tuple[int, Job | None]], verb: str) -> Iterable[tuple[int, Job | None]]:
-    """Yields the items. If they are many and stderr is a terminal, shows a progress bar there."""
+    """Yields the items of ``jobs``. If there are at least 100 items and stderr is a terminal, shows a progress bar on stderr."""
     if len(jobs) < 100 or not sys.stderr.isatty():
         return jobs
     from rich.progress import track as bar

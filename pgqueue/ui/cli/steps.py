@@ -1,4 +1,4 @@
-"""``pgq jobs steps`` and ``pgq jobs forget-step``: what a job has done under a name, and how a step is done again."""
+"""``pgq jobs steps`` and ``pgq jobs forget-step``: list the steps that a job has done, and forget a step, so that it is done again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def forget_step(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Forget a step, so that the next attempt of the job does it again. An attempt that runs now does not notice it."""
+    """Forget a step, so that the next attempt of the job does the step again. An attempt that is already running still skips the step."""
     with database(dsn) as connection:
         if not run(connection, statements.forget_step(job_id, name, key)):
             raise StepNotFoundError(
@@ -61,4 +61,4 @@ def forget_step(
     if as_json:
         emit({"id": job_id, "name": name, "key": key, "forgotten": True})
     else:
-        say("forgotten", f"step {named((name, key))} of job {job_id}; the next attempt does it again")
+        say("forgotten", f"step {named((name, key))} of job {job_id}; the next attempt does the step again")

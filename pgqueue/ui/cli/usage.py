@@ -1,4 +1,4 @@
-"""Turns typer's errors about a wrong command line into errors of pgqueue. Some name the command that the user probably means."""
+"""Turns typer's errors about a wrong command line into errors of pgqueue. Some errors name the command that the user probably means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeGuard
 
 from pgqueue.errors import InvalidSettingError
 
-# Names that commands had before, or have in other tools.
+# The keys are names that commands had before, or that commands of other tools have. The values are today's names of the commands.
 MEANT = {
     "cancel": "jobs cancel", "check": "doctor", "init": "migrate", "jobs delete": "jobs cancel", "jobs get": "jobs show",
     "jobs info": "jobs show", "jobs kill": "jobs cancel", "jobs ls": "jobs list", "jobs remove": "jobs cancel", "jobs requeue": "jobs revive",
@@ -18,7 +18,7 @@ MEANT = {
 
 
 class Context(Protocol):
-    """What this module reads of typer's context: the place of a command in the tree of commands."""
+    """The attributes of typer's context that this module reads. They tell the place of a command in the tree of commands."""
 
     info_name: str | None
     parent: Context | None
@@ -28,7 +28,10 @@ class Context(Protocol):
 
 
 class UsageError(Protocol):
-    """What this module reads of typer's errors. Their classes are not imported: they belong to click or to typer, as the version decides."""
+    """The attributes of typer's errors that this module reads.
+
+    The classes of the errors are not imported, because it depends on typer's version whether they belong to click or to typer.
+    """
 
     ctx: Context | None
 
@@ -36,17 +39,17 @@ class UsageError(Protocol):
 
 
 def is_usage_error(error: object) -> TypeGuard[UsageError]:
-    """Returns whether typer raised this error, because it cannot read the command line."""
+    """Returns whether the error is typer's error about a command line that typer cannot read."""
     return hasattr(error, "format_message")
 
 
 def help_instead(error: UsageError) -> str | None:
-    """Returns the help of a group of commands, if none of its commands was named. Otherwise returns None."""
+    """Returns the help of a group of commands, if the command line names no command of the group. Otherwise returns None."""
     return error.ctx.get_help() if type(error).__name__ == "NoArgsIsHelpError" and error.ctx else None
 
 
 def explained(error: UsageError) -> InvalidSettingError:
-    """Returns an error that says what is wrong with the command line, and what to run."""
+    """Returns an error that says what is wrong with the command line, and which command to run."""
     context = getattr(error, "ctx", None)
     text = " ".join(error.format_message().split())
     return InvalidSettingError(text if text.endswith((".", "?")) else f"{text}.", do=_advice(text, context))
@@ -54,7 +57,7 @@ def explained(error: UsageError) -> InvalidSettingError:
 
 def _advice(text: str, context: Context | None) -> str:
     if re.match(r"No such option: (-A|--app)\b", text):
-        return "leave it out, because this command reads the database and not the code of an app"
+        return "leave -A out, because this command reads the database and not the code of an app"
     unknown = re.match(r"No such command '([^']+)'", text)
     meant = MEANT.get(" ".join([*_path(context), unknown[1]])) if unknown else None
     return f"pgq {meant}" if meant else f"{'pgq' if context is None else context.command_path} --help"

@@ -59,9 +59,9 @@ def wait_limit(text: str | None) -> float | None:
 
 
 def wait_watching(handle: JobHandle, timeout: float | None) -> object:
-    """Waits for the job's result and returns it. If stderr is a terminal, shows the job's progress there meanwhile.
+    """Waits for the job's result and returns the result. If stderr is a terminal, shows the job's progress on stderr during the wait.
 
-    If the job has not begun after HINT_AFTER seconds, a line on stderr says how to find out why.
+    If the job has not begun after HINT_AFTER seconds, a line on stderr names the command that shows the reason.
     """
     hint = hinting(handle.id)
     if not sys.stderr.isatty():
@@ -87,7 +87,10 @@ def wait_watching(handle: JobHandle, timeout: float | None) -> object:
 
 
 def hinting(job_id: int) -> Callable[[Job], None]:
-    """Returns a function to call with each look at an awaited job. Once it prints that the job has not begun, and how to find out why."""
+    """Returns a function to call after each look at the awaited job.
+
+    If the job has not begun after HINT_AFTER seconds, the function prints this fact, once, and the command that shows the reason.
+    """
     since = monotonic()
     said = False
 

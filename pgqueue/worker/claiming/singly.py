@@ -24,7 +24,9 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
-LANE_REST = 0.5  # if all claims from a lane failed, the lane rests for this many seconds: claims leave it out
+LANE_REST = (
+    0.5  # if all claims from a lane failed, the lane rests for this many seconds: claims leave this lane out
+)
 
 
 class Beginning(NamedTuple):
