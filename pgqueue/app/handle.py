@@ -102,6 +102,26 @@ class JobHandle:
     def _cancel(self) -> Flow[str]:
         return _known(self.id, (yield statements.cancel(self.id)))
 
+    def revive(self, connection: object = NOT_GIVEN) -> None:
+        """Makes a dead or cancelled job pending again. The job is due now, and has all its attempts again.
+
+        With ``connection``, joins its transaction. If the job is neither dead nor cancelled, or if an unfinished job has its unique key,
+        raises JobUnchangedError. Raises JobNotFoundError.
+        """
+        self._ask(self._revive(), connection)
+
+    async def arevive(self, connection: object = NOT_GIVEN) -> None:
+        """``revive`` for async callers."""
+        await self._aask(self._revive(), connection)
+
+    def _revive(self) -> Flow[None]:
+        said = _known(self.id, (yield statements.revive(self.id)))
+        if said != "revived":
+            reason = "an unfinished job has its unique key" if said == "unique_key" else f"it is {said}"
+            raise JobUnchangedError(
+                f"Job {self.id} was not revived: {reason}.", do=f"pgq jobs show {self.id}"
+            )
+
     def edit(self, connection: object = NOT_GIVEN, **changes: object) -> None:
         """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. With ``connection``, joins its transaction.
 

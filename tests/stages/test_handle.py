@@ -14,7 +14,13 @@ from psycopg import Connection
 from pgqueue import App, Job, JobHandle
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.errors import InvalidOptionError, JobFailedError, JobNotFoundError, WaitTimeoutError
+from pgqueue.errors import (
+    InvalidOptionError,
+    JobFailedError,
+    JobNotFoundError,
+    JobUnchangedError,
+    WaitTimeoutError,
+)
 from pgqueue.model.outcome import Outcome
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
@@ -95,6 +101,44 @@ def test_waiting_for_a_finished_job_ends_immediately(handle, db, wait, state):
         wait(handle)
     assert (caught.value.job_id, caught.value.state) == (handle.id, state)
     assert caught.value.last_error == {"dead": "ValueError: boom", "cancelled": "enough"}[state]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_dead_job_is_revived_and_a_job_in_another_state_is_not(app, handle, db, kind):
+    async def arevive(handle: JobHandle) -> None:
+        try:
+            await handle.arevive()
+        finally:
+            await app.aclose()
+
+    def revive(handle: JobHandle) -> None:
+        handle.revive() if kind == "sync" else asyncio.run(arevive(handle))
+
+    hand = Hand(db, ["t"])
+    with pytest.raises(JobUnchangedError, match=f"Job {handle.id} was not revived: it is pending"):
+        revive(handle)
+    hand.settle(hand.claim()[0], ENDS["dead"])
+    revive(handle)
+    assert handle.job().state == "pending"
+    with pytest.raises(JobNotFoundError):
+        revive(app.handle(10**9))
+
+
+def test_a_job_whose_unique_key_an_unfinished_job_has_is_not_revived(app, db):
+    keyed = app.task(name="k")(lambda: None).using(unique_key="k")
+    first = keyed.enqueue()
+    first.cancel()
+    keyed.enqueue()
+    with pytest.raises(JobUnchangedError, match="an unfinished job has its unique key"):
+        first.revive()
+
+
+def test_a_job_is_revived_in_the_transaction_of_the_caller(handle, connect):
+    handle.cancel()
+    with connect(autocommit=False) as connection:
+        handle.revive(connection)
+        connection.rollback()
+    assert handle.job().state == "cancelled"
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05, "50ms", timedelta(milliseconds=50), -1])

@@ -31,6 +31,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "aenqueue_many": lambda connection: asyncio.run(app.aenqueue_many([t.job()], connection)),
     "cancel": handle.cancel,
     "acancel": lambda connection: asyncio.run(handle.acancel(connection)),
+    "revive": handle.revive,
+    "arevive": lambda connection: asyncio.run(handle.arevive(connection)),
     "edit": lambda connection: handle.edit(connection, priority=1),
     "aedit": lambda connection: asyncio.run(handle.aedit(connection, priority=1)),
 }

@@ -55,6 +55,7 @@ def test_the_public_names_are_these():
         (JobHandle, "result", "aresult"),
         (JobHandle, "why", "awhy"),
         (JobHandle, "cancel", "acancel"),
+        (JobHandle, "revive", "arevive"),
         (JobHandle, "edit", "aedit"),
         (run, "run", "run_async"),
         (run, "run_and_commit", "run_and_commit_async"),
