@@ -151,7 +151,8 @@ def test_a_retrying_job_is_replaced_and_keeps_its_attempts(refresh, db):
     keyed = refresh.using(unique_key="k", on_conflict="replace", max_attempts=1)
     first = keyed.using(max_attempts=6).enqueue(1)
     finish_one(db, Outcome.retried(60.0, ValueError("no")))
-    assert keyed.enqueue(2).state == "retrying"
+    again = keyed.enqueue(2)
+    assert (again.created, again.state, again.conflict) == (False, "retrying", "unique_key")
     assert row(db, first.id, "args, attempt, max_attempts") == ({"account": 2}, 1, 2)
     finish_one(db)
     assert keyed.enqueue(3).created
@@ -161,7 +162,12 @@ def test_a_running_job_is_not_replaced_and_its_handle_is_returned(refresh, db):
     first = refresh.using(unique_key="k").enqueue(1)
     Hand(db, ["refresh"]).claim()
     again = refresh.using(unique_key="k", on_conflict="replace").enqueue(2)
-    assert (again.id, again.created, again.state) == (first.id, False, "running")
+    assert (again.id, again.created, again.state, again.conflict) == (
+        first.id,
+        False,
+        "running",
+        "unique_key",
+    )
     assert row(db, first.id, "args") == ({"account": 1},)
 
 
