@@ -35,8 +35,8 @@ def load_app(path: str) -> App:
     try:
         module = importlib.import_module(module_name)
     except PgQueueError as error:
-        if place := _place(error):
-            error.facts["at"] = place
+        if line := _line_of(error):
+            error.facts["at"] = line
         raise
     except (Exception, SystemExit) as error:
         raise _import_error(path, module_name, error) from error
@@ -93,20 +93,20 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
                 "run this in the folder of the module, or install it",
             ),
         )
-    shown = _place(error)
+    shown = _line_of(error)
     return AppImportError(
         f"Importing {module_name!r} failed: {type(error).__name__}: {error}",
         why=f"at {shown}" if shown else "",
     )
 
 
-def _place(error: BaseException) -> str:
+def _line_of(error: BaseException) -> str:
     """Returns the innermost line of the traceback that is not in pgqueue or in generated code, as ``file:line``. Empty: there is no such line."""
-    place = ""
+    line = ""
     frame = error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
         if not file.startswith("<") and not Path(file).is_relative_to(PACKAGE):
-            place = f"{file}:{frame.tb_lineno}"
+            line = f"{file}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return place
+    return line
