@@ -123,7 +123,7 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
     return errors.MissingPrivilegeError(
         "This database role is not allowed to read jobs or to wait for them.",
         why=error.why,
-        do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If it also waits for jobs'",
+        do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If the application also waits for jobs'",
     )
 
 
