@@ -28,7 +28,7 @@ FIRST_STEP = {
     "ReadOnlyServerError": "Connect to the primary. If the server is the primary, look at its setting `default_transaction_read_only`.",
     "UnsupportedServerError": "Use a database in UTF8 on PostgreSQL 15 or later.",
     "SchemaMissingError": "Run `pgq migrate`. If you have run it already, check that the DSN names the right database.",
-    "SchemaTooOldError": "Run `pgq migrate`.",
+    "SchemaTooOldError": "Run `pgq migrate`. If it says that workers live, stop these workers first.",
     "SchemaTooNewError": "Run `pip install -U pgqueue-jobs`.",
     "LockedError": "End the transaction that the message names, and try again.",
     "TakenIdError": "Run `pgq doctor`: it prints how to move the sequence of the ids.",

@@ -48,7 +48,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "PQ004": (
         errors.SchemaTooOldError,
         "The schema cannot be changed yet",
-        "stop all workers (pgq workers list shows them), run pgq migrate again, then start workers of this version",
+        "stop all workers, run pgq migrate again, then start workers of this version",
     ),
     "22P05": (
         errors.InvalidOptionError,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from psycopg import Connection
+from psycopg import Error as DriverError
 from psycopg import errors as states
 
 from pgqueue.database import statements
@@ -26,6 +27,7 @@ from pgqueue.errors import (
 )
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import functions
+from pgqueue.text.counted import count
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 OLDEST_SERVER = 150_000
 HEAD = "0018"
 LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
+WORKERS_LIVE = "PQ004"  # the SQLSTATE by which a revision refuses to run because a worker lives
+SHOWN = 5  # an error lists at most this many workers
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
@@ -65,6 +69,8 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
         try:
             with explained(dsn):
                 command.upgrade(_config(dsn=dsn), "head")
+        except SchemaTooOldError as error:
+            raise _with_workers(error, dsn) from error
         except LockedError as error:
             lockers = in_the_way(dsn)
             said = "; ".join(str(locker) for locker in lockers) or "a session that has ended"
@@ -79,12 +85,32 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
             waiting(said)
         except Exception as error:
             # A unique violation means that another host has made the schema meanwhile. Then the next try finds the schema.
-            if getattr(
-                getattr(error, "orig", error), "sqlstate", None
-            ) != states.UniqueViolation.sqlstate or (monotonic() >= end):
+            if _sqlstate(error) != states.UniqueViolation.sqlstate or monotonic() >= end:
                 raise
         else:
             return
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    """Returns the SQLSTATE of an error of psycopg, which SQLAlchemy can have wrapped. None: it is no such error."""
+    origin = getattr(error, "orig", error)
+    return origin.sqlstate if isinstance(origin, DriverError) else None
+
+
+def _with_workers(refused: SchemaTooOldError, dsn: str) -> SchemaTooOldError:
+    """Returns an error that lists the workers that live, if a revision refused to run because of them. Otherwise returns ``refused``."""
+    if _sqlstate(refused.__context__) != WORKERS_LIVE:
+        return refused
+    with connect(dsn, name="pgq migrate") as connection:
+        living = run(connection, statements.list_living_workers())
+    shown = [str(worker) for worker in living[:SHOWN]]
+    if len(living) > SHOWN:
+        shown.append(f"and {count(len(living) - SHOWN, 'other worker')}")
+    return SchemaTooOldError(
+        "The schema cannot be changed while workers of an earlier version live.",
+        why="; ".join(shown) or refused.why,
+        do="stop these workers (SIGTERM); if a worker was killed, wait until its lease ends. Then run pgq migrate again, and start workers of this version",
+    )
 
 
 def in_the_way(dsn: str) -> list[Locker]:

@@ -90,6 +90,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_cancel_requests(1),
         statements.list_over_age_tables(),
         statements.list_obstacles(),
+        statements.list_living_workers(),
         statements.list_lockers(),
         statements.before_commit(),
         statements.find_blockers(10.0),

@@ -213,12 +213,33 @@ def test_no_column_is_renamed_while_a_worker_of_the_former_version_lives(empty_d
             "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
             " values (7, 'web-1', 42, '0', 'async', 1, '{default}', '{}', 'running', now() + interval '1 minute')"
         )
-        with pytest.raises(PgQueueError, match=r"worker 7, process 42 on web-1.* do: stop all workers"):
+        with pytest.raises(PgQueueError, match="PGQ-205") as refused:
             migrate.upgrade(empty_dsn)
+        ends = connection.execute("select expires_at from pgqueue.workers").fetchone()
+        assert ends is not None
+        assert (
+            refused.value.why == f"worker 7 (process 42 on web-1), leased until {ends[0]:%Y-%m-%d %H:%M:%S%z}"
+        )
+        assert "if a worker was killed, wait until its lease ends" in refused.value.do
+        assert "pgq workers" not in refused.value.do, "of an older schema, this command lists no workers"
         assert connection.execute("select version_num from pgqueue.schema_version").fetchone() == ("0016",)
         connection.execute("update pgqueue.workers set expires_at = now() - interval '1 second'")
         migrate.upgrade(empty_dsn)
         assert migrate.differences(connection) == []
+
+
+def test_an_upgrade_that_many_workers_prevent_lists_some_of_them(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
+            " select n, 'web-1', n, '0', 'async', 1, '{default}', '{}', case when n = 8 then 'stopped' else 'draining' end,"
+            " now() + interval '1 minute' from generate_series(1, 8) n"
+        )
+    with pytest.raises(PgQueueError) as refused:
+        migrate.upgrade(empty_dsn)
+    assert refused.value.why.startswith("worker 1 (process 1 on web-1), ")
+    assert refused.value.why.endswith("; and 2 other workers")
 
 
 def test_a_renamed_function_keeps_the_grants_to_roles(empty_dsn: str) -> None:

@@ -92,6 +92,7 @@ from pgqueue.database.statements.server import (
     find_blockers,
     find_old_snapshots,
     list_function_bodies,
+    list_living_workers,
     list_lockers,
     read_schema_version,
 )
@@ -180,6 +181,7 @@ __all__ = [
     "list_function_bodies",
     "list_jobs",
     "list_limits",
+    "list_living_workers",
     "list_lockers",
     "list_obstacles",
     "list_open_writers",

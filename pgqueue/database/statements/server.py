@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
 from pgqueue.sql import Statement
@@ -36,6 +37,19 @@ class Locker:
         about = ", ".join(part for part in (self.user, self.application, self.state) if part)
         since = "" if self.age is None else f", for {self.age:.0f} s"
         return f"{who} ({about}){since}, on {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class LivingWorker:
+    """A worker that lives. ``expires_at``: when its lease ends, if the worker does not renew the lease."""
+
+    id: int
+    host: str
+    pid: int
+    expires_at: datetime
+
+    def __str__(self) -> str:
+        return f"worker {self.id} (process {self.pid} on {self.host}), leased until {self.expires_at:%Y-%m-%d %H:%M:%S%z}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +93,7 @@ def find_blockers(seconds: float) -> Statement[list[Locker]]:
 
 def list_lockers() -> Statement[list[Locker]]:
     return statement("list_lockers", each(Locker))
+
+
+def list_living_workers() -> Statement[list[LivingWorker]]:
+    return statement("list_living_workers", each(LivingWorker))
