@@ -53,7 +53,7 @@ def enqueue_span(task: str, count: int) -> Iterator[None]:
 def run_span(
     task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
 ) -> Iterator[trace.Span | None]:
-    """Opens the span ``pgqueue.run``, which lasts as long as one attempt. It is a child of the trace in which the job was enqueued.
+    """Opens the span ``pgqueue.run``, which lasts as long as one attempt. The span is a child of the trace in which the job was enqueued.
 
     If the application's SDK cannot begin a span, yields None, because an error of the SDK must not make the attempt fail.
     """

@@ -1,5 +1,5 @@
 -- Stores one job with a unique key, unless an unfinished job has that key. It does what pgqueue.enqueue_many does, at a third of the cost.
--- It is tried first, because most keys are free.
+-- This statement is tried first, because most keys are free.
 -- Uses the index jobs_live_unique_key. Waits only for a transaction that inserts or ends a job with the same key.
 -- Returns one row: the job's id. Zero rows: another job has the key, and the caller must call enqueue_many, which finds out which job it
 -- is.

@@ -28,7 +28,7 @@ class JobsEnqueued(NamedTuple):
 
 
 class JobsClaimed(NamedTuple):
-    """One statement claimed ``jobs`` jobs. It was allowed to claim up to ``room`` jobs.
+    """One statement claimed ``jobs`` jobs. The statement was allowed to claim up to ``room`` jobs.
 
     ``looked_behind``: whether the statement scanned each lane from its beginning, and not only from its cursor.
     """

@@ -49,7 +49,7 @@ class CrashLoopEnded(NamedTuple):
 
 
 class OverdueJobFinished(NamedTuple):
-    """The job was overdue, so no worker was allowed to run it any more. It was finished, and its state is now ``state``."""
+    """The job was overdue, so no worker was allowed to run it any more. The job was finished, and its state is now ``state``."""
 
     job_id: int
     task: str

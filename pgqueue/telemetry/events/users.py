@@ -32,7 +32,7 @@ class OutcomeUndecided(NamedTuple):
 class HookFailed(NamedTuple):
     """A hook raised an error. ``job_id``: the id of the job whose event called the hook, as it is in the arguments of the hook's own job.
 
-    It can be any object, because arguments can contain any JSON.
+    ``job_id`` can be any object, because arguments can contain any JSON.
     """
 
     hook: str

@@ -12,7 +12,7 @@ from pgqueue.text.shown import block
 
 
 def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
-    """Returns the part of a log line that names the job whose handler blocks the loop. It is empty if the job is unknown."""
+    """Returns the part of a log line that names the job whose handler blocks the loop. Empty: the job is unknown."""
     more = f" and {fact.others} more of its chunk" if fact.others else ""
     return "" if fact.job is None else f" by {fact.job}{more}"
 

@@ -122,7 +122,7 @@ def perform_all(
                 conclusions = [perform(spec, attempts[0], app, runner, traced=traced)]
             if forked.astray:
                 forked.leave()
-            # A handler can change the locale, which belongs to the whole process. It is set back, so that the next job does not see it.
+            # A handler can change the locale, which belongs to the whole process. So the locale is set back before the next job.
             if locale.setlocale(locale.LC_ALL) != usual:
                 locale.setlocale(locale.LC_ALL, usual)
             with sender.lock:

@@ -49,7 +49,8 @@ class Chunk:
     def ending(self) -> Ending:
         """Returns the ending of the whole call.
 
-        It is the ending with the lowest number among the attempts. If the time of the call is up, the ending is at least TIMED_OUT.
+        This is the ending with the lowest number among the endings of the attempts. If the time of the call is up, the ending is at least
+        TIMED_OUT.
         """
         of_all = min(attempt.ending for attempt in self.attempts)
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all

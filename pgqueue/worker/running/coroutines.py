@@ -92,7 +92,8 @@ class Coroutines:
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         """Called when the attempt suspends for the first time. From then on, its asyncio task belongs to this attempt alone.
 
-        Up to two new asyncio tasks go on with the other attempts. They are two, so that many attempts begin within a few steps of the loop.
+        Up to two new asyncio tasks go on with the other attempts. Two tasks are used, so that many attempts begin within a few steps of the
+        loop.
         """
         self._suspended[attempt] = task
         self._going.discard(task)

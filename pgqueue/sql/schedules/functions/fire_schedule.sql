@@ -5,7 +5,7 @@
 -- another xmin, and nothing is done.
 -- `due` has the run_at of each job, which jitter makes later than the fire time. If `missed_since` is set, the first run stands for all
 -- fire times since then.
--- `passed_over` is the last past fire time, if no past fire time gets a job. It gets a row with the state missed.
+-- `passed_over` is the last past fire time, if no past fire time gets a job. This fire time gets a row with the state missed.
 -- If a run waits for the run before it (overlap = 'queue'), and no run is unfinished, the waiting run is enqueued first.
 -- Returns how many jobs were enqueued; null if nothing was done.
 -- Locks the schedule's row. If another transaction has locked that row, does nothing. If overlap = 'cancel-old', then locks the rows of the

@@ -5,7 +5,8 @@
 -- Workers of several deploys of an app can run at the same time. In this case, the newest set of schedules is in force: the set whose first
 -- report is the most recent. A worker with an older set changes nothing. An older set comes into force again when no worker has reported a
 -- newer set for `seconds` (a rollback).
--- An empty set counts as older than any set that a worker has reported within `seconds`. It is not stored if the app never had another set.
+-- An empty set counts as older than any set that a worker has reported within `seconds`. An empty set is not stored if the app never had
+-- another set.
 -- Two different apps can have the same name by accident. So a set counts as the set of another app if its tasks have no task in common with
 -- `tasks`, however new that set is.
 -- The row of a schedule that left the code is removed only if its task is one of this app's tasks, if no worker has reported that task for
