@@ -289,3 +289,16 @@ def test_sql_is_printed_in_a_form_that_psql_can_run(capsys):
     assert "create or replace function pgqueue.cancel" in shown
     with pytest.raises(SystemExit, match="no SQL named nothing"):
         main(["nothing"])
+
+
+def test_a_statement_with_optional_lines_is_printed_with_the_chosen_lines(capsys):
+    main(["insert_job", "now", "wake_now"])
+    shown = capsys.readouterr().out
+    assert "--?" not in shown
+    assert "pg_catalog.statement_timestamp(),\n    pg_catalog.statement_timestamp()\n" in shown
+    assert ":'run_at'" not in shown
+    assert "pgqueue.wake(j.queue)" in shown
+    with pytest.raises(SystemExit, match=r"insert_job has no lines named nothing. It has: .*now"):
+        main(["insert_job", "nothing"])
+    with pytest.raises(SystemExit, match="complete has no lines named now"):
+        main(["complete", "now"])
