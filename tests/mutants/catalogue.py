@@ -346,6 +346,7 @@ MUTANTS = (
     mutant("ui/cli/jobs.py", "    if len(ids) == 1:", "    if ids:", "process/test_cli_jobs.py::test_an_id_without_a_job_stops_no_other_id_and_is_in_the_answer"),
     mutant("ui/cli/usage.py", '"jobs retry": "jobs revive"', '"jobs retry": "jobs show"', "unit/test_command.py::test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run"),
     mutant("model/fire_times.py", 'if name == "day-of-month" and', "if False and", "unit/test_firetimes.py::test_the_error_about_a_bad_expression_says_which_field_is_bad"),
+    mutant("ui/cli/play.py", 'say("schema", "is created or upgraded, if it is not current")', "pass", "unit/test_command.py::test_pgq_dev_says_what_it_does_before_each_step_that_takes_time"),
     # ---------------------------------------------------------------- rights and secrets
     Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_has_no_right_to_execute_a_function",)),
     Mutant("migrations/env.py", (("set local lock_timeout = '5s'", "set local lock_timeout = 0"),), ("tests/schema/test_rights.py::test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it",)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from typer.testing import CliRunner
 
 from pgqueue.app.loading import load_app
 from pgqueue.config import WorkerSettings
-from pgqueue.errors import AppImportError, PgQueueError
-from pgqueue.ui.cli import main
+from pgqueue.dev import embedded
+from pgqueue.errors import AppImportError, NoDsnError, PgQueueError
+from pgqueue.ui.cli import main, play
 from pgqueue.ui.cli.commands import cli
 from pgqueue.ui.cli.output import fail
 from pgqueue.ui.cli.usage import MEANT
@@ -166,3 +169,36 @@ def test_the_error_about_a_module_of_tasks_says_in_which_line_it_was_raised(
     shown = capsys.readouterr().err
     assert caught.value.code == code
     assert f"{tmp_path / 'bad_tasks.py'}:4" in shown
+
+
+def test_pgq_dev_says_what_it_does_before_each_step_that_takes_time(monkeypatch, tmp_path, capsys):
+    said: list[str] = []
+
+    def step(name: str, answer: Any = None) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            said.append(f"{name} after: {capsys.readouterr().err}")
+            return answer
+
+        return call
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(play, "find_dsn", lambda _: raise_no_dsn())
+    monkeypatch.setattr(embedded, "default_data_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr(
+        embedded, "acquire", step("start", nullcontext(SimpleNamespace(dsn="postgresql://here")))
+    )
+    monkeypatch.setattr(play.migrate, "upgrade", step("migrate"))
+    monkeypatch.setattr(play, "connect", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(play.migrate, "check_server", lambda _: None)
+    monkeypatch.setattr(play, "run", lambda *_: None)
+    monkeypatch.setattr(play.origin.handed, "dsn", None)
+    with play._server(None) as dsn:
+        assert dsn == "postgresql://here"
+    start, migrate = said
+    assert "an embedded server starts" in start
+    assert "first start takes some seconds" in start
+    assert "schema     is created or upgraded" in migrate
+
+
+def raise_no_dsn() -> None:
+    raise NoDsnError("none")

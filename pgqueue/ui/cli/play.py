@@ -42,8 +42,9 @@ def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
 
         home = default_data_dir()
         home = home.with_name(f"{home.name}-demo") if demo else home
+        first = "" if home.exists() else "; its first start takes some seconds"
+        say("postgres", f"an embedded server starts, because no DSN is configured{first}")
         with acquire(home) as server:
-            say("postgres", "an embedded server, because no DSN is configured")
             say("", f"export PGQUEUE_DSN='{server.dsn}'")
             yield _prepared(server.dsn)
         if demo:
@@ -54,7 +55,8 @@ def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
 
 
 def _prepared(dsn: str) -> str:
-    migrate.upgrade(dsn)
+    say("schema", "is created or upgraded, if it is not current")
+    migrate.upgrade(dsn, lambda said: say("waits", f"a lock is held by {said}"))
     with connect(dsn, name="pgq dev") as connection:
         migrate.check_server(connection)
         run(connection, statements.add_partitions(3))
