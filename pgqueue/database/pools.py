@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.lock_waits import alocked, aset_limit, change_of_limit, locked, set_limit
@@ -26,6 +27,9 @@ from pgqueue.errors import PoolExhaustedError
 from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
+from pgqueue.runtime.services import own_task
+
+T = TypeVar("T")
 
 POOL_SIZE = 10
 # If a connection was unused for more seconds than this, the server must answer on it before it is used again. Firewalls, address
@@ -72,14 +76,41 @@ def prepare_threshold(dsn: str) -> int | None:
 
 @dataclass(eq=False)
 class LoopPool:
-    """The pool of one event loop. ``connections``: all connections that it has opened."""
+    """The pool of one event loop. ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now."""
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     pool: AsyncConnectionPool[AsyncConnection] | None = None
     connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)  # a loop keeps no task alive by itself
 
     async def remember(self, connection: AsyncConnection) -> None:
         self.connections.add(connection)
+
+    async def take(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnection:
+        """Takes a connection. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
+        taking = self._task(pool.getconn())
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            self._task(self._give_back(pool, taking))
+            raise
+
+    async def _give_back(
+        self, pool: AsyncConnectionPool[AsyncConnection], taking: asyncio.Task[AsyncConnection]
+    ) -> None:
+        with suppress(psycopg.Error):  # PoolTimeout, for example: then there is no connection to give back
+            await pool.putconn(await taking)
+
+    async def uncancelled(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Awaits the steps. If the caller is cancelled meanwhile, the steps go on by themselves."""
+        return await asyncio.shield(self._task(steps))
+
+    def _task(self, steps: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs the steps in a task of their own, because a cancel inside the pool can lose a connection, and on Python 3.11 can be lost itself."""
+        task = own_task(steps)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     def abandon(self) -> None:
         """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
@@ -125,9 +156,12 @@ class Pools:
             with _taking(Use(autocommit, own)):
                 taken = _take(pool, gap)
             try:
-                # The former user of the connection has left autocommit on or off.
+                # The former user of the connection can have left all of these changed.
                 if taken.autocommit is not autocommit:
                     taken.autocommit = autocommit
+                if _is_special(taken):
+                    taken.read_only = taken.isolation_level = taken.deferrable = None
+                taken.row_factory = tuple_row
                 if autocommit:
                     with confirmed(taken), _cancelled_if_left(taken), gap():
                         yield taken
@@ -180,12 +214,17 @@ class Pools:
             pool = mine.pool
         try:
             with _taking(Use(autocommit, own)):
-                taken = await pool.getconn()
+                taken = await mine.take(pool)
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
         try:
             if taken.autocommit is not autocommit:
                 await taken.set_autocommit(autocommit)
+            if _is_special(taken):
+                await taken.set_read_only(None)
+                await taken.set_isolation_level(None)
+                await taken.set_deferrable(None)
+            taken.row_factory = tuple_row
             if autocommit:
                 with confirmed(taken), within(taken, ANSWER):
                     yield taken
@@ -203,7 +242,7 @@ class Pools:
             raise
         finally:
             _used_at[taken] = monotonic()
-            await pool.putconn(taken)
+            await mine.uncancelled(pool.putconn(taken))
 
     async def _open(self, own: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
         dsn = self._dsn()
@@ -321,6 +360,12 @@ async def _check_async(connection: AsyncConnection) -> None:
     elif _is_doubtful(connection):
         with within(connection, SILENCE):
             await AsyncConnectionPool.check_connection(connection)
+
+
+def _is_special(connection: Connection | AsyncConnection) -> bool:
+    """Returns whether the transactions of the connection have other properties than those of the database."""
+    special = (connection.read_only, connection.isolation_level, connection.deferrable)
+    return special != (None, None, None)
 
 
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from itertools import count
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg.rows import dict_row
 
 from pgqueue import App
 from pgqueue.database import pools
@@ -166,3 +168,102 @@ def test_a_handler_that_waits_for_a_connection_is_still_ended_by_its_timeout(
 def is_waited_for(app: App) -> bool:
     pool = app.store.pools._sync
     return pool is not None and bool(pool.get_stats().get("requests_waiting"))
+
+
+# ------------------------------------------------------------------ what a former user has changed
+
+
+def change(connection: Any) -> None:
+    """Changes what psycopg keeps on the client's side of a connection."""
+    connection.read_only = True
+    connection.isolation_level = IsolationLevel.SERIALIZABLE
+    connection.row_factory = dict_row
+
+
+async def achange(connection: Any) -> None:
+    await connection.set_read_only(True)
+    await connection.set_isolation_level(IsolationLevel.SERIALIZABLE)
+    connection.row_factory = dict_row
+
+
+def test_a_caller_gets_a_plain_connection_whatever_its_former_user_has_set(dsn: str) -> None:
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t(n: int) -> None: ...
+
+    async def scenario() -> None:
+        async with app.aconnection() as connection:
+            await achange(connection)
+        assert len(await t.aenqueue_many([{"n": n} for n in range(150)])) == 150
+        async with app.aconnection() as connection:
+            assert await (await connection.execute("show transaction_isolation")).fetchone() == (
+                "read committed",
+            )
+        await app.aclose()
+
+    with app.connection() as connection:
+        change(connection)
+    assert len(t.enqueue_many([{"n": n} for n in range(150)])) == 150
+    with app.connection() as connection:
+        assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
+    asyncio.run(scenario())
+    app.close()
+
+
+# ------------------------------------------------------------------ cancelled async callers
+
+
+def test_enqueues_that_are_cancelled_at_any_moment_lose_no_connection(dsn: str) -> None:
+    """psycopg's pool loses a connection if a cancel comes while the connection is given back."""
+    chance = random.Random(7)
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t(n: int) -> None: ...
+
+    async def scenario() -> None:
+        await t.aenqueue(0)
+        for n in range(60):
+            callers = [asyncio.create_task(t.aenqueue(n)) for _ in range(8)]
+            for _ in range(2):
+                await asyncio.sleep(chance.random() * 0.004)
+                for caller in callers:
+                    if chance.random() < 0.7:
+                        caller.cancel()
+            await asyncio.wait(callers, timeout=20)
+        async with asyncio.timeout(20):
+            await t.aenqueue(1)
+        await app.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancel_that_comes_together_with_the_connection_is_not_lost(dsn: str) -> None:
+    """On Python 3.11, ``asyncio.wait_for`` drops a cancel that comes in the same step as its result."""
+    app = App(dsn, pool_size=1)
+
+    async def scenario() -> None:
+        async with app.aconnection():
+            pass
+        [mine] = app.store.pools._async.values()
+        pool = mine.pool
+        assert pool is not None
+        connection = await pool.getconn()
+        waiting = asyncio.create_task(holds(app))
+        while not pool._waiting:
+            await asyncio.sleep(0)
+        await pool.putconn(connection)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, 20)
+        async with asyncio.timeout(20), app.aconnection():
+            pass
+        await app.aclose()
+
+    asyncio.run(scenario())
+
+
+async def holds(app: App) -> None:
+    async with app.aconnection():
+        await asyncio.sleep(3600)
