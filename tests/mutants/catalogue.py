@@ -301,7 +301,7 @@ MUTANTS = (
            "unit/test_command.py::test_the_error_about_a_module_of_tasks_says_in_which_line_it_was_raised"),
     mutant("ui/cli/wait.py", 'if said or job.state == "running" or', 'if job.state == "running" or',
            "process/test_cli_jobs.py::test_a_wait_for_a_job_that_does_not_begin_says_once_how_to_find_out_why"),
-    mutant("database/lock_waits.py", "return LIMIT.format(LOCK_PATIENCE).encode() if limited else NO_LIMIT", "return NO_LIMIT",
+    mutant("database/pools.py", "raise locked(taken) from error", "raise",
            "stages/test_lock_waits.py::test_a_batch_of_keys_ends_if_another_session_holds_one_of_its_keys"),
     mutant("database/lock_waits.py", "return LIMIT.format(LOCK_PATIENCE).encode() if limited else NO_LIMIT", "return LIMIT.format(LOCK_PATIENCE).encode()",
            "stages/test_lock_waits.py::test_the_bound_does_not_hold_for_statements_of_the_user_on_a_connection_of_the_app"),
