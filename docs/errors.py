@@ -32,6 +32,7 @@ FIRST_STEP = {
     "SchemaTooNewError": "Run `pip install -U pgqueue-jobs`.",
     "LockedError": "End the transaction that the message names, and try again.",
     "TakenIdError": "Run `pgq doctor`: it prints how to move the sequence of the ids.",
+    "SchemaNotUpgradedError": "Remove what the message names, and run `pgq migrate` again.",
     "AppImportError": "Write the module as in an `import` statement: `-A package.module:app`.",
     "NoTasksError": "Declare a task with `@app.task`, in a module that the module of the App imports.",
     "UnknownTaskError": "Use a name that the message suggests, or import the module that declares the task.",

@@ -23,6 +23,7 @@ OURS = """
 do $do$
 declare
     owner record;
+    revisions text[];
 begin
     if to_regnamespace('pgqueue') is null then
         create schema pgqueue;
@@ -36,6 +37,11 @@ begin
     end if;
     if to_regclass('pgqueue.schema_version') is not null then
         lock table pgqueue.schema_version in share row exclusive mode;
+        revisions := array(select v.version_num from pgqueue.schema_version v order by v.version_num);
+        if cardinality(revisions) <> 1 then
+            raise exception using errcode = 'PQ005', message = format('the table pgqueue.schema_version has %s rows: it is not clear which revision the schema has', cardinality(revisions)),
+                detail = array_to_string(revisions, ', ');
+        end if;
     end if;
 end
 $do$

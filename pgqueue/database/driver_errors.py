@@ -69,6 +69,14 @@ SAYINGS: tuple[tuple[str, str], ...] = (
     ('role "', "28000"),
     ("does not exist", "3D000"),
 )
+NAME_TAKEN = "if pgqueue did not make the object of this name, rename or drop the object"
+# What the user can do if an upgrade of the schema failed with this SQLSTATE.
+REMEDIES = {
+    **dict.fromkeys(("42701", "42P07", "42710", "42723", "42P13", "42P16", "42809"), NAME_TAKEN),
+    "PQ005": "leave only the row of the revision that was installed last in that table",
+    "2BP01": "drop the objects that depend on it (create them again later)",
+}
+OF_A_FUNCTION = re.compile(r"(PL/pgSQL|SQL) function (?!inline_code_block)")
 OF_AN_ID = re.compile(r"jobs_(live|dead|done_\w+)_id_key")
 BAD_PORT = ("invalid port number", "Servname not supported")
 
@@ -113,6 +121,18 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
         return None
     kind, what, do = MEANINGS[state]
     return kind(what + where, why=error.diag.message_primary or said, do=do)
+
+
+def not_upgraded(error: psycopg.Error) -> errors.SchemaNotUpgradedError:
+    """Returns the error for what the server said while it changed the schema. The text names the object and the user's function, if any."""
+    said = error.diag
+    function = next((line for line in (said.context or "").splitlines() if OF_A_FUNCTION.match(line)), None)
+    parts = (said.message_primary or type(error).__name__, said.message_detail, said.message_hint, function)
+    return errors.SchemaNotUpgradedError(
+        f"The server refused to upgrade the schema (SQLSTATE {error.sqlstate}). Nothing was changed.",
+        why="; ".join(part.strip().rstrip(".") for part in parts if part),
+        do=f"{REMEDIES.get(error.sqlstate or '', 'remove the cause')}, then pgq migrate",
+    )
 
 
 def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:

@@ -13,13 +13,16 @@ from psycopg import Error as DriverError
 from psycopg import errors as states
 
 from pgqueue.database import statements
-from pgqueue.database.driver_errors import explained
+from pgqueue.database.driver_errors import explained, not_upgraded
 from pgqueue.database.run import connect, run
 from pgqueue.database.statements.server import Locker
 from pgqueue.errors import (
+    InvalidOptionError,
     LockedError,
+    PgQueueError,
     ReadOnlyServerError,
     SchemaMissingError,
+    SchemaNotUpgradedError,
     SchemaTooNewError,
     SchemaTooOldError,
     TakenIdError,
@@ -36,6 +39,8 @@ OLDEST_SERVER = 150_000
 HEAD = "0018"
 LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
 WORKERS_LIVE = "PQ004"  # the SQLSTATE by which a revision refuses to run because a worker lives
+# In an upgrade, these errors do not mean what they mean in a call: that the tables are missing, or that a job is bad.
+OF_CALLS = (SchemaMissingError, InvalidOptionError)
 SHOWN = 5  # an error lists at most this many workers
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
@@ -69,8 +74,6 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
         try:
             with explained(dsn):
                 command.upgrade(_config(dsn=dsn), "head")
-        except SchemaTooOldError as error:
-            raise _with_workers(error, dsn) from error
         except LockedError as error:
             lockers = in_the_way(dsn)
             said = "; ".join(str(locker) for locker in lockers) or "a session that has ended"
@@ -85,22 +88,41 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
             waiting(said)
         except Exception as error:
             # A unique violation means that another host has made the schema meanwhile. Then the next try finds the schema.
-            if _sqlstate(error) != states.UniqueViolation.sqlstate or monotonic() >= end:
+            origin = _of_driver(error)
+            if isinstance(origin, states.UniqueViolation) and monotonic() < end:
+                continue
+            meant = _meant(error, dsn)
+            if meant is error:
                 raise
+            raise meant from origin
         else:
             return
 
 
-def _sqlstate(error: BaseException | None) -> str | None:
-    """Returns the SQLSTATE of an error of psycopg, which SQLAlchemy can have wrapped. None: it is no such error."""
+def _of_driver(error: BaseException | None) -> DriverError | None:
+    """Returns the error of psycopg that SQLAlchemy has wrapped, or that ``explained`` has replaced. Returns None if there is no such error."""
+    if isinstance(error, PgQueueError):
+        error = error.__context__
     origin = getattr(error, "orig", error)
-    return origin.sqlstate if isinstance(origin, DriverError) else None
+    return origin if isinstance(origin, DriverError) else None
 
 
-def _with_workers(refused: SchemaTooOldError, dsn: str) -> SchemaTooOldError:
-    """Returns an error that lists the workers that live, if a revision refused to run because of them. Otherwise returns ``refused``."""
-    if _sqlstate(refused.__context__) != WORKERS_LIVE:
-        return refused
+def _meant(error: Exception, dsn: str) -> Exception:
+    """Returns the error to raise for an error of an upgrade: the same error, or one that says what the user can do."""
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    origin = _of_driver(error)
+    if origin is not None and origin.sqlstate == WORKERS_LIVE:
+        return _with_workers(origin, dsn)
+    if origin is not None and (isinstance(error, OF_CALLS) or not isinstance(error, PgQueueError)):
+        return not_upgraded(origin)
+    if isinstance(error, CommandError):
+        return SchemaNotUpgradedError("The schema cannot be upgraded.", why=str(error), do="pgq doctor")
+    return error
+
+
+def _with_workers(refused: DriverError, dsn: str) -> SchemaTooOldError:
+    """Returns an error that lists the workers because of which a revision refused to run."""
     with connect(dsn, name="pgq migrate") as connection:
         living = run(connection, statements.list_living_workers())
     shown = [str(worker) for worker in living[:SHOWN]]
@@ -108,7 +130,7 @@ def _with_workers(refused: SchemaTooOldError, dsn: str) -> SchemaTooOldError:
         shown.append(f"and {count(len(living) - SHOWN, 'other worker')}")
     return SchemaTooOldError(
         "The schema cannot be changed while workers of an earlier version live.",
-        why="; ".join(shown) or refused.why,
+        why="; ".join(shown) or str(refused.diag.message_primary),
         do="stop these workers (SIGTERM); if a worker was killed, wait until its lease ends. Then run pgq migrate again, and start workers of this version",
     )
 

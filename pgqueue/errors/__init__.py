@@ -20,7 +20,8 @@
     │   ├── SchemaTooOldError           PGQ-205   the code is newer than the schema
     │   ├── SchemaTooNewError           PGQ-206   the schema is newer than the code
     │   ├── LockedError                 PGQ-207   another session has locked what the call needs
-    │   └── TakenIdError                PGQ-208   two jobs would have the same id
+    │   ├── TakenIdError                PGQ-208   two jobs would have the same id
+    │   └── SchemaNotUpgradedError      PGQ-209   pgq migrate cannot upgrade the schema, and has changed nothing
     ├── AppError                        a problem with the module of the user's tasks
     │   ├── AppImportError              PGQ-301   -A names no module or no App
     │   ├── NoTasksError                PGQ-302   the App declares no tasks
@@ -163,6 +164,7 @@ __all__ = [
     "ScheduleExistsError",
     "ScheduleNotFoundError",
     "SchemaMissingError",
+    "SchemaNotUpgradedError",
     "SchemaTooNewError",
     "SchemaTooOldError",
     "StepError",
@@ -258,6 +260,11 @@ class LockedError(DatabaseError):
 
 class TakenIdError(DatabaseError):
     code = "PGQ-208"
+
+
+class SchemaNotUpgradedError(DatabaseError):
+    code = "PGQ-209"
+    exit_code = 4
 
 
 class AppError(PgQueueError):

@@ -319,6 +319,13 @@ def full_pool(scene: Scene) -> None:
             pass
 
 
+def taken_column(scene: Scene) -> None:
+    with psycopg.connect(scene.dsn, autocommit=True) as connection:
+        connection.execute("update pgqueue.schema_version set version_num = '0016'")
+        connection.execute("alter table pgqueue.tasks add column declared text")
+    migrate.upgrade(scene.dsn)
+
+
 def taken_id(scene: Scene) -> None:
     with psycopg.connect(scene.dsn, autocommit=True) as db:
         db.execute("insert into pgqueue.jobs (id, task) values (1, 't')")
@@ -330,6 +337,7 @@ RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-203": old_server,
     "PGQ-207": locked,
     "PGQ-208": taken_id,
+    "PGQ-209": taken_column,
     "PGQ-408": bad_batch,
     "PGQ-505": wrong_connection,
     "PGQ-511": unconfirmed,

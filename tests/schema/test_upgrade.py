@@ -13,6 +13,7 @@ from psycopg import Connection
 from pgqueue import App, PgQueueError
 from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
+from pgqueue.errors import SchemaNotUpgradedError
 from tests.schema.test_drift import shape
 
 # Makes two functions with the same types as in the first revision, but with bodies that do nothing. Also makes day tables, with the statements
@@ -224,6 +225,46 @@ def test_no_column_is_renamed_while_a_worker_of_the_former_version_lives(empty_d
         assert "pgq workers" not in refused.value.do, "of an older schema, this command lists no workers"
         assert connection.execute("select version_num from pgqueue.schema_version").fetchone() == ("0016",)
         connection.execute("update pgqueue.workers set expires_at = now() - interval '1 second'")
+        migrate.upgrade(empty_dsn)
+        assert migrate.differences(connection) == []
+
+
+EVENT_TRIGGER = """
+create function public.forbid() returns event_trigger language plpgsql as $$begin raise exception 'no changes here'; end$$;
+create event trigger forbid on ddl_command_start when tag in ('ALTER TABLE') execute function public.forbid()
+"""
+
+
+@pytest.mark.parametrize(
+    ("revision", "made", "unmade", "why", "do"),
+    [
+        ("0016", "alter table pgqueue.tasks add column digest text", "alter table pgqueue.tasks drop column digest",
+         '42701.*column "digest" of relation "tasks" already exists', "rename or drop the object"),
+        ("0018", "drop function pgqueue.make_dead; create function pgqueue.make_dead(bigint, bigint, text) returns int language sql as 'select 1'",
+         "drop function pgqueue.make_dead", "42P13.*make_dead", "rename or drop the object"),
+        ("0016", EVENT_TRIGGER, "drop event trigger forbid", r"P0001.*no changes here; PL/pgSQL function public\.forbid\(\)", "remove the cause"),
+        ("0016", "delete from pgqueue.schema_version", "insert into pgqueue.schema_version values ('0016')",
+         "PQ005.*schema_version has 0 rows", "leave only the row"),
+        ("0016", "insert into pgqueue.schema_version values ('0015')", "delete from pgqueue.schema_version where version_num = '0015'",
+         "PQ005.*schema_version has 2 rows.*; 0015, 0016", "leave only the row"),
+        ("0016", "update pgqueue.schema_version set version_num = '0016x'", "update pgqueue.schema_version set version_num = '0016'",
+         "0016x", "pgq doctor"),
+        ("0018", "alter table pgqueue.schedules rename to others", "alter table pgqueue.others rename to schedules",
+         r"42P01.*pgqueue\.schedules", "remove the cause"),
+    ],
+)  # fmt: skip
+def test_an_upgrade_that_the_server_refuses_says_what_is_in_the_way_and_can_be_repeated(
+    empty_dsn: str, revision: str, made: str, unmade: str, why: str, do: str
+) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), revision)
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(made.encode())
+        with pytest.raises(SchemaNotUpgradedError, match=f"(?s)PGQ-209.*{why}") as refused:
+            migrate.upgrade(empty_dsn)
+        assert do in refused.value.do
+        assert "\n" not in str(refused.value)
+        assert "$do$" not in str(refused.value)
+        connection.execute(unmade.encode())
         migrate.upgrade(empty_dsn)
         assert migrate.differences(connection) == []
 
