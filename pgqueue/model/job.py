@@ -22,7 +22,6 @@ from typing import (
 )
 
 from pgqueue.model.progress import Progress, Track, length
-from pgqueue.model.steps import StepName
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection as SQLAlchemyAsyncConnection
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
     from sqlalchemy.orm import Session, sessionmaker
+
+    from pgqueue.model.steps import StepName
 
 P = ParamSpec("P")
 T = TypeVar("T")
