@@ -178,6 +178,8 @@ HOT = {
     "choose_overdue": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
     "list_cancel_requests": {"jobs_live_cancel_idx"},
     "write_progress": {"jobs_live_id_key"},
+    "store_checkpoints": {"jobs_live_id_key", "hashed SubPlan"},
+    "load_checkpoints": {"checkpoints_default_pkey"},
     "finish_overdue": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
     "watch_dead": {"jobs_dead_task_idx"},
     "watch_queues": {"jobs_live_claim_idx"},

@@ -4,7 +4,8 @@
 -- This makes a rescue or a cancel of the job wait, but not a write of its progress. A row that another transaction has locked is skipped,
 -- so it does not delay the checkpoints of other jobs. The caller tries the skipped checkpoints again.
 -- Locks the rows of the jobs in the order of the array, which the caller sorts by job. Then inserts in the order of the primary key.
--- Uses the index jobs_live_id_key and the primary key of checkpoints.
+-- Uses the index jobs_live_id_key and the primary key of checkpoints. The worker is compared in words for which no index can be used.
+-- Otherwise the planner reads all jobs of the worker for each checkpoint, by jobs_live_worker_idx. `limit` keeps the last look a look by id.
 -- jsonb_to_recordset() returns SQL's null for a null of JSON, so coalesce() turns it into a null of JSON again.
 -- Returns rows of three kinds:
 --   (held, job, lease, null, null, asked): the attempt still has the lease; `asked` is whether the job was asked to stop;
@@ -25,24 +26,26 @@ with asked as materialized (
     from leases a
     cross join lateral (
         select l.id, a.lease_id, l.cancel_requested from pgqueue.jobs_live l
-        where l.id = a.job_id and l.lease_id = a.lease_id and l.worker_id = a.worker_id and l.state = 'running'
+        where l.id = a.job_id and (l.lease_id = a.lease_id) is true and (l.worker_id = a.worker_id) is true and l.state = 'running'
         for key share skip locked
     ) j
 ), stored as (
     insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, key, fingerprint, value)
     select a.job_id, a.lease_id, a.worker_id, a.kind, a.name, a.key, a.fingerprint, a.value
     from asked a
-    where (a.job_id, a.lease_id) in (select h.id, h.lease_id from held h)
+    where ((a.job_id, a.lease_id) in (select h.id, h.lease_id from held h)) is true  -- so it is looked up in a hash table, and is no join
     order by a.job_id, a.name, a.key
     on conflict (job_id, name, key) do nothing
     returning job_id, lease_id, name, key
 )
 select 'held' as what, h.id, h.lease_id, null as name, null as key, h.cancel_requested from held h
 union all
-select 'locked', a.job_id, a.lease_id, null, null, null
-from leases a
-where (a.job_id, a.lease_id) not in (select h.id, h.lease_id from held h)
-  and exists (select from pgqueue.jobs_live l
-              where l.id = a.job_id and l.lease_id = a.lease_id and l.worker_id = a.worker_id and l.state = 'running')
+select 'locked', o.job_id, o.lease_id, null, null, null
+from (select a.* from leases a where (a.job_id, a.lease_id) not in (select h.id, h.lease_id from held h)) o
+cross join lateral (
+    select from pgqueue.jobs_live l
+    where l.id = o.job_id and (l.lease_id = o.lease_id) is true and (l.worker_id = o.worker_id) is true and l.state = 'running'
+    limit 1
+) l
 union all
 select 'stored', s.job_id, s.lease_id, s.name, s.key, null from stored s

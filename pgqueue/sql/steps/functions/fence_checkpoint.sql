@@ -14,7 +14,7 @@ set search_path = pg_catalog, pg_temp
 as $function$
 begin
     perform from pgqueue.jobs_live j
-    where j.id = new.job_id and j.lease_id = new.lease_id and j.worker_id = new.worker_id and j.state = 'running'
+    where j.id = new.job_id and (j.lease_id = new.lease_id) is true and (j.worker_id = new.worker_id) is true and j.state = 'running'
     for key share;
     if not found then
         raise exception using errcode = 'PQ601',
