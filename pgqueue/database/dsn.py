@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from pgqueue.config import read_file
 from pgqueue.errors import NoDsnError
+from pgqueue.model.setting import SECRET
 from pgqueue.runtime import origin
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ def sqlalchemy_url(dsn: str) -> URL:
 
 def find_dsn(explicit: str | None = None) -> str:
     """Returns the DSN from the first of DSN_SOURCES that has one, in libpq's form. If none has one, raises NoDsnError, which lists them."""
-    file = read_file()
+    in_file = read_file().get("dsn")
     given = (
         explicit
         or origin.handed.dsn
         or os.environ.get("PGQUEUE_DSN")
         or os.environ.get("DATABASE_URL")
-        or file.get("dsn")
+        or (None if in_file is None else SECRET.read(in_file, "dsn in [tool.pgqueue]"))
     )
     if given:
         return libpq_dsn(str(given))

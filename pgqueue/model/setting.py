@@ -139,15 +139,16 @@ class Setting:
             return ""
         return f"{self.kind.written(self.low)} to {self.kind.written(self.high)}"
 
-    def check(self, value: object) -> None:
-        """Raises InvalidSettingError if the value is out of range, or is not one of ``words``."""
+    def check(self, value: object, what: str = "") -> None:
+        """Raises InvalidSettingError if the value is out of range, or is not one of ``words``. ``what``: the place of the value, if known."""
+        what = what or self.flag
         if self.words and value not in self.words:
-            raise InvalidSettingError(f"{self.flag} is {value!r}.", do=rather(value, self.words))
+            raise InvalidSettingError(f"{what} is {value!r}.", do=rather(value, self.words))
         if self.low is None or self.high is None or not isinstance(value, int | float):
             return
         if not self.low <= value <= self.high:
             raise InvalidSettingError(
-                f"{self.flag} is {self.kind.written(value)}.",
+                f"{what} is {self.kind.written(value)}.",
                 do=f"use a {self.kind.noun} from {self.range_text}",
             )
 
@@ -184,8 +185,16 @@ def check_all(values: Settings) -> None:
 
 
 def read_given(kind: type[Settings], given: Mapping[str, Given]) -> dict[str, object]:
-    """Returns the values of the given settings, read by their kinds. Raises InvalidSettingError if a value is wrong."""
-    return {name: found.kind.read(*given[name]) for name, found in settings_of(kind).items() if name in given}
+    """Returns the values of the given settings, read by their kinds. Raises InvalidSettingError if a value is wrong.
+
+    The error names the place of the value: the flag, or the key in the file.
+    """
+    values: dict[str, object] = {}
+    for name, found in settings_of(kind).items():
+        if name in given:
+            values[name] = found.kind.read(*given[name])
+            found.check(values[name], given[name][1])
+    return values
 
 
 def checked_table(table: object, known: Iterable[str], where: str) -> dict[str, object]:

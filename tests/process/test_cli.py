@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -36,6 +38,22 @@ def test_every_command_has_help_and_refuses_an_unknown_flag(pgq, words, flag):
     assert (shown.code, "Usage: pgq " + " ".join(words) in shown.out) == (0, True)
     if words != ("enqueue",):  # this command has a flag for each argument of the task
         assert pgq(*words, "--no-such-flag").code == 2
+
+
+def test_a_closed_stdout_or_stderr_is_no_error_and_a_wrong_option_for_internal_use_is_refused(
+    empty_dsn, tmp_path
+):
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PGQUEUE_DSN": empty_dsn, "PYTHONPATH": os.pathsep.join(sys.path)}
+        words = ["sh", "-c", line.format(pgq=f"{shlex.quote(sys.executable)} -m pgqueue")]
+        return subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    assert shell("{pgq} migrate >&-").returncode == 0
+    assert (shell("{pgq} jobs list >&-").returncode, shell("{pgq} jobs list >&- 2>&-").returncode) == (0, 0)
+    assert shell("{pgq} jobs show 1 2>&-").returncode == 5
+    for wrong in ("x", "99,98", "1"):
+        refused = shell(f"{{pgq}} work -A shop:app --supervisor {wrong}")
+        assert (refused.returncode, "PGQ-107  --supervisor is" in refused.stderr) == (2, True)
 
 
 GROUPS = {(), ("jobs",), ("queues",), ("workers",)}

@@ -27,6 +27,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.names import check_name
 from pgqueue.model.units import seconds, size, written_size
+from pgqueue.ui.cli.common import named_app
 from pgqueue.ui.cli.work import settings_for
 from pgqueue.worker.claiming.served_queues import parse_queues
 
@@ -338,12 +339,29 @@ def test_the_settings_of_a_worker_can_be_given_in_pyproject(project):
         ("log_jobs = 1", "log_jobs .* is 1"),
         ("executor = 1", "executor .* is 1"),
         ("max_rss = true", "max_rss .* is True"),
+        ("grace = nan", r"PGQ-107  grace in \[tool\.pgqueue\] is nan"),
+        ("processes = 1000", r"PGQ-107  processes in \[tool\.pgqueue\] is 1000"),
+        ('executor = "fork"', r"PGQ-107  executor in \[tool\.pgqueue\] is 'fork'"),
     ],
 )
 def test_the_error_about_a_setting_of_the_wrong_type_shows_its_value(project, line, message):
     (project / "pyproject.toml").write_text(f"[tool.pgqueue]\n{line}\n")
     with pytest.raises(InvalidSettingError, match=message):
         settings_for(App(""))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("app = 3", r"app in \[tool\.pgqueue\] is 3"), ("dsn = 3", r"dsn in \[tool\.pgqueue\] is no text")],
+)
+def test_the_error_about_an_app_or_a_dsn_of_the_wrong_type_names_the_key_of_the_file(
+    project, monkeypatch, line, message
+):
+    for name in ("PGQUEUE_DSN", "DATABASE_URL", "PGQUEUE_APP"):
+        monkeypatch.delenv(name, raising=False)
+    (project / "pyproject.toml").write_text(f"[tool.pgqueue]\n{line}\n")
+    with pytest.raises(InvalidSettingError, match=f"PGQ-107  {message}"):
+        find_dsn(named_app(None))
 
 
 def test_an_option_of_the_command_overrides_pyproject(project):

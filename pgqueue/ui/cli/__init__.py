@@ -27,6 +27,7 @@ __all__ = [
 
 def main() -> None:
     """Runs the console script. Turns every error into one clear message and its documented exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         bear(stream)
     hide_passwords()
@@ -47,6 +48,14 @@ def main() -> None:
             print(help_text)
             sys.exit(2)
         sys.exit(fail(_known(error) or _bug(error)))
+
+
+def _open_closed_streams() -> None:
+    """Replaces a stdout or stderr that was closed before the start (``>&-``), for which Python has None. What is printed to it is dropped."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _known(error: Exception) -> PgQueueError | None:

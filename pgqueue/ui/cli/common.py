@@ -16,6 +16,7 @@ from pgqueue.database.dsn import find_dsn, libpq_dsn
 from pgqueue.database.migrate import check_server
 from pgqueue.database.run import connect
 from pgqueue.errors import AppImportError, NoDsnError
+from pgqueue.model.setting import TEXT
 from pgqueue.runtime import origin
 from pgqueue.telemetry import log_output
 
@@ -105,8 +106,10 @@ def database(given: str | None) -> Iterator[Connection]:
 
 def named_app(given: str | None) -> str | None:
     """Returns the app's path from -A, PGQUEUE_APP or pyproject.toml; None if it is given nowhere."""
-    found = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
-    return str(found) if found else None
+    found = given or os.environ.get("PGQUEUE_APP")
+    if not found and (in_file := read_file().get("app")) is not None:
+        found = str(TEXT.read(in_file, "app in [tool.pgqueue]"))
+    return found or None
 
 
 def app_path(given: str | None) -> str:

@@ -44,6 +44,21 @@ def settings_for(app: App, **flags: object) -> WorkerSettings:
     return make(queues=queues, **values)
 
 
+def _pipes(supervisor: str) -> tuple[int, int]:
+    """Returns the file descriptors of the pipes to the supervisor. The programs that the app starts do not inherit them."""
+    try:
+        read, write = (int(fd) for fd in supervisor.split(","))
+        for fd in (read, write):
+            os.set_inheritable(fd, False)
+    except (ValueError, OSError, OverflowError):
+        raise InvalidSettingError(
+            f"--supervisor is {supervisor!r}.",
+            why="only a worker with --processes gives this option, to the processes that it starts",
+            do="leave the option out",
+        ) from None
+    return read, write
+
+
 @with_settings()
 def work(
     app: AppPath = None,
@@ -66,9 +81,7 @@ def work(
     from pgqueue.worker.worker import Worker
 
     choose_level(verbose=verbose, quiet=quiet)
-    fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
-    for fd in fds or ():  # programs that the app starts must not inherit these file descriptors
-        os.set_inheritable(fd, False)
+    fds = None if supervisor is None else _pipes(supervisor)
     path = app_path(app)
     loaded = app_with_database(path, dsn)
     settings = settings_for(loaded, **flags)
