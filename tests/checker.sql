@@ -92,7 +92,7 @@ union all select 'I19 a change of state is not allowed', count(*), (array_agg(c.
         ('pending', 'dead'), ('retrying', 'dead'), ('waiting', 'dead'),
         ('running', 'completed'), ('running', 'retrying'), ('running', 'pending'), ('running', 'waiting'),
         ('running', 'cancelled'), ('running', 'dead'),
-        ('dead', 'pending'), ('cancelled', 'pending'))
+        ('dead', 'pending'), ('cancelled', 'pending'), ('dead', 'waiting'), ('cancelled', 'waiting'), ('completed', 'waiting'))
 union all select 'I20 the number of jobs differs from the number of created jobs', abs(
     (select count(*) from change c where c.from_state = 'none') - (select count(*) from job)), null
 union all select 'I25 the rows of transitions differ from the recorded changes', count(*), (array_agg(x.job_id))[:3] from (

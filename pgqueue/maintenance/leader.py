@@ -18,6 +18,7 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.overdue import finish_overdue_forever
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.upkeep import Upkeep
+from pgqueue.maintenance.workflows import Nodes, finish_workflows_forever
 from pgqueue.runtime.services import hidden_task
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import (
@@ -54,6 +55,7 @@ class Leader:
     ) -> None:
         self._election, self._link, self._settings = election, link, settings
         self._services = (Upkeep(upkeep), *services)
+        self._nodes = Nodes(link)
         self._beside: list[asyncio.Task[None]] = []  # the tasks that run while this worker leads
         self._vacant = asyncio.Event()
         self._rescuing, self._tidying = Trouble("the rescue"), Trouble("upkeep of workers, queues and seats")
@@ -62,7 +64,7 @@ class Leader:
     async def run(self) -> None:
         """Maintains while this worker is the leader. At every heartbeat, renews the leader's lease and rescues jobs.
 
-        Every TIDY_EVERY seconds, also runs the steps ``_adopt``, ``_discover``, ``_heal`` and ``_purge``.
+        Every TIDY_EVERY seconds, also runs the steps ``_adopt``, ``_discover``, ``_heal``, ``mend`` and ``_purge``.
 
         A worker that is not the leader waits until the leader's lease ends, and then tries to become the leader.
         """
@@ -78,7 +80,13 @@ class Leader:
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY_EVERY:
                             tidied = now
-                            for step in (self._adopt, self._discover, self._heal, self._purge):
+                            for step in (
+                                self._adopt,
+                                self._discover,
+                                self._heal,
+                                self._nodes.mend,
+                                self._purge,
+                            ):
                                 await self._try(step, self._tidying)
                     else:
                         pause = leadership.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
@@ -103,7 +111,8 @@ class Leader:
 
     def _begin(self) -> None:
         if not self._beside:
-            runs = [finish_overdue_forever(self._link), *(service.run() for service in self._services)]
+            loops = (finish_overdue_forever, finish_workflows_forever)
+            runs = [*(loop(self._link) for loop in loops), *(service.run() for service in self._services)]
             self._beside = [hidden_task(run) for run in runs]
             emit(LeaderElected(self.worker_id))
 
@@ -135,6 +144,8 @@ class Leader:
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
         while await self._link.once(statements.purge_runs(1000)) == 1000:
+            pass
+        while await self._link.once(statements.purge_workflows(1000)) >= 1000:
             pass
 
     async def close(self) -> None:

@@ -11,12 +11,14 @@ from pgqueue.schema.limits import limits, pauses, seats, starts
 from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules, tasks
 from pgqueue.schema.steps import checkpoints, checkpoints_default
 from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
+from pgqueue.schema.workflows import dependencies, nodes, unresolved, workflows
 
 __all__ = [
     "DOMAINS",
     "alerts",
     "checkpoints",
     "checkpoints_default",
+    "dependencies",
     "idempotency_keys",
     "jobs",
     "jobs_dead",
@@ -26,6 +28,7 @@ __all__ = [
     "leader",
     "limits",
     "metadata",
+    "nodes",
     "pauses",
     "queues",
     "schedule_runs",
@@ -36,5 +39,7 @@ __all__ = [
     "tasks",
     "transitions",
     "transitions_default",
+    "unresolved",
     "workers",
+    "workflows",
 ]

@@ -58,6 +58,7 @@ jobs = Table(
     Column("parked", Boolean),
     Column("stored_by_pgqueue", Boolean),
     Column("undeclared", ARRAY(Text)),
+    Column("workflow_id", BigInteger),
     postgresql_partition_by="LIST (state)",
 )
 

@@ -48,6 +48,7 @@ PARTS = (
     "settling",
     "leases",
     "steps",
+    "workflows",
     "jobs",
     "queues",
     "limits",

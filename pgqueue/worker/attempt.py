@@ -106,6 +106,11 @@ class Attempt:
             **({} if self.rare is None else self.rare.facts()),
         )  # fmt: skip
 
+    @property
+    def is_node(self) -> bool:
+        """Whether the job is a node of a workflow. ``settle`` must write its outcome, because ``complete`` does not tell workflows of it."""
+        return self.rare is not None and self.rare.workflow_id is not None
+
     # ---------------------------------------------------------------- its time
 
     def until_deadline(self) -> float | None:

@@ -163,13 +163,13 @@ class AttemptLease:
     def _completion(self) -> Flow[Statement[list[int]] | None]:
         """Completes the job in the handler's transaction, except for its COMMIT.
 
-        If the job can have seats, returns the statement that settles the job and gives back its seats, instead of running it. From this
-        statement until COMMIT, the seats are locked, so the caller sends it together with COMMIT, if the driver can send both in one
-        message.
+        If the job can have seats or is a node of a workflow, returns the statement that settles the job, instead of running it. From this
+        statement until COMMIT, the seats and the nodes behind the job are locked, so the caller sends it together with COMMIT, if the
+        driver can send both in one message.
         """
         if self._steps is not None and self._steps.has_saved:
             yield statements.check_fence()
-        if self._attempt.may_have_seats:
+        if self._attempt.may_have_seats or self._attempt.is_node:
             self._fenced((yield self._lock()))
             self._attempt.own_commit = OwnCommit.UNCONFIRMED
             return self._settle()
@@ -188,7 +188,7 @@ class AttemptLease:
         spec = self._app.tasks[attempt.task].spec
         outcome = attempt.with_progress(Outcome.completed(spec.encode_result(self._results[-1]), spec.keep))
         has_hooks = "completed" in self._app.events_of(attempt.task)
-        if outcome.result is None and outcome.progress is None and not has_hooks:
+        if outcome.result is None and outcome.progress is None and not has_hooks and not attempt.is_node:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
         hooks = [hook_name(attempt.task, "completed")] if has_hooks else []
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)

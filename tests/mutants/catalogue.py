@@ -48,6 +48,7 @@ def mutant(file: str, old: str, new: str, *tests: str) -> Mutant:
 FENCES = "stages/test_fences.py"
 CLAIMS = "stages/test_what_is_claimed.py"
 UPKEEP = "stages/test_what_is_kept.py"
+WORKFLOWS, WORKFLOW_MODEL = "stages/test_workflows.py", "stages/test_workflow_model.py"
 PARTS = "stages/test_small_parts.py"
 RUNNER = "races/test_runner_races.py"
 THREADS = "unit/test_threads.py"
@@ -99,6 +100,18 @@ MUTANTS = (
     mutant("sql/limits/functions/give_back_seats.sql", "    perform pgqueue.wake(q.queue) from (select distinct w.queue from unnest(queues) w(queue)) q;\n", "",
            f"{FENCES}::test_a_freed_seat_wakes_a_worker"),
     mutant("sql/limits/functions/give_back_seats.sql", "s.taken - g.weight", "s.taken - 1", "stages/test_limits.py"),
+    # ---------------------------------------------------------------- workflows
+    mutant("sql/settling/settle.sql", " and (select count(*) from back b) >= 0", "",
+           f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),
+    mutant("sql/workflows/functions/resolve.sql", "        perform pgqueue.lock_downstream(ids);\n", "        null;\n", WORKFLOW_MODEL),
+    mutant("sql/workflows/functions/resolve.sql", "when c.needs = 'completed' and c.failed > 0 or", "when",
+           f"{WORKFLOWS}::test_a_dead_node_cancels_what_needs_it_and_all_behind_that"),
+    mutant("sql/workflows/functions/release_nodes.sql", "l.state = 'waiting' for update skip locked", "l.state = 'waiting' for update",
+           "races/test_workflow_races.py::test_the_end_of_a_node_does_not_wait_for_an_edit_of_the_node_behind_it_which_the_leader_then_resolves"),
+    mutant("worker/running/conclusions.py", "if result is None and not attempt.is_node:", "if result is None:",
+           "stages/test_whole_workflows.py::test_a_worker_runs_a_workflow_in_each_executor"),
+    mutant("worker/attempt_lease.py", " and not has_hooks and not attempt.is_node:", " and not has_hooks:",
+           "stages/test_whole_workflows.py::test_a_node_that_completes_in_its_own_transaction_releases_what_follows"),
     # ---------------------------------------------------------------- keys
     mutant("sql/enqueuing/functions/insert_jobs.sql", '                order by w.task collate "C", w.unique_key collate "C", w.item\n                on conflict',
            "                on conflict", "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),

@@ -31,6 +31,7 @@ LIVING = {
     "trace_context": """'{"t": 1}'""", "progress": """'{"p": 1}'""", "last_error": "'an error'",
     "expires_at": "now() - interval '1 s'", "deadline_at": "now() + interval '1 day'", "weight": "2", "ordering": "'block'",
     "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
+    "workflow_id": "7",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
 LEFT = {"seats_taken", "parked", "undeclared"}  # finished jobs do not have these columns
@@ -127,7 +128,7 @@ def test_a_job_is_shown_with_all_columns_except_internal_columns(db: Connection[
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
-    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", *LEFT}
+    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", *LEFT}
     assert {*shown} == {column.name for column in jobs_live.columns} - own
 
 

@@ -128,6 +128,12 @@ from pgqueue.database.statements.upkeep import (
     purge,
     purge_jobs,
 )
+from pgqueue.database.statements.workflows import (
+    finish_workflow,
+    mend_nodes,
+    purge_workflows,
+    resolve_again,
+)
 
 __all__ = [
     "JobFilter",
@@ -168,6 +174,7 @@ __all__ = [
     "find_old_snapshots",
     "find_unserved",
     "finish_overdue",
+    "finish_workflow",
     "fire_schedules",
     "forget_step",
     "get_ended",
@@ -202,6 +209,7 @@ __all__ = [
     "match_queues",
     "measure_index",
     "measure_storage",
+    "mend_nodes",
     "mute_alert",
     "note_blocked",
     "note_problem",
@@ -211,6 +219,7 @@ __all__ = [
     "purge_checkpoints",
     "purge_jobs",
     "purge_runs",
+    "purge_workflows",
     "raise_alerts",
     "read_clock",
     "read_schema_version",
@@ -221,6 +230,7 @@ __all__ = [
     "remove_schedule",
     "rescue",
     "reserve_ids",
+    "resolve_again",
     "resolve_alert",
     "resume_queue",
     "revive",

@@ -3,6 +3,8 @@
 grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
 grant insert, update, delete on pgqueue.jobs_live, pgqueue.limits, pgqueue.schedules, pgqueue.schedule_runs to ROLE;
+grant insert on pgqueue.unresolved to ROLE;
+grant update on pgqueue.nodes, pgqueue.workflows to ROLE;
 grant insert on pgqueue.transitions, pgqueue.jobs_done, pgqueue.jobs to ROLE;
 grant update on pgqueue.jobs, pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.alerts to ROLE;
 grant delete on pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.checkpoints to ROLE;

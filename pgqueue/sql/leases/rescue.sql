@@ -98,6 +98,11 @@ with expired as materialized (
     from lost h cross join lateral generate_series(1, cardinality(h.seats_taken), 2) i
     where h.seats_taken is not null
     having count(*) > 0
+), resolved as (
+    select pgqueue.resolve(array_agg(f.id), array_agg(case f.final when 'cancelled' then 'cancelled' else 'dead' end),
+                           array_agg(f.result), array_agg(f.error)) as released
+    from finished f where f.workflow_id is not null
+    having count(*) > 0
 ), told as (
     insert into pgqueue.jobs_live as h (stored_by_pgqueue, task, queue, priority, trace_context, args)
     select true, k.hook, 'pgqueue.hooks', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
@@ -119,9 +124,9 @@ with expired as materialized (
     returning pgqueue.wake(h.queue)
 )
 select b.id, b.task, 'retrying' as state, b.worker_id, pg_notify('pgqueue', '')::text,
-    (select r.done::text from released r)
+    (select r.done::text from released r), null
 from back b
 union all
 select f.id, f.task, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.worker_id, null,
-    (select r.done::text from released r)
+    (select r.done::text from released r), (select r.released from resolved r)
 from finished f

@@ -12,6 +12,8 @@
 -- `hooks` are the names of the hooks that this worker knows, in the form <task>:on_<event>. If an outcome concerns one of them, the
 -- statement stores a job for that hook. This job is in a queue of its own, and has no key, order or limit. So a hook does not wait for the
 -- slots and limits of the job's queue, and does not use them up.
+-- If finished jobs are nodes of a workflow, the workflow is told (functions/resolve.sql). So the attempt of a node is always settled here,
+-- and never by complete.sql.
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
@@ -102,11 +104,15 @@ with outcome as materialized (
         where b.state = 'retrying'
     ) e
     returning pgqueue.wake(h.queue)
+), resolved as (
+    select pgqueue.resolve(array_agg(f.id), array_agg(f.state), array_agg(f.result), array_agg(f.error)) as released
+    from finished f where f.workflow_id is not null
+    having count(*) > 0 and (select count(*) from back b) >= 0  -- nodes are locked after all rows of jobs
 ), waited as materialized (
     select --+ is_waited
 )
 select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end,
-    (select r.done::text from released r)
+    (select r.done::text from released r), (select r.released from resolved r)
 from finished f
 union all
-select b.id, null, (select r.done::text from released r) from back b
+select b.id, null, (select r.done::text from released r), null from back b

@@ -36,6 +36,13 @@ class SeatMended(NamedTuple):
     correct: int
 
 
+class NodeMended(NamedTuple):
+    """The node of a workflow was open, but its job was gone. The node was ended."""
+
+    workflow_id: int
+    node_id: int
+
+
 class JobsRescued(NamedTuple):
     jobs: int
     worker_ids: tuple[int, ...]

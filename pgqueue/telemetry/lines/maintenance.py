@@ -16,6 +16,9 @@ LINES: dict[type[Fact], Wording] = {
         "limit %d, key %r: the row counted %s, but jobs take %d; the row is mended",
         "limit_id", "key", lambda fact: count(fact.counted, "taken seat"), "correct",
     ),
+    m.NodeMended: error(
+        "workflow %d: node %d was open, but its job was gone; the node is ended", "workflow_id", "node_id"
+    ),
     m.JobsRescued: warning(
         "rescued %s of dead %s", lambda fact: count(fact.jobs, "job"), lambda fact: listed("worker", fact.worker_ids)
     ),

@@ -70,10 +70,12 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
     """Returns the conclusion of an attempt whose handler returned ``value``."""
     if (attempt.ending or attempt.own_commit) and (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
-    if value is None:
+    if value is None and attempt.rare is None:
         return spec.completion
     result = spec.encode_result(value_of(value))
-    return spec.completion if result is None else Outcome.completed(result, spec.keep)
+    if result is None and not attempt.is_node:
+        return spec.completion
+    return Outcome.completed(result, spec.keep)
 
 
 def failed(

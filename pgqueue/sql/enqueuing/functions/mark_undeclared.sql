@@ -23,6 +23,6 @@ as $function$
         ) b
     ) s
     cross join lateral generate_series(1, s.size) as n (place)
-    where j.id = ids[s.before + n.place] and j.created_at >= transaction_timestamp() and j.attempt = 0 and j.state = 'pending' and not s.body ? 'declared'
+    where j.id = ids[s.before + n.place] and j.created_at >= transaction_timestamp() and j.attempt = 0 and j.state in ('pending', 'waiting') and not s.body ? 'declared'
       and not exists (select from pgqueue.tasks t where t.name = s.body ->> 'task')
 $function$;

@@ -10,8 +10,9 @@ as $function$
 declare
     held   text;
     holder bigint;
+    flow   bigint;
 begin
-    select j.state, j.worker_id into held, holder from pgqueue.jobs_live j where j.id = job for update;
+    select j.state, j.worker_id, j.workflow_id into held, holder, flow from pgqueue.jobs_live j where j.id = job for update;
     if not found then
         select j.state into held from pgqueue.jobs j where j.id = job;
         return held;
@@ -34,6 +35,9 @@ begin
         --+ ended g,
         clock_timestamp(), 'cancelled', g.crash_count, true, g.progress, g.last_error
     from gone g;
+    if flow is not null then
+        perform pgqueue.resolve(array[job], array['cancelled'], array[null]::jsonb[], array['It was cancelled.']);
+    end if;
     return 'cancelled';
 end
 $function$;

@@ -1,5 +1,6 @@
 -- Makes a dead or cancelled job pending again. It is due now, and has all its attempts again. Its lease_id goes on growing, so a worker
 -- that still believes in an old lease can write nothing. If an expiry or a deadline has passed, it is removed.
+-- A node of a workflow runs again with everything behind it, as retry_workflow() says.
 -- Returns 'revived', 'unique_key' if an unfinished job has its key now, or the state of a job that is neither dead nor cancelled; null if
 -- there is no such job.
 create or replace function pgqueue.revive(job bigint)
@@ -10,7 +11,14 @@ as $function$
 declare
     revived bigint;
     held    text;
+    flow    bigint;
 begin
+    select n.workflow_id into flow from pgqueue.nodes n where n.id = job and n.state in ('dead', 'cancelled') and not n.is_gate;
+    if found then
+        perform pgqueue.retry_workflow(flow, (select n.name from pgqueue.nodes n where n.id = job));
+        perform pgqueue.notify('');
+        return 'revived';
+    end if;
     with gone as (
         select j.* from pgqueue.jobs j
         where j.id = job and j.state in ('dead', 'cancelled')

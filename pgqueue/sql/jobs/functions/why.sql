@@ -86,6 +86,20 @@ begin
         return;
     end if;
 
+    if j.state = 'waiting' then
+        select n.name, n.unmet, n.workflow_id into w from pgqueue.nodes n where n.id = j.id;
+        if found then
+            reason := 'waiting';
+            sentence := format('It is node %s of workflow %s, and waits for the end of %s', w.name, w.workflow_id, pgqueue.with_noun(w.unmet, 'node'))
+                || coalesce((select ': ' || string_agg(b.name || ' (' || case when b.is_gate then 'group' else 'job ' || b.id end || ')', ', ' order by b.rank)
+                             from (select b.name, b.is_gate, b.id, b.rank
+                                   from pgqueue.dependencies d join pgqueue.nodes b on b.id = d.on_id
+                                   where d.node_id = j.id and b.state is null order by b.rank limit 3) b), '')
+                || case when w.unmet > 3 then ' and others.' else '.' end;
+            return;
+        end if;
+    end if;
+
     if j.run_at > moment then
         until := j.run_at;
         if j.state = 'retrying' then

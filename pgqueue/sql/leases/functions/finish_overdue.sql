@@ -41,6 +41,10 @@ begin
         ), noted as (
             insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
             select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
+        ), resolved as (
+            select pgqueue.resolve(array_agg(n.id), array_agg(n.end_state), array_agg(n.result), array_agg(n.error)) as released
+            from named n where n.workflow_id is not null
+            having count(*) > 0
         ), told as (
             insert into pgqueue.jobs_live as h (stored_by_pgqueue, task, queue, priority, trace_context, args)
             select true, k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
@@ -53,6 +57,6 @@ begin
                           where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
             returning pgqueue.wake(h.queue)
         )
-        select n.id, n.task::text, n.end_state, n.reason from named n;
+        select n.id, n.task::text, n.end_state, n.reason from named n left join resolved r on true;
 end
 $function$;

@@ -52,6 +52,10 @@ begin
                 from gone g cross join lateral generate_series(1, cardinality(g.seats_taken), 2) i
                 where g.former = 'running'
                 having count(*) > 0
+            ), resolved as (
+                select pgqueue.resolve(array[job], array['dead'], array[null]::jsonb[], array[why]) as released
+                from gone g where g.workflow_id is not null
+                having count(*) > 0
             ), told as (
                 insert into pgqueue.jobs_live as h (id, task, queue, priority, args, stored_by_pgqueue)
                 select pgqueue.free_id(), k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null), true
@@ -60,7 +64,7 @@ begin
                               where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
                 returning pgqueue.wake(h.queue)
             )
-            select g.task into made_dead from gone g left join released on true left join told on true;
+            select g.task into made_dead from gone g left join released on true left join resolved on true left join told on true;
             return made_dead;
         exception
             when data_exception or program_limit_exceeded or integrity_constraint_violation or internal_error then

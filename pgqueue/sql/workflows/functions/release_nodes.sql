@@ -1,0 +1,56 @@
+-- Makes the waiting jobs of these nodes pending, with the results that their arguments take from other nodes, and wakes their queues.
+-- Leaves out the jobs of a workflow that is being stopped: finish_workflow.sql ends them.
+-- Never waits for the row of a job. If another transaction has locked the row, for an edit or a cancel, the node is put into `unresolved`,
+-- and the leader looks at it again.
+-- Only resolve() calls it, with the nodes locked. Returns the nodes whose arguments would become too long; null: there are none.
+create or replace function pgqueue.release_nodes(ids bigint[])
+returns bigint[]
+language plpgsql
+as $function$
+declare
+    free   bigint[];
+    filled jsonb[];
+    large  bigint[];
+    queues text[];
+begin
+    select array_agg(j.id), array_agg(j.filled) into free, filled
+    from (
+        select l.id, case when n.fills is not null then l.args || pgqueue.node_results(n.fills) end as filled,
+               n.fills is not null as has_fills
+        from unnest(ids) i (id)
+        cross join lateral (
+            select n.fills, n.needs, n.workflow_id from pgqueue.nodes n where n.id = i.id offset 0) n
+        cross join lateral (
+            select w.stop_reason from pgqueue.workflows w where w.id = n.workflow_id offset 0) w
+        cross join lateral (
+            select l.id, l.args from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' for update skip locked) l
+        where num_nulls(w.stop_reason) = 1 or w.stop_reason = 'workflow_failed' and n.needs <> 'completed'
+    ) j;
+    if coalesce(cardinality(free), 0) < cardinality(ids) then
+        insert into pgqueue.unresolved (node_id)
+        select l.id from unnest(ids) i (id)
+        cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' offset 0) l
+        where l.id <> all(coalesce(free, '{}'));
+    end if;
+    with sized as materialized (
+        select f.id, f.args,
+               f.args is null and exists (select from pgqueue.nodes n where n.id = f.id and n.fills is not null)
+               or not pgqueue.fits_as_args(f.args) as is_large
+        from unnest(free, filled) f (id, args)
+    ), gone as (
+        update pgqueue.jobs_live j
+        set state = 'pending', run_at = greatest(j.run_at, clock_timestamp()), args = coalesce(s.args, j.args)
+        from (select s.id, s.args from sized s where s.is_large is not true) s
+        where j.id = s.id
+        returning j.id, j.queue, j.run_at, j.lease_id, j.attempt
+    ), noted as (
+        insert into pgqueue.transitions (job_id, lease_id, run_at, attempt, from_state, to_state, reason)
+        select g.id, g.lease_id, g.run_at, g.attempt, 'waiting', 'pending', 'released' from gone g
+    )
+    select (select array_agg(s.id order by s.id) from sized s where s.is_large),
+           (select array_agg(distinct g.queue::text) from gone g where g.run_at <= clock_timestamp() + interval '1 second')
+    into large, queues;
+    perform pgqueue.wake(q.queue) from unnest(queues) q (queue);
+    return large;
+end
+$function$;
