@@ -42,10 +42,15 @@ begin
             raise exception using errcode = 'PQ005', message = format('the table pgqueue.schema_version has %s rows: it is not clear which revision the schema has', cardinality(revisions)),
                 detail = array_to_string(revisions, ', ');
         end if;
+        if revisions[1] < '0017' and to_regclass('pgqueue.workers') is not null then
+            lock table pgqueue.workers in share row exclusive mode;
+        end if;
     end if;
 end
 $do$
 """
+# Revision 0017 refuses to run beside workers, but it looks for them without a lock. So the lock is taken here: no worker can register, and
+# none can claim, between that look and the end of the upgrade.
 PREPARE = (
     "set local search_path = pg_catalog, pg_temp",
     "set local lock_timeout = '5s'",

@@ -89,7 +89,8 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
         except Exception as error:
             # A unique violation means that another host has made the schema meanwhile. Then the next try finds the schema.
             origin = _of_driver(error)
-            if isinstance(origin, states.UniqueViolation) and monotonic() < end:
+            # A deadlock means that another session locked the same tables in another order.
+            if isinstance(origin, (states.UniqueViolation, states.DeadlockDetected)) and monotonic() < end:
                 continue
             meant = _meant(error, dsn)
             if meant is error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from pgqueue.errors import SchemaNotUpgradedError
 from tests.schema.test_drift import shape
+from tests.waiting import wait_until
 
 # Makes two functions with the same types as in the first revision, but with bodies that do nothing. Also makes day tables, with the statements
 # that the real functions executed.
@@ -267,6 +269,30 @@ def test_an_upgrade_that_the_server_refuses_says_what_is_in_the_way_and_can_be_r
         connection.execute(unmade.encode())
         migrate.upgrade(empty_dsn)
         assert migrate.differences(connection) == []
+
+
+def test_no_worker_of_a_former_version_can_register_while_an_upgrade_that_refuses_workers_runs(
+    empty_dsn: str,
+) -> None:
+    """Another transaction holds up the upgrade, after the upgrade has looked for workers."""
+    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    with (
+        psycopg.connect(empty_dsn, autocommit=True) as worker,
+        psycopg.connect(empty_dsn) as reader,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        reader.execute("select from pgqueue.jobs")
+        upgrade = threads.submit(migrate.upgrade, empty_dsn)
+        waits = "select count(*) from pg_locks where not granted and mode = 'AccessExclusiveLock'"
+        wait_until(lambda: worker.execute(waits).fetchone() == (1,))
+        worker.execute("set lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            worker.execute(
+                "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
+                " values (7, 'web-1', 42, '0', 'async', 1, '{default}', '{}', 'running', now() + interval '1 minute')"
+            )
+        reader.rollback()
+        upgrade.result(timeout=60)
 
 
 def test_an_upgrade_that_many_workers_prevent_lists_some_of_them(empty_dsn: str) -> None:
