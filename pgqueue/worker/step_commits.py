@@ -20,7 +20,8 @@ from pgqueue.database import statements
 from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
 from pgqueue.database.run import run, run_async
 from pgqueue.errors import LeaseLostError, StepRefusedError
-from pgqueue.model.steps import ANY, CURSOR, Checkpoint
+from pgqueue.model.step_values import ANY
+from pgqueue.model.steps import CURSOR, Checkpoint
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending

@@ -29,17 +29,15 @@ from pgqueue.errors import (
     StepRefusedError,
     StepTooLargeError,
 )
+from pgqueue.model.step_values import Codec, codec_of, fingerprint
 from pgqueue.model.steps import (
     CURSOR,
     LOAD,
     MOST_STEPS,
     Checkpoint,
-    Codec,
     Kind,
     Question,
     StepId,
-    codec_of,
-    fingerprint,
     is_first,
     named,
     step_id,

@@ -405,7 +405,7 @@ MUTANTS = (
            "stages/test_steps.py::test_a_handler_goes_on_at_the_place_that_it_has_saved_and_does_not_use_up_its_attempts"),
     mutant("worker/attempt_lease.py", "            yield statements.check_fence()\n", "            pass\n",
            "stages/test_steps.py::test_a_place_can_be_saved_in_the_transaction_that_completes_the_job"),
-    mutant("model/steps.py", "return sorted(json.dumps(member", "return list(json.dumps(member",
+    mutant("model/step_values.py", "return sorted(json.dumps(member", "return list(json.dumps(member",
            "unit/test_steps.py::test_a_set_has_the_same_fingerprint_in_every_process"),
     # ---------------------------------------------------------------- facts, settings and upgrades
     mutant("telemetry/events/__init__.py", "    with _changing:\n        left", "    if True:\n        left",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pgqueue.errors import InvalidNameError, StepRefusedError, StepTooLargeError
-from pgqueue.model.steps import NAME_LIMIT, VALUE_LIMIT, codec_of, fingerprint, is_first, step_id
+from pgqueue.model.step_values import VALUE_LIMIT, codec_of, fingerprint
+from pgqueue.model.steps import NAME_LIMIT, is_first, step_id
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_arguments_that_are_not_json_count_by_their_types_alone() -> None:
 
 
 def test_a_set_has_the_same_fingerprint_in_every_process() -> None:
-    code = "from pgqueue.model.steps import fingerprint; print(fingerprint([{'a', 'b', 'c', 'd'}], {}))"
+    code = "from pgqueue.model.step_values import fingerprint; print(fingerprint([{'a', 'b', 'c', 'd'}], {}))"
     said = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, check=True
