@@ -22,6 +22,7 @@ from typing import (
 )
 
 from pgqueue.model.progress import Progress, Track, length
+from pgqueue.model.steps import StepCall, StepName
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
     from sqlalchemy.orm import Session, sessionmaker
 
-    from pgqueue.model.steps import StepName
-
 P = ParamSpec("P")
 T = TypeVar("T")
+Async = Coroutine[Any, Any, T]  # what an async method returns: ``asyncio.create_task`` takes it, too
 SessionT = TypeVar("SessionT", bound="Session")
 AsyncSessionT = TypeVar("AsyncSessionT", bound="AsyncSession")
 ConnectionT = TypeVar("ConnectionT", bound="Connection[Any]")
@@ -62,22 +62,14 @@ class Lease(Protocol):
     def transaction(self, result: object, using: object) -> AbstractContextManager[Any]: ...
     def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]: ...
     def finish(self, result: object) -> None: ...
-    def step(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any: ...
-    def astep(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, Any]: ...
-    def step_transaction(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any: ...
-    def astep_transaction(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, Any]: ...
+    def step(self, name: object, call: StepCall) -> Any: ...
+    def astep(self, name: object, call: StepCall) -> Async[Any]: ...
+    def step_transaction(self, name: object, call: StepCall) -> Any: ...
+    def astep_transaction(self, name: object, call: StepCall) -> Async[Any]: ...
     def saved(self) -> Any: ...
-    def asaved(self) -> Coroutine[Any, Any, Any]: ...
+    def asaved(self) -> Async[Any]: ...
     def save(self, value: object, using: object) -> None: ...
-    def asave(self, value: object, using: object) -> Coroutine[Any, Any, None]: ...
+    def asave(self, value: object, using: object) -> Async[None]: ...
 
 
 class NewJob(NamedTuple):
@@ -240,23 +232,23 @@ class Job:
         LeaseLostError if the lease is lost, and Cancel if someone asked the job to stop. DBOS and absurd also store steps as rows beside
         the job.
         """
-        value: T = self._own_lease().step(name, function, args, kwargs)
+        value: T = self._own_lease().step(name, StepCall(function, args, kwargs))
         return value
 
     @overload
     def astep(
         self, name: StepName, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Async[T]: ...
     @overload
     def astep(
         self, name: StepName, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Async[T]: ...
 
     def astep(
-        self, name: StepName, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Coroutine[Any, Any, Any]:
+        self, name: StepName, function: Callable[..., Any], /, *args: object, **kwargs: object
+    ) -> Async[Any]:
         """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` can be sync or async."""
-        return self._own_lease().astep(name, function, args, kwargs)
+        return self._own_lease().astep(name, StepCall(function, args, kwargs))
 
     def step_transaction(
         self,
@@ -273,7 +265,7 @@ class Job:
         Raises the same errors as ``step``. If the connection breaks during the COMMIT, raises the error of the connection. In this case,
         the next attempt finds out whether the step was committed.
         """
-        value: T = self._own_lease().step_transaction(name, function, args, kwargs)
+        value: T = self._own_lease().step_transaction(name, StepCall(function, args, kwargs))
         return value
 
     def astep_transaction(
@@ -283,9 +275,9 @@ class Job:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Async[T]:
         """``step_transaction`` for ``async def`` handlers, with an AsyncConnection of psycopg."""
-        return self._own_lease().astep_transaction(name, function, args, kwargs)
+        return self._own_lease().astep_transaction(name, StepCall(function, args, kwargs))
 
     @property
     def saved(self) -> Any:
@@ -295,7 +287,7 @@ class Job:
         """
         return self._own_lease().saved()
 
-    def asaved(self) -> Coroutine[Any, Any, Any]:
+    def asaved(self) -> Async[Any]:
         """``saved`` for ``async def`` handlers."""
         return self._own_lease().asaved()
 
@@ -303,14 +295,14 @@ class Job:
         """Stores the place that the handler has come to, and replaces the last stored place: ``job.save(page.last, using=conn)``.
 
         ``using``: any connection or session that ``task.using()`` takes. The place is committed together with the caller's rows. If the
-        attempt has lost its lease, this COMMIT fails with SQLSTATE PQ601. Without ``using``, the place is committed alone. Call ``save``
+        attempt has lost its lease, this COMMIT fails with SQLSTATE PQ601. Without ``using``, the place is committed alone. StepCall ``save``
         just before your commit, because after this call the server ends the session if its transaction stays idle for 10 s.
 
         ``value``: plain JSON, at most 256 KiB. Raises StepTooLargeError, StepRefusedError or LeaseLostError.
         """
         self._own_lease().save(value, using)
 
-    def asave(self, value: object, *, using: object = None) -> Coroutine[Any, Any, None]:
+    def asave(self, value: object, *, using: object = None) -> Async[None]:
         """``save`` for ``async def`` handlers. ``using`` is an async connection or session."""
         return self._own_lease().asave(value, using)
 

@@ -6,8 +6,9 @@ the job can do its steps in another order or in parallel. It can also leave out 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pgqueue.errors import InvalidNameError
 from pgqueue.text.values import name_of, shown
@@ -39,6 +40,17 @@ class Checkpoint(NamedTuple):
     @property
     def step_id(self) -> StepId:
         return self.name, self.key
+
+
+class StepCall(NamedTuple):
+    """A call of the user's function."""
+
+    function: Callable[..., Any]
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+
+    def with_connection(self) -> Callable[[object], Any]:
+        return lambda connection: self.function(connection, *self.args, **self.kwargs)
 
 
 class Load(NamedTuple):

@@ -6,7 +6,7 @@ They check for an ending, report progress, do a step, or open a transaction that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -26,6 +26,7 @@ from pgqueue.errors import CommitUnconfirmedError, LeaseLostError
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
+from pgqueue.model.steps import StepCall
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending, OwnCommit
@@ -60,25 +61,17 @@ class AttemptLease:
             self._steps = Steps(self._attempt, self._app)
         return self._steps
 
-    def step(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        return self.steps.drive(self.steps.step(name, function, args, kwargs))
+    def step(self, name: object, call: StepCall) -> Any:
+        return self.steps.drive(self.steps.step(name, call))
 
-    async def astep(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        return await self.steps.drive_async(self.steps.step(name, function, args, kwargs))
+    async def astep(self, name: object, call: StepCall) -> Any:
+        return await self.steps.drive_async(self.steps.step(name, call))
 
-    def step_transaction(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        return self.steps.drive(self.steps.step(name, function, args, kwargs, "effect"))
+    def step_transaction(self, name: object, call: StepCall) -> Any:
+        return self.steps.drive(self.steps.step(name, call, "effect"))
 
-    async def astep_transaction(
-        self, name: object, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        return await self.steps.drive_async(self.steps.step(name, function, args, kwargs, "effect"))
+    async def astep_transaction(self, name: object, call: StepCall) -> Any:
+        return await self.steps.drive_async(self.steps.step(name, call, "effect"))
 
     def saved(self) -> Any:
         return self.steps.drive(self.steps.saved())

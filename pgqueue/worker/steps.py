@@ -14,7 +14,7 @@ import asyncio
 import inspect
 import json
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
@@ -37,6 +37,7 @@ from pgqueue.model.steps import (
     Checkpoint,
     Kind,
     Question,
+    StepCall,
     StepId,
     is_first,
     named,
@@ -52,28 +53,17 @@ SLICE = (
 T = TypeVar("T")
 
 
-class Call(NamedTuple):
-    """A call of the user's function."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    def with_connection(self) -> Callable[[Any], Any]:
-        return lambda connection: self.function(connection, *self.args, **self.kwargs)
-
-
 class Effect(NamedTuple):
     """A call of the user's function with a connection. ``make`` makes a checkpoint from the value that the function returns.
 
     The rows that the function writes and this checkpoint are committed together.
     """
 
-    call: Call
+    call: StepCall
     make: Make
 
 
-Asked = Question | Call | Effect
+Asked = Question | StepCall | Effect
 StepFlow = Generator[Asked, Any, T]
 
 
@@ -92,14 +82,12 @@ class Steps:
     def step(
         self,
         name: object,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        call: StepCall,
         kind: Kind = "step",
     ) -> StepFlow[Any]:
         self._attempt.check()
         me = step_id(name)
-        codec, mark = codec_of(function), fingerprint(args, kwargs)
+        codec, mark = codec_of(call.function), fingerprint(call.args, call.kwargs)
 
         def make(value: object) -> Checkpoint:
             return Checkpoint(kind, *me, mark, codec.encode(named(me), value))
@@ -109,7 +97,6 @@ class Steps:
             stored = yield from self._find(me)
             if stored is None:
                 self._require_room()
-                call = Call(function, args, kwargs)
                 stored = yield from (
                     self._store(call, make) if kind == "step" else self._commit(me, call, make)
                 )
@@ -135,7 +122,7 @@ class Steps:
                 self._known = {one.step_id: one for one in found}
         return self._known.get(me)
 
-    def _store(self, call: Call, make: Make) -> StepFlow[Checkpoint]:
+    def _store(self, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
         made = make((yield call))
         try:
             [stored] = yield made
@@ -144,7 +131,7 @@ class Steps:
             raise
         return self._noted(stored)
 
-    def _commit(self, me: StepId, call: Call, make: Make) -> StepFlow[Checkpoint]:
+    def _commit(self, me: StepId, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
         try:
             stored = yield Effect(call, make)
         except BaseException:
@@ -242,7 +229,7 @@ class Steps:
     def _perform(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
             return commit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
-        if not isinstance(asked, Call):
+        if not isinstance(asked, StepCall):
             return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
         value = asked.function(*asked.args, **asked.kwargs)
         if inspect.isawaitable(value):
@@ -257,7 +244,7 @@ class Steps:
     async def _perform_async(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
             return await acommit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
-        if not isinstance(asked, Call):
+        if not isinstance(asked, StepCall):
             return await required(self._attempt.keeper).aask(self._attempt, asked)
         value = asked.function(*asked.args, **asked.kwargs)
         return await value if inspect.isawaitable(value) else value
