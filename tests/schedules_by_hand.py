@@ -13,9 +13,12 @@ from psycopg.types.json import Jsonb
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.maintenance.scheduler import Scheduler
+from pgqueue.model.outcome import COMPLETED
+from tests.worker_by_hand import Hand
 
 NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
@@ -73,3 +76,9 @@ def overview(db: Connection[Any], name: str, columns: str) -> tuple[Any, ...]:
     ).fetchone()
     assert row
     return row
+
+
+def finish(db: Connection[Any], hand: Hand) -> None:
+    """Claims all due jobs with this worker, and completes them."""
+    for attempt in hand.claim():
+        assert hand.settle(attempt, COMPLETED)

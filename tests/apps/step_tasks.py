@@ -6,13 +6,11 @@ The environment variable with the name in NOTES contains the path of the file wi
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,47 +18,11 @@ from typing import Any
 from psycopg import AsyncConnection, Connection
 
 from pgqueue import App, Job, Snooze
+from tests.apps.step_functions import NOTES, Page, afetch, fail_once, fetch, note, shown
 
 PATH = "tests.apps.step_tasks:app"
-NOTES = "PGQUEUE_STEP_NOTES"
 
 app = App(name="steps")
-
-
-def note(*what: object) -> None:
-    with Path(os.environ[NOTES]).open("a") as file:
-        file.write(json.dumps(what) + "\n")
-
-
-def notes(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-@dataclass
-class Page:
-    """A value that only the annotation of its step brings back."""
-
-    number: int
-    at: datetime
-
-
-def fetch(n: int) -> Page:
-    note("fetch", n)
-    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
-
-
-async def afetch(n: int) -> Page:
-    await asyncio.sleep(0.01)
-    return fetch(n)
-
-
-def fail_once(job: Job) -> None:
-    if job.attempt == 1:
-        raise ValueError("the first attempt fails")
-
-
-def shown(pages: list[Page]) -> list[list[Any]]:
-    return [[type(page).__name__, page.number, page.at.day] for page in pages]
 
 
 @app.task(name="pages", retry=[0.0] * 3)

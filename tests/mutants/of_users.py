@@ -159,7 +159,7 @@ OF_USERS = (
     mutant("telemetry/events/__init__.py", "    with _changing:\n        left", "    if True:\n        left",
            "unit/test_events.py::test_no_subscription_is_lost_wherever_another_thread_interrupts_the_change_of_subscribers"),
     mutant("config.py", "    except OSError:  # There is no such file, or this user", "    except FileNotFoundError:  # There is no such file, or this user",
-           "unit/test_config.py::test_settings_are_read_from_above_a_folder_that_this_user_may_not_search"),
+           "unit/test_settings_file.py::test_settings_are_read_from_above_a_folder_that_this_user_may_not_search"),
     mutant("database/migrate.py", "    if origin is not None and origin.sqlstate == WORKERS_LIVE:", "    if False:",
            "schema/test_upgrade.py::test_an_upgrade_that_many_workers_prevent_lists_some_of_them"),
     mutant("database/migrate.py", "(isinstance(error, OF_CALLS) or not isinstance(error, PgQueueError))", "not isinstance(error, PgQueueError)",

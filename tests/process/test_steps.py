@@ -20,7 +20,8 @@ from psycopg import Connection
 from pgqueue.runtime import origin
 from tests import checker
 from tests.apps import step_tasks
-from tests.apps.step_tasks import NOTES, app
+from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_tasks import app
 from tests.factories import look
 from tests.process.worker_processes import QUICK, ROOT
 from tests.waiting import wait_until
@@ -86,7 +87,7 @@ def test_a_job_killed_at_any_point_has_the_effect_of_each_step_once(
 ) -> None:
     jobs = kill_at_each_point(path, db, "parts_async" if executor == "async" else "parts", executor)
     for point, job_id in jobs.items():
-        did = Counter(n for what, job, n in step_tasks.notes(path) if what == "part" and job == job_id)
+        did = Counter(n for what, job, n in notes(path) if what == "part" and job == job_id)
         where, _, number = point.partition(" ")
         twice = {int(number)} if where == KEPT_OPEN else set()
         assert did == {n: 2 if n in twice else 1 for n in range(5)}, point
@@ -123,7 +124,7 @@ def test_a_zombie_stores_no_checkpoint(path: Path, db: Connection[Any], executor
     job_id = app.tasks[task].enqueue().id
     zombie = worker("--executor", executor)
     try:
-        wait_until(lambda: ["inside", 1] in step_tasks.notes(path))
+        wait_until(lambda: ["inside", 1] in notes(path))
         os.kill(zombie.pid, signal.SIGSTOP)
         Path(
             f"{path}.open"

@@ -15,7 +15,8 @@ from pgqueue.sql import Statement
 from pgqueue.worker import steps
 from pgqueue.worker.worker import Worker
 from tests.apps import step_tasks
-from tests.apps.step_tasks import NOTES, app
+from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_tasks import app
 from tests.factories import look, reasons
 from tests.proxy import proxy_to
 
@@ -52,7 +53,7 @@ def test_a_step_is_done_once_and_its_value_comes_back_in_the_next_attempt(
     job_id = enqueue(task, count=3)
     drain(executor)
     assert look(db, job_id, "state, attempt") == ("completed", 2)
-    said = step_tasks.notes(path)
+    said = notes(path)
     fetched = sorted(n for what, n in said if what == "fetch")
     got = [value for what, value in said if what == "got"]
     names = 2 if task == "gathered" else 1
@@ -65,7 +66,7 @@ def test_the_jobs_of_a_chunk_take_steps_of_their_own(path: Path, db: Connection[
     jobs = [enqueue("chunked") for _ in range(3)]
     drain(executor)
     assert [look(db, job_id, "state, result") for job_id in jobs] == [("completed", 1)] * 3
-    assert step_tasks.notes(path) == [["fetch", 1]] * 3
+    assert notes(path) == [["fetch", 1]] * 3
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_failure_without_a_new_step_counts(path: Path, db: Connection[Any]) ->
 def test_none_is_stored_and_is_not_taken_for_nothing(path: Path, db: Connection[Any]) -> None:
     enqueue("nothing")
     drain()
-    assert step_tasks.notes(path) == [["nothing"], ["got", None], ["got", None]]
+    assert notes(path) == [["nothing"], ["got", None], ["got", None]]
 
 
 @pytest.mark.parametrize("what", ["arguments", "value"])
@@ -177,7 +178,7 @@ def test_steps_in_another_order_or_between_known_ones_get_their_own_values(
     job_id = enqueue("reordered")
     drain()
     assert look(db, job_id, "state") == "completed"
-    assert step_tasks.notes(path) == [["did", "a"], ["did", "b"], ["did", "new"], ["got", "b", "new", "a"]]
+    assert notes(path) == [["did", "a"], ["did", "b"], ["did", "new"], ["got", "b", "new", "a"]]
 
 
 def test_a_snoozed_or_released_job_keeps_its_steps(path: Path, db: Connection[Any]) -> None:
@@ -186,21 +187,21 @@ def test_a_snoozed_or_released_job_keeps_its_steps(path: Path, db: Connection[An
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     drain()
     assert look(db, job_id, "state, attempt") == ("completed", 1)
-    assert step_tasks.notes(path) == [["did"], ["got", 1], ["got", 1]]
+    assert notes(path) == [["did"], ["got", 1], ["got", 1]]
 
 
 def test_a_step_of_a_job_that_was_asked_to_stop_stops_it(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("cancelling")
     drain(listen=False)
     assert look(db, job_id, "state") == "cancelled"
-    assert step_tasks.notes(path) == [["did", 1]]
+    assert notes(path) == [["did", 1]]
 
 
 def test_a_step_waits_for_a_server_that_is_away_for_a_moment(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("cutting")
     drain()
     assert look(db, job_id, "state, attempt") == ("completed", 1)
-    assert step_tasks.notes(path) == [["did", n] for n in range(3)]
+    assert notes(path) == [["did", n] for n in range(3)]
 
 
 def test_an_attempt_that_has_lost_its_lease_learns_it_at_its_next_step(
@@ -209,7 +210,7 @@ def test_an_attempt_that_has_lost_its_lease_learns_it_at_its_next_step(
     job_id = enqueue("robbed")
     drain()
     assert look(db, job_id, "state, attempt") == ("completed", 2)
-    assert step_tasks.notes(path) == [["did", 1], ["did", 2], ["lost"], ["did", 2]]
+    assert notes(path) == [["did", 1], ["did", 2], ["lost"], ["did", 2]]
 
 
 # ---------------------------------------------------------------- steps with rows of their own, and places
@@ -237,7 +238,7 @@ def test_the_rows_of_a_step_are_committed_once_with_its_checkpoint(
     drain(executor)
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert booked() == [1, 2, 3]
-    got = [value for what, value in step_tasks.notes(path) if what == "got"]
+    got = [value for what, value in notes(path) if what == "got"]
     assert got == [[["Page", n, n] for n in (1, 2, 3)]] * 2
     same = db.execute(
         "select count(*) from booked b join pgqueue.checkpoints c on c.xmin = b.xmin and c.key = b.n::text and c.kind = 'effect'"
@@ -259,7 +260,7 @@ def test_the_rows_of_a_step_are_rolled_back_if_another_attempt_was_first(
 ) -> None:
     enqueue("overtaken_booking")
     drain()
-    assert (booked(), step_tasks.notes(path)) == ([], [["got", 2]])
+    assert (booked(), notes(path)) == ([], [["got", 2]])
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -279,7 +280,7 @@ def test_a_handler_goes_on_at_the_place_that_it_has_saved_and_does_not_use_up_it
     drain(executor)
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert booked() == list(range(1, 8))
-    assert [n for _, n in step_tasks.notes(path)] == [0, 2, 4, 6]
+    assert [n for _, n in notes(path)] == [0, 2, 4, 6]
 
 
 def test_a_place_that_is_not_committed_does_not_count(
@@ -320,4 +321,4 @@ def test_a_commit_without_an_answer_leaves_the_rows_of_a_step_exactly_once(
         app.close()
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert booked() == [1]
-    assert step_tasks.notes(path) == [["book", 1]] * (1 if delivers else 2) + [["got", [["Page", 1, 1]]]]
+    assert notes(path) == [["book", 1]] * (1 if delivers else 2) + [["got", [["Page", 1, 1]]]]
