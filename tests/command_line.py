@@ -44,6 +44,24 @@ def unspeakable() -> None:
 def unstorable() -> object:
     return {"a": [object()]}
 
+@app.task(name="changed_step", retry=[0.0])
+def changed_step(job: Job) -> None:
+    job.step("a", lambda lease_id: 1, job.lease_id)
+    raise ValueError("the next attempt takes the step with another lease_id")
+
+@app.task(name="same_step_twice", retry=False)
+def same_step_twice(job: Job) -> None:
+    for value in (1, 2):
+        job.step("a", lambda: value)
+
+@app.task(name="large_step", retry=False)
+def large_step(job: Job) -> None:
+    job.step("a", lambda: "x" * 300_000)
+
+@app.task(name="unstorable_step", retry=False)
+def unstorable_step(job: Job) -> None:
+    job.step("a", lambda: object())
+
 @app.task(name="slow", retry=False)
 async def slow() -> None:
     await asyncio.Event().wait()

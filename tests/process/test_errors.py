@@ -9,70 +9,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from pgqueue import App, errors
-from pgqueue.database import migrate, pools
+from pgqueue import errors
 from pgqueue.database.run import connect
-from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.exit_codes import BLOCKED
-from tests.command_line import pgq, shop
-from tests.proxy import proxy_to
+from tests.command_line import shop
+from tests.process.error_scenes import RAISED, SECRET, Scene, named
 from tests.servers import with_database
-from tests.worker_by_hand import Hand
 
 CODES = {
     kind.code: kind
     for kind in vars(errors).values()
     if inspect.isclass(kind) and issubclass(kind, errors.PgQueueError) and "code" in vars(kind)
 }
-SECRET = "s3cr3t"  # every DSN contains this password, and no message is allowed to contain it
-
-
-@dataclass
-class Scene:
-    """Has what the mistakes need: a migrated database, a database without tables, and a folder with an app."""
-
-    dsn: str
-    empty_dsn: str
-    admin: str
-    folder: Path
-
-    def pgq(self, *words: str, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        return pgq(*words, cwd=self.folder, dsn=self.dsn if dsn is None else dsn, **options)
-
-    def greet(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return self.pgq("enqueue", "greet", "-A", "shop:app", *words, **options)
-
-    def write(self, **modules: str) -> None:
-        for name, text in modules.items():
-            (self.folder / f"{name}.py").write_text(text)
-
-    def app(self) -> App:
-        return App(self.dsn)
-
-    def role(self, options: str, dsn: str | None = None) -> str:
-        """Makes a role that can log in and has no other right, and returns its DSN.
-
-        A role belongs to the whole server, not to a database, so the fixture ``scene`` drops it after the test.
-        """
-        name = f"pgqueue_test_{os.urandom(6).hex()}"
-        with psycopg.connect(self.admin, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("create role {} login password {} " + options).format(sql.Identifier(name), SECRET)
-            )
-        self.roles.append(name)
-        return psycopg.conninfo.make_conninfo(dsn or self.dsn, user=name, password=SECRET)
-
-    def __post_init__(self) -> None:
-        self.roles: list[str] = []
 
 
 @pytest.fixture
@@ -143,6 +96,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
     "PGQ-508": failed,
     "PGQ-510": lambda s: [s.greet("--name", "Ada"), s.pgq("queues", "remove", "default")][1],
+    "PGQ-512": lambda s: [s.greet("--name", "Ada"), s.pgq("jobs", "forget-step", "1", "mail")][1],
     "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
 
@@ -170,6 +124,7 @@ WORDS = {
     "PGQ-506": "did you mean default?",
     "PGQ-508": "Job 1 is cancelled",
     "PGQ-510": "Queue default is in use, by 1 unfinished or dead job",
+    "PGQ-512": "pgq jobs steps 1",
 }
 
 
@@ -262,89 +217,6 @@ def test_the_error_for_an_invalid_dsn_does_not_contain_its_password(scene, bad):
 # ------------------------------------------------------------------ mistakes in Python
 
 
-def locked(scene: Scene) -> None:
-    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
-        patch.setattr(migrate, "LOCK_PATIENCE", 0.0)
-        connection.execute("lock table pgqueue.schema_version in access exclusive mode")
-        migrate.upgrade(scene.dsn)
-
-
-def old_server(scene: Scene) -> None:
-    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
-        patch.setattr(migrate, "OLDEST_SERVER", 990_000)
-        migrate.check_server(connection)
-
-
-def bad_batch(scene: Scene) -> None:
-    scene.app().task(name="t")(named).enqueue_many([{"name": "Ada"}, {}])
-
-
-def wrong_connection(scene: Scene) -> None:
-    scene.app().task(name="t")(named).using(object()).enqueue("Ada")
-
-
-def lost_lease(scene: Scene) -> None:
-    """Changes the lease of the job before the handler's own transaction commits, as the claim of another worker does."""
-    app = scene.app()
-    app.task(name="t")(named).enqueue("Ada")
-    with psycopg.connect(scene.dsn, autocommit=True) as db:
-        [attempt] = Hand(db, ["t"]).claim()
-        with AttemptLease(attempt, app).transaction(None, None):
-            db.execute("update pgqueue.jobs_live set lease_id = lease_id + 1")
-
-
-def named(name: str) -> None: ...
-
-
-def unconfirmed(scene: Scene) -> None:
-    with proxy_to(scene.dsn) as proxy:
-        app = App(proxy.dsn)
-
-        @app.task(name="t")
-        def t() -> None: ...
-
-        t.enqueue()
-        proxy.cut_at = b"insert into pgqueue.jobs_live"  # a statement that commits by itself
-        try:
-            t.enqueue()
-        finally:
-            app.close()
-
-
-def full_pool(scene: Scene) -> None:
-    app = App(scene.dsn, pool_size=1)
-    with pytest.MonkeyPatch.context() as patch, closing(app):
-        patch.setattr(pools, "POOL_PATIENCE", 0.05)
-        with app.connection(), app.connection():
-            pass
-
-
-def taken_column(scene: Scene) -> None:
-    with psycopg.connect(scene.dsn, autocommit=True) as connection:
-        connection.execute("update pgqueue.schema_version set version_num = '0016'")
-        connection.execute("alter table pgqueue.tasks add column declared text")
-    migrate.upgrade(scene.dsn)
-
-
-def taken_id(scene: Scene) -> None:
-    with psycopg.connect(scene.dsn, autocommit=True) as db:
-        db.execute("insert into pgqueue.jobs (id, task) values (1, 't')")
-    scene.app().task(name="t")(named).enqueue("Ada")
-
-
-RAISED: dict[str, Callable[[Scene], None]] = {
-    "PGQ-110": full_pool,
-    "PGQ-203": old_server,
-    "PGQ-207": locked,
-    "PGQ-208": taken_id,
-    "PGQ-209": taken_column,
-    "PGQ-408": bad_batch,
-    "PGQ-505": wrong_connection,
-    "PGQ-511": unconfirmed,
-    "PGQ-601": lost_lease,
-}
-
-
 @pytest.mark.parametrize("code", RAISED)
 def test_a_mistake_in_python_raises_its_error(scene, code):
     with pytest.raises(CODES[code], match=f"{code}  "):
@@ -368,7 +240,9 @@ WRITTEN = {
     "PGQ-602": ("die", "{}", "1 s", None), "PGQ-603": ("slow", "{}", "1 s", None),
     "PGQ-604": ("fussy", '{"value": 0}', "1 s", None), "PGQ-605": ("slow", "{}", "1 s", 0.1),
     "PGQ-608": ("hog", "{}", None, None), "PGQ-609": ("miscount", "{}", "1 s", None),
-    "PGQ-610": ("unstorable", "{}", "1 s", None),
+    "PGQ-610": ("unstorable", "{}", "1 s", None), "PGQ-611": ("changed_step", "{}", "1 s", None),
+    "PGQ-612": ("same_step_twice", "{}", "1 s", None), "PGQ-613": ("large_step", "{}", "1 s", None),
+    "PGQ-614": ("unstorable_step", "{}", "1 s", None),
 }  # fmt: skip
 
 
@@ -390,16 +264,16 @@ def test_the_error_of_a_failed_attempt_is_stored_in_the_row_of_its_job(scene, co
 
 
 def unexpected(scene: Scene) -> subprocess.CompletedProcess[str]:
-    """Causes an error that pgqueue does not expect: the current folder is removed when the command starts."""
-    gone = scene.folder / "gone"
-    gone.mkdir()
-    return pgq("jobs", "list", cwd=gone, preexec_fn=gone.rmdir)
+    """Causes an error that pgqueue does not expect: somebody has renamed a column of its tables."""
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        db.execute("alter table pgqueue.jobs rename column priority to urgency")
+    return scene.pgq("jobs", "list")
 
 
 def test_an_unexpected_error_is_reported_as_a_bug_without_its_traceback(scene):
     done = unexpected(scene)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "PGQ-001  Unexpected FileNotFoundError" in done.stderr
+    assert "PGQ-001  Unexpected UndefinedColumn" in done.stderr
     assert "PGQUEUE_TRACEBACK=1" in done.stderr
 
 

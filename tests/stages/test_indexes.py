@@ -170,7 +170,7 @@ def test_a_worker_without_the_right_to_rebuild_logs_once_the_command_that_the_ow
     blown_up, worker_role, caplog
 ):
     assert keep(worker_role, times=3) == [True] * 3
-    assert caplog.text.count("let its owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
+    assert caplog.text.count("let the owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
     assert size(blown_up) > SMALLEST_OUTGROWN
 
 

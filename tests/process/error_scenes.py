@@ -1,0 +1,146 @@
+"""The scene of ``test_errors.py``, and the mistakes in Python that it makes there. Each of them raises the error with its code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pgqueue import App
+from pgqueue.database import migrate, pools
+from pgqueue.worker.attempt_lease import AttemptLease
+from tests.command_line import pgq
+from tests.proxy import proxy_to
+from tests.worker_by_hand import Hand
+
+SECRET = "s3cr3t"  # every DSN contains this password, and no message is allowed to contain it
+
+
+@dataclass
+class Scene:
+    """Has what the mistakes need: a migrated database, a database without tables, and a folder with an app."""
+
+    dsn: str
+    empty_dsn: str
+    admin: str
+    folder: Path
+
+    def pgq(self, *words: str, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        return pgq(*words, cwd=self.folder, dsn=self.dsn if dsn is None else dsn, **options)
+
+    def greet(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.pgq("enqueue", "greet", "-A", "shop:app", *words, **options)
+
+    def write(self, **modules: str) -> None:
+        for name, text in modules.items():
+            (self.folder / f"{name}.py").write_text(text)
+
+    def app(self) -> App:
+        return App(self.dsn)
+
+    def role(self, options: str, dsn: str | None = None) -> str:
+        """Makes a role that can log in and has no other right, and returns its DSN.
+
+        A role belongs to the whole server, not to a database, so the fixture ``scene`` drops it after the test.
+        """
+        name = f"pgqueue_test_{os.urandom(6).hex()}"
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create role {} login password {} " + options).format(sql.Identifier(name), SECRET)
+            )
+        self.roles.append(name)
+        return psycopg.conninfo.make_conninfo(dsn or self.dsn, user=name, password=SECRET)
+
+    def __post_init__(self) -> None:
+        self.roles: list[str] = []
+
+
+def locked(scene: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
+        patch.setattr(migrate, "LOCK_PATIENCE", 0.0)
+        connection.execute("lock table pgqueue.schema_version in access exclusive mode")
+        migrate.upgrade(scene.dsn)
+
+
+def old_server(scene: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
+        patch.setattr(migrate, "OLDEST_SERVER", 990_000)
+        migrate.check_server(connection)
+
+
+def bad_batch(scene: Scene) -> None:
+    scene.app().task(name="t")(named).enqueue_many([{"name": "Ada"}, {}])
+
+
+def wrong_connection(scene: Scene) -> None:
+    scene.app().task(name="t")(named).using(object()).enqueue("Ada")
+
+
+def lost_lease(scene: Scene) -> None:
+    """Changes the lease of the job before the handler's own transaction commits, as the claim of another worker does."""
+    app = scene.app()
+    app.task(name="t")(named).enqueue("Ada")
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        [attempt] = Hand(db, ["t"]).claim()
+        with AttemptLease(attempt, app).transaction(None, None):
+            db.execute("update pgqueue.jobs_live set lease_id = lease_id + 1")
+
+
+def named(name: str) -> None: ...
+
+
+def unconfirmed(scene: Scene) -> None:
+    with proxy_to(scene.dsn) as proxy:
+        app = App(proxy.dsn)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        t.enqueue()
+        proxy.cut_at = b"insert into pgqueue.jobs_live"  # a statement that commits by itself
+        try:
+            t.enqueue()
+        finally:
+            app.close()
+
+
+def full_pool(scene: Scene) -> None:
+    app = App(scene.dsn, pool_size=1)
+    with pytest.MonkeyPatch.context() as patch, closing(app):
+        patch.setattr(pools, "POOL_PATIENCE", 0.05)
+        with app.connection(), app.connection():
+            pass
+
+
+def taken_column(scene: Scene) -> None:
+    with psycopg.connect(scene.dsn, autocommit=True) as connection:
+        connection.execute("update pgqueue.schema_version set version_num = '0016'")
+        connection.execute("alter table pgqueue.tasks add column declared text")
+    migrate.upgrade(scene.dsn)
+
+
+def taken_id(scene: Scene) -> None:
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        db.execute("insert into pgqueue.jobs (id, task) values (1, 't')")
+    scene.app().task(name="t")(named).enqueue("Ada")
+
+
+RAISED: dict[str, Callable[[Scene], None]] = {
+    "PGQ-110": full_pool,
+    "PGQ-203": old_server,
+    "PGQ-207": locked,
+    "PGQ-208": taken_id,
+    "PGQ-209": taken_column,
+    "PGQ-408": bad_batch,
+    "PGQ-505": wrong_connection,
+    "PGQ-511": unconfirmed,
+    "PGQ-601": lost_lease,
+}
