@@ -92,7 +92,8 @@ def check(db: Connection[Any], case: str, *, executed: bool = True) -> None:
         kinds = {node["Node Type"] for node in read}
         used = {node["Index Name"] for node in nodes(plan) if "Index Name" in node} | kinds
         assert kinds <= {"Index Scan", "Index Only Scan", "Tid Scan", "ModifyTable"}, (case, name, kinds)
-        assert used >= HOT[name], (case, name, used)
+        indexes = {part for part in HOT[name] if "SubPlan" not in part}  # the plans as text show subplans
+        assert used >= indexes, (case, name, used)
         if executed:
             touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
             assert touched <= MOST * max(1, plan["Actual Rows"]), (case, name, touched, plan["Actual Rows"])

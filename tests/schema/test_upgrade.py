@@ -242,7 +242,7 @@ create event trigger forbid on ddl_command_start when tag in ('ALTER TABLE') exe
     [
         ("0016", "alter table pgqueue.tasks add column digest text", "alter table pgqueue.tasks drop column digest",
          '42701.*column "digest" of relation "tasks" already exists', "rename or drop the object"),
-        ("0018", "drop function pgqueue.make_dead; create function pgqueue.make_dead(bigint, bigint, text) returns int language sql as 'select 1'",
+        ("head", "drop function pgqueue.make_dead; create function pgqueue.make_dead(bigint, bigint, text) returns int language sql as 'select 1'",
          "drop function pgqueue.make_dead", "42P13.*make_dead", "rename or drop the object"),
         ("0016", EVENT_TRIGGER, "drop event trigger forbid", r"P0001.*no changes here; PL/pgSQL function public\.forbid\(\)", "remove the cause"),
         ("0016", "delete from pgqueue.schema_version", "insert into pgqueue.schema_version values ('0016')",
@@ -251,7 +251,7 @@ create event trigger forbid on ddl_command_start when tag in ('ALTER TABLE') exe
          "PQ005.*schema_version has 2 rows.*; 0015, 0016", "leave only the row"),
         ("0016", "update pgqueue.schema_version set version_num = '0016x'", "update pgqueue.schema_version set version_num = '0016'",
          "0016x", "pgq doctor"),
-        ("0018", "alter table pgqueue.schedules rename to others", "alter table pgqueue.others rename to schedules",
+        ("head", "alter table pgqueue.schedules rename to others", "alter table pgqueue.others rename to schedules",
          r"42P01.*pgqueue\.schedules", "remove the cause"),
     ],
 )  # fmt: skip
