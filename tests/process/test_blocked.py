@@ -71,7 +71,9 @@ def test_a_blocked_loop_is_logged_and_shown_until_the_loop_runs_again(
             [reason, sentence] = db.execute(why, [job_id]).fetchone() or ("", "")
             assert reason == "blocked"
             assert sentence.endswith(by)
-        assert f"by job {guilty}; none of its 3 jobs goes on" in " ".join(pgq(workers.dsn, "doctor").split())
+        assert f"by job {guilty}. Meanwhile its 3 jobs cannot go on" in " ".join(
+            pgq(workers.dsn, "doctor").split()
+        )
         assert "blocked" in pgq(workers.dsn, "workers", "list")
         # The blocked loop cannot cancel the handler, and --blocked 0 does not end the process.
         db.execute("select pgqueue.cancel(%s)", [guilty])

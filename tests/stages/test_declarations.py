@@ -231,7 +231,7 @@ def test_a_schedule_is_removed_a_week_after_its_task_was_last_declared(
     now = service("latter", hourly("b"))
     run(db, now.sync_tasks())
     now.note(run(db, now.sync()))
-    assert "give each service a name of its own" in caplog.text
+    assert "give each app a name of its own" in caplog.text
     assert rows(db) == {"a": "0 * * * *", "b": "0 * * * *"}
     db.execute("update pgqueue.tasks set seen_at = now() - interval '8 days' where name = 'former'")
     assert start(db, service("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
@@ -287,5 +287,5 @@ def test_the_doctor_reports_several_services_with_the_same_name(db: Connection[A
     assert run(db, statements.list_shared_names()) == []
     start(db, service("mailer", hourly("digest")))
     assert run(db, statements.list_shared_names()) == ["app"]
-    [said] = [found.what for found in examine(db, "") if "Several services" in found.what]
+    [said] = [found.what for found in examine(db, "") if "Several apps" in found.what]
     assert "named app" in said

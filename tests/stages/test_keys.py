@@ -253,7 +253,7 @@ def test_an_enqueue_reads_few_rows_even_if_statistics_say_that_the_table_is_empt
 def test_bad_unique_keys_and_lists_of_the_wrong_length_are_refused(refresh, db, names):
     with pytest.raises(InvalidOptionError, match="unique_key"):
         refresh.enqueue_many([{"account": 1}, {"account": 2}], names)
-    with pytest.raises(InvalidOptionError, match="1 of them jobs made by job"):
+    with pytest.raises(InvalidOptionError, match="1 of them made by job"):
         refresh.enqueue_many([{"account": 1}, refresh.job(2)], ["a", "b"])
     with pytest.raises(InvalidBatchError, match=r"\[1\]"):
         refresh.enqueue_many([{"account": 1}, {"account": "x"}], ["a", "b"])
