@@ -30,6 +30,18 @@ FENCED = "PQ601"
 Make = Callable[[object], Checkpoint]
 
 
+def value_of_sync(value: object, method: str) -> object:
+    """Returns what the function of a step has returned to a sync ``method`` of Job. Raises StepRefusedError if that must be awaited."""
+    if not inspect.isawaitable(value):
+        return value
+    if type(value) is CoroutineType:
+        value.close()
+    raise StepRefusedError(
+        f"The function of a step is async, so job.{method}() cannot call it.",
+        do=f"write: await job.a{method}(…)",
+    )
+
+
 def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Make) -> Checkpoint | None:
     """Calls ``call`` with a connection, and commits the rows that it writes, together with a checkpoint that ``make`` makes of its value.
 
@@ -44,15 +56,7 @@ def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Ma
     with _known_errors(attempt):
         try:
             with opened(app.store.pools, None, complete) as connection:
-                value = call(connection)
-                if inspect.isawaitable(value):
-                    if type(value) is CoroutineType:
-                        value.close()
-                    raise StepRefusedError(
-                        "The function of a step is async, so job.step_transaction() cannot call it.",
-                        do="write: await job.astep_transaction(…)",
-                    )
-                made.append(make(value))
+                made.append(make(value_of_sync(call(connection), "step_transaction")))
         except UniqueViolation as error:
             if not _is_of_a_step(error):
                 raise

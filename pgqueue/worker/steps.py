@@ -16,7 +16,6 @@ import json
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -44,7 +43,7 @@ from pgqueue.model.steps import (
     step_id,
 )
 from pgqueue.worker.attempt import Attempt, required
-from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect
+from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync
 
 SLICE = (
     0.05  # a thread that waits for an answer checks every this many seconds whether its attempt was stopped
@@ -231,15 +230,7 @@ class Steps:
             return commit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
         if not isinstance(asked, StepCall):
             return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
-        value = asked.function(*asked.args, **asked.kwargs)
-        if inspect.isawaitable(value):
-            if type(value) is CoroutineType:
-                value.close()
-            raise StepRefusedError(
-                "The function of a step is async, so job.step() cannot call it.",
-                do="write: await job.astep(…)",
-            )
-        return value
+        return value_of_sync(asked.function(*asked.args, **asked.kwargs), "step")
 
     async def _perform_async(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
