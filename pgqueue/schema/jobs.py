@@ -59,6 +59,8 @@ jobs = Table(
     Column("stored_by_pgqueue", Boolean),
     Column("undeclared", ARRAY(Text)),
     Column("workflow_id", BigInteger),
+    Column("waits_for", ARRAY(Word)),
+    Column("version", SmallInteger),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -139,6 +141,11 @@ Index(
     "jobs_live_overdue_idx",
     func.least(jobs_live.c.expires_at, jobs_live.c.deadline_at),
     postgresql_where=text("state <> 'running' and (expires_at is not null or deadline_at is not null)"),
+)
+Index(
+    "jobs_live_timer_idx",
+    jobs_live.c.run_at,
+    postgresql_where=text("state = 'waiting' and waits_for is not null"),
 )
 Index(
     "jobs_live_unique_key",

@@ -1,8 +1,19 @@
-"""The table of checkpoints. A checkpoint holds what a step of a job returned."""
+"""The tables of checkpoints and signals. A checkpoint holds what a step of a job returned. A signal is sent to one job."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, PrimaryKeyConstraint, SmallInteger, Table, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 from pgqueue.schema.base import Moment, Word, column, metadata, partition
 
@@ -29,3 +40,36 @@ checkpoints = Table(
 )
 checkpoints_default = partition("checkpoints_default", checkpoints, "DEFAULT")
 checkpoints_default.primary_key.name = "checkpoints_default_pkey"
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("taken_by", BigInteger),
+    Column("name", Word, nullable=False),
+    Column("key", Word),
+    Column("sender", Text),
+    column("payload", "job_note", nullable=True),
+    PrimaryKeyConstraint("id", name="signals_pkey"),
+    CheckConstraint("octet_length(name) between 1 and 255", "signals_name_check"),
+    CheckConstraint("octet_length(key) between 1 and 255", "signals_key_check"),
+    CheckConstraint("octet_length(sender) between 1 and 255", "signals_sender_check"),
+)
+Index(
+    "signals_key",
+    signals.c.job_id,
+    signals.c.name,
+    signals.c.key,
+    unique=True,
+    postgresql_where=signals.c.key.is_not(None),
+)
+Index(
+    "signals_untaken_idx",
+    signals.c.job_id,
+    signals.c.name,
+    signals.c.id,
+    postgresql_where=signals.c.taken_by.is_(None),
+)
+Index("signals_job_idx", signals.c.job_id)

@@ -59,6 +59,8 @@ workers = Table(
     Column("queue_slots", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     Column("blocked_since", Moment),
     Column("blocked_by", ARRAY(BigInteger)),
+    Column("app_version", Text),
+    Column("accepts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     CheckConstraint("state in ('running', 'draining', 'stopped', 'expired')", "workers_state_check"),
     CheckConstraint("slots >= 0", "workers_slots_check"),
 )

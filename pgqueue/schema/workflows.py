@@ -30,6 +30,10 @@ workflows = Table(
     Column("on_failure", Word, nullable=False, server_default=text("'cancel'")),
     Column("stop_reason", Word),
     column("meta", "job_meta", "'{}'"),
+    Column("parent_job", BigInteger),
+    Column("undone_at", Moment),
+    Column("at_once", Integer),
+    Column("kind", Word, nullable=False, server_default=text("'graph'")),
     PrimaryKeyConstraint("id", name="workflows_pkey"),
     CheckConstraint("octet_length(name) between 1 and 255", "workflows_name_check"),
     CheckConstraint("octet_length(key) between 1 and 255", "workflows_key_check"),
@@ -37,6 +41,8 @@ workflows = Table(
     CheckConstraint(
         "stop_reason in ('workflow_cancelled', 'workflow_failed')", "workflows_stop_reason_check"
     ),
+    CheckConstraint("kind in ('graph', 'batch', 'children')", "workflows_kind_check"),
+    CheckConstraint("at_once > 0", "workflows_at_once_check"),
 )
 Index(
     "workflows_key",
@@ -51,6 +57,7 @@ Index(
     postgresql_where=workflows.c.stop_reason.is_not(None) & workflows.c.stopped_at.is_(None),
 )
 Index("workflows_created_idx", workflows.c.created_at)
+Index("workflows_parent_idx", workflows.c.parent_job, postgresql_where=workflows.c.parent_job.is_not(None))
 
 nodes = Table(
     "nodes",
@@ -68,6 +75,8 @@ nodes = Table(
     Column("error", Text),
     Column("result", JSONB),
     Column("fills", JSONB),
+    Column("is_open", Boolean, nullable=False, server_default=text("false")),
+    Column("undo", JSONB),
     PrimaryKeyConstraint("id", name="nodes_pkey"),
     CheckConstraint("needs in ('completed', 'ended', 'failed')", "nodes_needs_check"),
     CheckConstraint("state in ('completed', 'cancelled', 'dead')", "nodes_state_check"),

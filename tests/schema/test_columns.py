@@ -31,10 +31,10 @@ LIVING = {
     "trace_context": """'{"t": 1}'""", "progress": """'{"p": 1}'""", "last_error": "'an error'",
     "expires_at": "now() - interval '1 s'", "deadline_at": "now() + interval '1 day'", "weight": "2", "ordering": "'block'",
     "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
-    "workflow_id": "7",
+    "workflow_id": "7", "waits_for": "'{approved}'", "version": "2",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
-LEFT = {"seats_taken", "parked", "undeclared"}  # finished jobs do not have these columns
+LEFT = {"seats_taken", "parked", "undeclared", "waits_for"}  # finished jobs do not have these columns
 RUNNING = LIVING
 PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "seats_taken": "null"}
 DEAD = {name: value for name, value in PENDING.items() if name not in LEFT} | {
@@ -128,7 +128,7 @@ def test_a_job_is_shown_with_all_columns_except_internal_columns(db: Connection[
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
-    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", *LEFT}
+    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", "version", *LEFT}
     assert {*shown} == {column.name for column in jobs_live.columns} - own
 
 

@@ -1,0 +1,105 @@
+"""Columns and tables for jobs that wait for a signal, for batches, for undo, and for versions of the code.
+
+All new columns are nullable or have constant defaults, so no table is rewritten. Workers of the revision before neither read nor write them.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0020"
+down_revision = "0019"
+branch_labels = None
+depends_on = None
+
+# While a day of finished jobs is being detached, no change of its parent reaches it, and it can be attached to no table.
+DETACHED = r"""
+do $do$
+declare
+    d record;
+begin
+    for d in select i.inhparent::regclass as parent, i.inhrelid::regclass as child from pg_inherits i
+             where i.inhdetachpending and i.inhparent = 'pgqueue.jobs_done'::regclass
+    loop
+        execute format('alter table %s detach partition %s finalize', d.parent, d.child);
+    end loop;
+end
+$do$
+"""
+# A day of finished jobs that was detached follows no parent, and could not be attached again without the columns.
+COLUMNS = r"""
+do $do$
+declare
+    t record;
+begin
+    for t in
+        select c.oid::regclass as name from pg_class c
+        where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+          and (c.relname = 'jobs' or c.relname ~ '^jobs_done_[12][0-9]{7}$')
+    loop
+        execute format('alter table %s add column if not exists waits_for text[] collate "C", add column if not exists version smallint', t.name);
+    end loop;
+end
+$do$
+"""
+STATEMENTS = (
+    DETACHED,
+    COLUMNS,
+    # The leader finds the jobs whose wait for a signal is over.
+    """
+    create index if not exists jobs_live_timer_idx on pgqueue.jobs_live (run_at)
+        where state = 'waiting' and waits_for is not null
+    """,
+    """
+    create table if not exists pgqueue.signals (
+        id       bigint           generated always as identity,
+        job_id   bigint           not null,
+        at       timestamptz      not null default clock_timestamp(),
+        taken_by bigint,
+        name     text collate "C" not null,
+        key      text collate "C",
+        sender   text,
+        payload  pgqueue.job_note,
+        constraint signals_pkey primary key (id),
+        constraint signals_name_check check (octet_length(name) between 1 and 255),
+        constraint signals_key_check check (octet_length(key) between 1 and 255),
+        constraint signals_sender_check check (octet_length(sender) between 1 and 255)
+    )
+    """,
+    "create unique index if not exists signals_key on pgqueue.signals (job_id, name, key) where key is not null",
+    "create index if not exists signals_untaken_idx on pgqueue.signals (job_id, name, id) where taken_by is null",
+    "create index if not exists signals_job_idx on pgqueue.signals (job_id)",
+    # The trigger's text is functions/signal_arrived.sql.
+    "create or replace function pgqueue.signal_arrived() returns trigger language plpgsql as 'begin return null; end'",
+    "drop trigger if exists signals_arrived_trigger on pgqueue.signals",
+    """
+    create constraint trigger signals_arrived_trigger after insert on pgqueue.signals
+        deferrable initially deferred for each row execute function pgqueue.signal_arrived()
+    """,
+    """
+    alter table pgqueue.workflows
+        add column if not exists parent_job bigint,
+        add column if not exists undone_at  timestamptz,
+        add column if not exists at_once    integer,
+        add column if not exists kind       text collate "C" not null default 'graph',
+        add constraint workflows_kind_check check (kind in ('graph', 'batch', 'children')),
+        add constraint workflows_at_once_check check (at_once > 0)
+    """,
+    "create index if not exists workflows_parent_idx on pgqueue.workflows (parent_job) where parent_job is not null",
+    """
+    alter table pgqueue.nodes
+        add column if not exists is_open boolean not null default false,
+        add column if not exists undo    jsonb
+    """,
+    """
+    alter table pgqueue.workers
+        add column if not exists app_version text,
+        add column if not exists accepts     text[] not null default '{}'
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(text(statement.replace(":", "\\:")))
