@@ -73,6 +73,7 @@ def home() -> Iterator[Path]:
         yield directory
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", PLANS)
 def test_a_campaign_of_faults_loses_no_job_and_breaks_no_limit(home: Path, tmp_path: Path, name: str) -> None:
     plan = PLANS[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from psycopg import Connection, sql
 
 from pgqueue.database import statements
@@ -99,6 +100,7 @@ def check(db: Connection[Any], case: str, *, executed: bool = True) -> None:
             assert touched <= MOST * max(1, plan["Actual Rows"]), (case, name, touched, plan["Actual Rows"])
 
 
+@pytest.mark.timeout(900)
 def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[Any]) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from typing import Any
 
@@ -82,6 +81,7 @@ def test_the_age_of_a_job_does_not_depend_on_the_clock_of_the_host(app, db, exec
     assert db.execute("select state, attempt from pgqueue.jobs").fetchall() == [("dead", 2)]
 
 
+@pytest.mark.timeout(60)
 def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
     """When the event loop ends, psycopg's pool can be connecting, for example after a crash of the server.
 
@@ -105,15 +105,6 @@ def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
             held.append(asyncio.create_task(ask_for_another()))
             await connecting.wait()
 
-    def fail(*_: object) -> None:
-        raise AssertionError("the worker does not end")
-
     t.enqueue()
     monkeypatch.setattr(AsyncConnection, "connect", connect_in_vain)
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(30)
-    try:
-        assert drain(app) == STOPPED
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    assert drain(app) == STOPPED

@@ -12,6 +12,7 @@ import threading
 import typing
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -19,13 +20,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import pgqueue
 from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import events, log
 from pgqueue.telemetry.events.jobs import JobCompleted, Run
 from pgqueue.telemetry.guard import Failure
+from tests.package import PACKAGE, modules
 
-PACKAGE = Path(pgqueue.__file__).parent
 PARTS = sorted(path.stem for path in (PACKAGE / "telemetry/events").glob("*.py") if path.stem != "__init__")
 FACTS = [
     kind
@@ -80,18 +80,15 @@ def names_used_in(tree: ast.AST) -> Iterator[str]:
             yield from names_used_in(node)
 
 
+@cache
 def emitted() -> dict[str, set[str]]:
     """Returns, for the name of each fact, the modules that emit it."""
     found: dict[str, set[str]] = {kind.__name__: set() for kind in FACTS}
-    for path in PACKAGE.rglob("*.py"):
-        module = path.relative_to(PACKAGE).as_posix()
+    for module, tree in modules().items():
         if not module.startswith("telemetry/") or module == "telemetry/tracing.py":
-            for name in found.keys() & set(names_used_in(ast.parse(path.read_text()))):
+            for name in found.keys() & set(names_used_in(tree)):
                 found[name].add(module)
     return found
-
-
-EMITTED = emitted()
 
 
 @pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
@@ -100,7 +97,7 @@ def test_a_fact_is_immutable_and_typed_and_emitted_somewhere(kind):
     hints = typing.get_type_hints(kind)
     assert list(hints) == list(kind._fields)
     assert Any not in hints.values()
-    assert EMITTED[kind.__name__]
+    assert emitted()[kind.__name__]
     with pytest.raises(AttributeError):
         setattr(next(samples(kind)), (kind._fields or ("anything",))[0], None)
 
@@ -157,7 +154,7 @@ def levels(kind: Any) -> str:
 
 def row(kind: Any) -> str:
     fields = ", ".join(f"`{name}`" for name in kind._fields) or "-"
-    modules = ", ".join(f"`{module}`" for module in sorted(EMITTED[kind.__name__]))
+    modules = ", ".join(f"`{module}`" for module in sorted(emitted()[kind.__name__]))
     return f"| `{kind.__name__}` | {fields} | {modules} | {levels(kind)} |"
 
 

@@ -13,12 +13,11 @@ import click
 import pytest
 import typer
 
-import pgqueue
 from pgqueue import schema, sql
 from pgqueue.ui.cli.commands import cli
+from tests.package import PACKAGE, modules
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = Path(pgqueue.__file__).parent
 PAGE = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -119,9 +118,8 @@ def all_names() -> list[Name]:
 
 def read_names() -> Iterator[Name]:
     yield from names_of_files()
-    for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        yield from names_of_python(tree, path.relative_to(PACKAGE).as_posix())
+    for where, tree in modules().items():
+        yield from names_of_python(tree, where)
     yield from names_of_the_database()
     yield from names_of_commands()
 

@@ -7,9 +7,9 @@ import inspect
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -22,11 +22,7 @@ from pgqueue.app.waiters import Waiters
 from pgqueue.database import flows, run, statements
 from pgqueue.database.pools import Pools
 from pgqueue.sql.__main__ import main
-
-PACKAGE = Path(pgqueue.__file__).parent
-MODULES = {
-    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")
-}
+from tests.package import PACKAGE, modules
 
 
 def test_the_public_names_are_these():
@@ -152,10 +148,14 @@ COLOURED = (
 )
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_the_outermost_modules_define_async_functions(module):
-    if not module.startswith(COLOURED):
-        assert not [node.name for node in ast.walk(MODULES[module]) if isinstance(node, ast.AsyncFunctionDef)]
+def test_only_the_outermost_modules_define_async_functions():
+    assert not [
+        (module, node.name)
+        for module, tree in modules().items()
+        if not module.startswith(COLOURED)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef)
+    ]
 
 
 # The modules that execute SQL without a statement file. They execute LISTEN and REINDEX, which take no parameters, or they change a setting of
@@ -171,15 +171,15 @@ EXECUTES = (
 )
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_the_database_module_executes_sql(module):
-    calls = [
-        node.func.attr
-        for node in ast.walk(MODULES[module])
+def test_only_the_database_module_executes_sql():
+    assert not [
+        (module, node.lineno)
+        for module, tree in modules().items()
+        if not module.startswith(EXECUTES)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in {"execute", "executemany", "cursor", "copy"}
     ]
-    if not module.startswith(EXECUTES):
-        assert not {"execute", "executemany", "cursor", "copy"} & set(calls)
 
 
 # The modules outside of telemetry that are allowed to import ``logging``, with the reason.
@@ -189,23 +189,32 @@ LOGGING = {
 }
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("telemetry/")])
-def test_only_telemetry_logs(module):
+def imported(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import():
+            return [name.name for name in node.names]
+        case ast.ImportFrom():
+            return [str(node.module)]
+        case _:
+            return []
+
+
+def test_only_telemetry_logs():
     """All other modules emit facts, and telemetry/log.py writes the log line of each fact."""
-    imported = [
-        name.name
-        for node in ast.walk(MODULES[module])
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (node.names if isinstance(node, ast.Import) else [ast.alias(str(node.module))])
-    ]
-    assert ("logging" in imported) == (module in LOGGING)
-    named = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(MODULES[module])}
-    assert not named & {"getLogger", "LOG"}
+    log: set[str] = set()
+    for module, tree in modules().items():
+        if module.startswith("telemetry/"):
+            continue
+        for node in ast.walk(tree):
+            if "logging" in imported(node):
+                log.add(module)
+            assert getattr(node, "id", getattr(node, "attr", "")) not in {"getLogger", "LOG"}, module
+    assert log == set(LOGGING)
 
 
 def constructed() -> Iterator[str]:
     """Yields, for each constructor, the name of the statement file that it loads."""
-    homes = [tree for module, tree in MODULES.items() if module.startswith("database/statements/")]
+    homes = [tree for module, tree in modules().items() if module.startswith("database/statements/")]
     for node in (node for tree in homes for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             for call in ast.walk(node):
@@ -230,14 +239,16 @@ def test_each_statement_has_one_constructor():
     assert all(callable(getattr(statements, name)) for name in sql.names())
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.sql")), ids=lambda path: path.stem)
-def test_each_sql_file_begins_with_a_comment_and_selects_columns_by_name(path):
-    text = path.read_text()
-    head = re.match(r"(?:--.*\n)+", text)
-    assert head
-    assert len(head.group()) > 40
-    if path.parent.parent.name == "sql" and path.parent.name != "grants":
-        assert not re.search(r"select\s+\*", text)
+def test_each_sql_file_begins_with_a_comment_and_selects_columns_by_name():
+    paths = sorted(PACKAGE.rglob("*.sql"))
+    assert paths
+    for path in paths:
+        text = path.read_text()
+        head = re.match(r"(?:--.*\n)+", text)
+        assert head, path
+        assert len(head.group()) > 40, path
+        if path.parent.parent.name == "sql" and path.parent.name != "grants":
+            assert not re.search(r"select\s+\*", text), path
 
 
 def test_no_two_errors_have_the_same_code_and_the_tree_of_the_docstring_has_every_error():
@@ -254,9 +265,8 @@ def test_no_two_errors_have_the_same_code_and_the_tree_of_the_docstring_has_ever
     assert {kind.__name__ for kind in kinds if "code" in vars(kind)} - set(drawn) == {"PgQueueError"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_has_more_than_400_lines(module):
-    assert len((PACKAGE / module).read_text().splitlines()) <= 400
+def test_no_module_has_more_than_400_lines():
+    assert not [path for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 400]
 
 
 def test_the_filter_of_jobs_has_a_condition_for_each_of_its_fields():
@@ -265,15 +275,12 @@ def test_the_filter_of_jobs_has_a_condition_for_each_of_its_fields():
     assert all(sql.FRAGMENTS["matching"].count(f"%({name})") == 2 for name in asked)
 
 
-@pytest.mark.parametrize("name", sql.FRAGMENTS)
-def test_each_sql_fragment_is_used_in_more_than_one_place(name):
-    places = [
-        path
-        for path in PACKAGE.rglob("*.sql")
-        for found in sql.FRAGMENT.finditer(path.read_text())
-        if found[3] == name
-    ]
-    assert len(places) > 1
+def test_each_sql_fragment_is_used_in_more_than_one_place():
+    uses = Counter(
+        found[3] for path in PACKAGE.rglob("*.sql") for found in sql.FRAGMENT.finditer(path.read_text())
+    )
+    assert uses.keys() == sql.FRAGMENTS.keys()
+    assert min(uses.values()) > 1
 
 
 def test_the_columns_of_a_fragment_get_the_given_alias_or_no_alias():
