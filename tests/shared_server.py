@@ -49,11 +49,13 @@ class SharedServer:
         """Runs in a thread that lasts as long as the run of tests, because an embedded server stops with the thread that started it."""
         with suppress(OSError):  # accept fails when the listener is closed
             while True:
-                with listener.accept() as asking:
+                asking = listener.accept()
+                with asking, suppress(OSError):  # the process that asked can end before it gets its answer
                     try:
-                        asking.send((self.place(), None))
+                        answer = self.place(), None
                     except Exception as error:  # noqa: BLE001 - the process that asked raises it
-                        asking.send((None, f"{type(error).__name__}: {error}"))
+                        answer = None, f"{type(error).__name__}: {error}"
+                    asking.send(answer)
 
     def close(self) -> None:
         with self._lock:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from pgqueue.app.loading import load_app
 from pgqueue.config import WorkerSettings
@@ -87,6 +89,11 @@ def test_the_help_of_pgq_work_shows_the_default_of_each_option(monkeypatch, caps
     assert f"[default: {default if isinstance(default, str) else f'{default:g}'}]" in line
 
 
+@cache
+def built() -> click.Command:
+    return typer.main.get_command(cli)
+
+
 def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield words
     for name, below in getattr(command, "commands", {}).items():
@@ -94,14 +101,12 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, .
 
 
 def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
-    shown = CliRunner().invoke(cli, [*command, "--help"], env={"COLUMNS": str(width)})
+    shown = CliRunner().invoke(built(), [*command, "--help"], env={"COLUMNS": str(width)})
     assert shown.exit_code == 0
     return {word.strip("│╭╮╰╯─") for word in shown.output.split()}
 
 
-@pytest.mark.parametrize(
-    "command", [*commands(typer.main.get_command(cli))], ids=lambda words: "-".join(words) or "pgq"
-)
+@pytest.mark.parametrize("command", [*commands(built())], ids=lambda words: "-".join(words) or "pgq")
 def test_help_breaks_no_word_in_80_columns(command: tuple[str, ...]) -> None:
     """In 80 columns, the column of names can be cut after the first name of an option (``,…``). This is allowed if the description contains the second name."""
     broken = words_of_help(command, 80) - words_of_help(command, 400)
@@ -136,7 +141,7 @@ def test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run(mon
 
 def test_each_command_that_a_hint_suggests_exists_and_the_word_that_was_typed_is_no_command():
     def command(words: str) -> Any:
-        found: Any = typer.main.get_command(cli)
+        found: Any = built()
         for word in words.split():
             found = found.commands.get(word) if found else None
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import threading
 import time
@@ -84,11 +83,7 @@ def test_an_interruption_that_comes_too_late_does_not_hit_the_next_attempt(
 
     @app.task(name="late")
     def late() -> None:
-        [mine] = [
-            t
-            for t in gc.get_objects()
-            if type(t) is threads._Thread and t._thread is threading.current_thread()
-        ]
+        mine: Any = here.thread
         mine.current.end(why)
         try:
             mine.interrupt(mine.current)
