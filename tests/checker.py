@@ -1,8 +1,8 @@
 """The checker: invariants in SQL (checker.sql) that must hold after every crash and race. Process tests check them when they end.
 
-``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. In this schema, a trigger records every change
-of a job. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in
-the job's own transaction. This table has no unique key on purpose, so that it can contain two effects of one job. ``Intents`` contain the
+``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. In this schema, triggers record every change
+of a job and of a node of a workflow. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in
+the job's own transaction. This table has no unique key on purpose, so that it can contain two effects of one job. For the same reason, ``chk.step_rows`` has none: functions of steps write into it. ``Intents`` contain the
 requests of clients and the answers that the clients got. The intents are kept in a file, because a crash of the database can lose data, and
 are copied into the database before the check.
 """
@@ -31,8 +31,9 @@ create table chk.runs (
     op bigint not null, job_id bigint not null, lease_id bigint not null, pid integer not null,
     at timestamptz not null default clock_timestamp());
 create table chk.ends (op bigint not null, pid integer not null);
+create sequence chk.seq;
 create table chk.events (
-    seq bigint generated always as identity primary key,
+    seq bigint primary key default nextval('chk.seq'),
     at timestamptz not null default clock_timestamp(), xact xid8 not null default pg_current_xact_id(),
     job_id bigint not null, old_state text, new_state text, lease_id bigint not null, worker_id bigint,
     attempt integer not null, run_at timestamptz not null);
@@ -40,6 +41,12 @@ create index on chk.events (job_id, seq);
 create table chk.rescues (
     job_id bigint not null, lease_id bigint not null, worker_id bigint not null,
     at timestamptz not null, expires_at timestamptz);
+create table chk.node_events (
+    seq bigint primary key default nextval('chk.seq'), node_id bigint not null, old_state text, new_state text,
+    unmet integer not null, failed integer not null, needs text not null, is_gate boolean not null, is_open boolean not null);
+create index on chk.node_events (node_id, seq);
+create table chk.left_nodes (id bigint not null, at timestamptz not null default clock_timestamp());
+create table chk.step_rows (job_id bigint not null, name text not null);
 
 create function chk.note_job() returns trigger language plpgsql as $$
 begin
@@ -57,6 +64,23 @@ begin
 end $$;
 create trigger chk_note_job after insert or update or delete on pgqueue.jobs
     for each row execute function chk.note_job();
+
+create function chk.note_node() returns trigger language plpgsql as $$
+begin
+    insert into chk.node_events (node_id, old_state, new_state, unmet, failed, needs, is_gate, is_open)
+    values (new.id, case when tg_op = 'UPDATE' then old.state end, new.state, new.unmet, new.failed, new.needs, new.is_gate, new.is_open);
+    return null;
+end $$;
+create trigger chk_note_node after insert or update on pgqueue.nodes
+    for each row execute function chk.note_node();
+
+create function chk.note_left_node() returns trigger language plpgsql as $$
+begin
+    insert into chk.left_nodes (id) values (new.id);
+    return null;
+end $$;
+create trigger chk_note_left_node after insert on pgqueue.unresolved
+    for each row execute function chk.note_left_node();
 
 create function chk.note_rescue() returns trigger language plpgsql as $$
 begin

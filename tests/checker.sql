@@ -1,6 +1,6 @@
 -- Returns one row for each invariant of the queue: its name, the number n of rows that break it, and up to three ids of jobs that break it.
 -- An invariant with n > 0 is broken. The query reads the tables of pgqueue, and the schema chk (see checker.py), where a trigger has
--- recorded every change of a job.
+-- recorded every change of a job and of a node.
 -- Most invariants hold at any moment, even between two faults. I16 and I17 are broken by jobs that make no progress, so they hold only
 -- after a time without faults, in which workers could rescue and claim all due jobs.
 with moved as (
@@ -27,6 +27,12 @@ with moved as (
     select distinct on (c.job_id) c.* from change c order by c.job_id, c.seq desc
 ), job as materialized (
     select j.*, (j.args ->> 'op')::bigint as op, 'effect' = any(j.tags) as has_effect from pgqueue.jobs j
+), release as materialized (
+    -- From here on, the job of a node can run: the first time, or again after a retry. A job that comes back from a wait is not released.
+    select c.job_id, c.seq from (select c.*, lag(c.from_state) over (partition by c.job_id order by c.seq) as before from change c) c
+    where c.to_state = 'pending' and (c.from_state = 'none' or c.from_state = 'waiting' and c.before is distinct from 'running')
+), gate_end as (
+    select e.node_id, e.seq from chk.node_events e where e.is_gate and e.old_state is null and e.new_state is not null
 ), known as (
     -- The changes that must have a row in `transitions`: all except enqueues, claims and completions.
     select c.job_id, c.lease_id, c.from_state, c.to_state
@@ -53,8 +59,9 @@ union all select 'I5 an effect was not committed together with the completion of
     (array_agg(e.job_id))[:3] from chk.effects e
     where not exists (select from change c
                       where c.job_id = e.job_id and c.lease_id = e.lease_id and c.to_state = 'completed' and c.xact = e.xact)
-union all select 'I6 a job was completed twice', count(*), (array_agg(x.job_id))[:3] from (
-    select c.job_id from change c where c.to_state = 'completed' group by c.job_id having count(*) > 1) x
+union all select 'I6 a job was completed twice, and not retried in between', count(*), (array_agg(x.job_id))[:3] from (
+    select c.job_id from change c group by c.job_id
+    having count(*) filter (where c.to_state = 'completed') > 1 + count(*) filter (where c.from_state = 'completed')) x
 union all select 'I7 the columns of a job contradict its state', count(*), (array_agg(j.id))[:3] from job j
     where (j.state in ('completed', 'cancelled', 'dead')) <> (j.finished_at is not null)
        or (j.finished_at is null and (j.state = 'running') <> (j.worker_id is not null))
@@ -102,3 +109,67 @@ union all select 'D3 a checkpoint was stored under a lease after a later claim o
     where exists (select from chk.events e where e.job_id = c.job_id and e.new_state = 'running' and e.lease_id > c.lease_id and e.at < c.at)
 union all select 'D16 a checkpoint has no job', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
     where not exists (select from job j where j.id = c.job_id)
+union all select 'D1 the rows of a step were written twice', count(*), (array_agg(x.job_id))[:3] from (
+    select s.job_id from chk.step_rows s group by s.job_id, s.name having count(*) > 1) x
+union all select 'D2 a step has rows without a checkpoint, or a checkpoint without rows', count(*), (array_agg(x.job_id))[:3] from (
+    select coalesce(s.job_id, c.job_id) as job_id
+    from chk.step_rows s
+    full join (select c.* from pgqueue.checkpoints c where c.kind = 'effect' and c.name = 'checked') c on (c.job_id, c.name) = (s.job_id, s.name)
+    where s.job_id is null or c.job_id is null) x
+union all select 'D4 the counters of a node differ from what it waits for', count(*), (array_agg(n.id))[:3] from pgqueue.nodes n
+    cross join lateral (
+        select count(*) filter (where b.state is null) as unmet, count(*) filter (where b.state <> 'completed') as failed
+        from pgqueue.dependencies d join pgqueue.nodes b on b.id = d.on_id where d.node_id = n.id) c
+    where (n.unmet, n.failed) is distinct from (c.unmet, c.failed)
+union all select 'D5 a job waits for nothing', count(*), (array_agg(j.id))[:3]
+    from pgqueue.jobs_live j left join pgqueue.nodes n on n.id = j.id
+    where j.state = 'waiting' and j.waits_for is null and coalesce(n.unmet, 0) = 0
+      and not exists (select from pgqueue.unresolved u where u.node_id = j.id)
+union all select 'D6 a node and its job differ in workflow, state or result', count(*), (array_agg(n.id))[:3]
+    from pgqueue.nodes n left join job j on j.id = n.id
+    where not n.is_gate
+      and (j.id is null and n.state is null or j.workflow_id <> n.workflow_id or (j.finished_at is null) <> (n.state is null)
+           or j.state <> n.state or n.state = 'completed' and j.result is distinct from n.result)
+union all select 'D6b a gate has a job', count(*), (array_agg(n.id))[:3] from pgqueue.nodes n join job j on j.id = n.id where n.is_gate
+union all select 'D7 a node was released against its policy', count(*), (array_agg(r.job_id))[:3] from release r
+    cross join lateral (select e.* from chk.node_events e where e.node_id = r.job_id and e.seq < r.seq order by e.seq desc limit 1) e
+    where e.new_state is not null or e.unmet <> 0 or e.needs = 'completed' and e.failed > 0 or e.needs = 'failed' and e.failed = 0
+union all select 'D7b a node completed more often than its job was claimed', count(*), (array_agg(x.node_id))[:3] from (
+    select e.node_id from chk.node_events e
+    where not e.is_gate and e.new_state = 'completed' and e.old_state is null
+    group by e.node_id having count(*) > (select count(*) from claim c where c.job_id = e.node_id)) x
+union all select 'D7c a node that had ended got another end', count(*), (array_agg(e.node_id))[:3] from chk.node_events e
+    where e.old_state <> e.new_state
+union all select 'D8 a node was released, or a gate ended, before all that it waits for had ended', count(*), (array_agg(r.node_id))[:3]
+    from (select r.job_id as node_id, r.seq from release r union all table gate_end) r
+    join pgqueue.dependencies d on d.node_id = r.node_id
+    cross join lateral (select e.* from chk.node_events e where e.node_id = d.on_id and e.seq < r.seq order by e.seq desc limit 1) e
+    where e.new_state is null
+union all select 'D8b a gate is open although all that it waits for has ended', count(*), (array_agg(n.id))[:3] from pgqueue.nodes n
+    where n.is_gate and n.state is null and n.unmet = 0 and not n.is_open
+      and not exists (select from pgqueue.unresolved u where u.node_id = n.id)
+union all select 'D8c a gate ended open, or otherwise than its members say', count(*), (array_agg(g.node_id))[:3] from gate_end g
+    join chk.node_events e on e.seq = g.seq
+    where e.unmet <> 0 or e.is_open or (e.new_state = 'completed') <> (e.failed = 0)
+union all select 'D9 two nodes have the same place in their workflow', count(*), (array_agg(x.id))[:3] from (
+    select min(n.id) as id from pgqueue.nodes n group by n.workflow_id, n.rank having count(*) > 1) x
+union all select 'D13 nobody has looked for a minute at a node that was left to the leader', count(*), (array_agg(u.node_id))[:3]
+    from pgqueue.unresolved u join chk.left_nodes l on l.id = u.id where l.at < clock_timestamp() - interval '60 s'
+union all select 'D14 a node is open a minute after the end of the job that waits for its workflow', count(*), (array_agg(n.id))[:3]
+    from pgqueue.nodes n join pgqueue.workflows w on w.id = n.workflow_id left join job j on j.id = w.parent_job
+    where n.state is null and w.parent_job is not null and (j.id is null or j.finished_at < clock_timestamp() - interval '60 s')
+union all select 'D16b a signal has no job', count(*), (array_agg(s.job_id))[:3] from pgqueue.signals s
+    where not exists (select from job j where j.id = s.job_id)
+union all select 'D16c a node has no workflow', count(*), (array_agg(n.id))[:3] from pgqueue.nodes n
+    where not exists (select from pgqueue.workflows w where w.id = n.workflow_id)
+union all select 'D16d an unfinished job of a workflow has no node', count(*), (array_agg(j.id))[:3] from job j
+    where j.workflow_id is not null and j.finished_at is null and not exists (select from pgqueue.nodes n where n.id = j.id)
+union all select 'D18 a workflow counts as stopped, but a job that it should have ended is open', count(*), (array_agg(n.id))[:3]
+    from pgqueue.workflows w join pgqueue.nodes n on n.workflow_id = w.id
+    where w.stopped_at is not null and n.state is null and not n.is_gate
+      and (w.stop_reason = 'workflow_cancelled' or n.needs = 'completed')
+union all select 'D19 an edge of an open node leads nowhere, backwards or into another workflow', count(*), (array_agg(d.node_id))[:3]
+    from pgqueue.dependencies d left join pgqueue.nodes n on n.id = d.node_id left join pgqueue.nodes b on b.id = d.on_id
+    where n.id is null or n.state is null and (b.id is null or b.id >= n.id or b.workflow_id <> n.workflow_id)
+union all select 'D19b a node that was left to the leader does not exist', count(*), (array_agg(u.node_id))[:3] from pgqueue.unresolved u
+    where not exists (select from pgqueue.nodes n where n.id = u.node_id)

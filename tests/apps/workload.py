@@ -22,7 +22,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from tenacity import wait_fixed
 
-from pgqueue import App, Job, RateLimited, RetryPolicy, sql
+from pgqueue import App, Cancel, Dead, Job, RateLimited, RetryPolicy, sql
 from pgqueue.database import link
 
 MAILBOX = "PGQUEUE_TEST_MAILBOX"  # this environment variable contains the path of the file to which external effects are written
@@ -83,6 +83,57 @@ async def bomb(how: str) -> None:
     if how.startswith("exit"):
         os._exit(int(how.split()[1]))
     os.kill(os.getpid(), signal.Signals[how])
+
+
+# ---------------------------------------------------------------- nodes of workflows, with steps
+
+
+def number(n: int) -> int:
+    return n
+
+
+def checked(connection: Connection[Any], job_id: int) -> int:
+    connection.execute("insert into chk.step_rows (job_id, name) values (%s, 'checked')", [job_id])
+    return job_id
+
+
+def end(fate: str, job: Job) -> None:
+    """Ends the attempt as ``fate`` says: completed, dead, cancelled, or late (the first attempt fails, later ones complete)."""
+    if fate == "dead":
+        raise Dead("fate")
+    if fate == "cancelled":
+        raise Cancel("fate")
+    # A failure after a new step counts as the first attempt, so the attempt's number does not tell whether this is the first one.
+    if fate == "late" and job.step("late", lambda: job.lease_id) == job.lease_id:
+        raise ValueError(fate)
+
+
+def take_steps(ms: int, fate: str, job: Job) -> None:
+    assert job.step("number", number, ms) == ms
+    time.sleep(ms / 1000)
+    assert job.step_transaction("checked", checked, job.id) == job.id
+    end(fate, job)
+
+
+node_thread = app.task(name="node_thread", retry=PATIENT)(take_steps)
+node_process = app.task(name="node_process", retry=PATIENT, executor="process")(take_steps)
+
+
+async def acheck(connection: AsyncConnection[Any], job_id: int) -> int:
+    await connection.execute("insert into chk.step_rows (job_id, name) values (%s, 'checked')", [job_id])
+    return job_id
+
+
+@app.task(name="node_async", retry=PATIENT)
+async def node_async(ms: int, fate: str, job: Job) -> None:
+    assert await job.astep("number", number, ms) == ms
+    await asyncio.sleep(ms / 1000)
+    assert await job.astep_transaction("checked", acheck, job.id) == job.id
+    if fate == "late":
+        if await job.astep("late", lambda: job.lease_id) == job.lease_id:
+            raise ValueError(fate)
+    else:
+        end(fate, job)
 
 
 HOARD: list[bytes] = []

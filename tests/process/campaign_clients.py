@@ -43,6 +43,7 @@ class Plan:
     silences: int = 1  # server processes that are stopped with SIGSTOP
     stops: int = 1  # how often SIGTERM is sent to a supervisor and all its processes together
     bombs: int = 1  # jobs that kill their process
+    flows: int = 30  # workflows
 
     @property
     def workers(self) -> int:
@@ -60,7 +61,7 @@ class Plan:
     def long(self) -> Plan:
         return replace(
             self, part=1.0, kills=30, zombies=10, terminations=20, orphanings=5 * self.orphanings,
-            crashes=8, silences=6, stops=6, bombs=4,
+            crashes=8, silences=6, stops=6, bombs=4, flows=100,
         )  # fmt: skip
 
 

@@ -10,6 +10,9 @@ stopped. SIGTERM is sent to a supervisor and all its processes together. Some jo
 Three jobs of four have a key: a concurrency_key with limits and rates, a concurrency_key with an ordering, or a unique_key. The test
 asserts that no limit was exceeded at any instant, that the order was kept, and that no seat was lost.
 
+At the same time, random workflows run, whose nodes take steps in each executor, and some of whose nodes fail or end as cancelled. A client
+cancels some workflows and retries some nodes. The test asserts that each node ends as a model says (campaign_flows.py).
+
 Three short campaigns do the same: one with supervisors (``--processes 2``), which are killed too, one with every handler on a
 thread, and one with every handler in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all campaigns long:
 ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s tests/process/test_campaign.py``.
@@ -39,6 +42,7 @@ from tests.checker import Intents
 from tests.pids import is_gone
 from tests.process.campaign_clients import ROWS, TENANTS, Clients, Plan
 from tests.process.campaign_faults import CRASH_LIMIT, SERVER, Faults, observer
+from tests.process.campaign_flows import Flows, assert_all_ended_as_the_model_says
 from tests.process.observed_runs import assert_order_was_kept, most_at_once
 from tests.process.worker_processes import WorkerProcesses, unfinished
 from tests.servers import create_database, directory_for_servers
@@ -53,7 +57,7 @@ insert into pgqueue.limits (queue, task, per_key, key, concurrency, rate, period
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
 
-SHORT = Plan(part=0.2, kills=4, zombies=1, terminations=4)
+SHORT = Plan(part=0.2, kills=4, zombies=1, terminations=4, flows=8)
 # By default, a supervisor kills a worker that shows no sign of life for long, so it would kill every zombie. `--blocked 0` prevents this.
 PLANS = {
     "workers": Plan(),
@@ -97,11 +101,14 @@ def test_a_campaign_of_faults_loses_no_job_and_breaks_no_limit(home: Path, tmp_p
             faults = Faults(home / "server", server, workers, clients, dice, observer(dsn), plan)
             for _ in range(plan.supervisors):
                 faults.start()
+            flows = Flows(dsn, plan.flows, random.Random(dice.random()))
             clients.thread.start()
+            flows.thread.start()
             try:
                 faults.run()
             finally:
                 clients.finish()
+                flows.finish()
             if clients.error is not None:
                 raise clients.error
             try:
@@ -113,6 +120,8 @@ def test_a_campaign_of_faults_loses_no_job_and_breaks_no_limit(home: Path, tmp_p
                 raise
             wait_until(lambda: all(is_gone(pid) for pid in faults.orphans.values()))
             report(faults, time.monotonic() - begun)
+            nodes = assert_all_ended_as_the_model_says(faults.db, flows)
+            print(f"campaign: {len(flows.ids)} workflows with {nodes} nodes; {dict(flows.tally)}")
             judge(faults, mailbox)
     finally:
         if faults is not None:
@@ -177,7 +186,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     assert clients.tally["acknowledged"] == transactional + external
     assert clients.tally["rolled back"] > 0
     assert db.execute(
-        "select state, count(*) from pgqueue.jobs where task <> 'bomb' group by 1"
+        "select state, count(*) from pgqueue.jobs where task <> 'bomb' and workflow_id is null group by 1"
     ).fetchall() == [("completed", transactional + external)]
     clients.intents.load(clients.dsn)
     checker.check(clients.dsn)

@@ -20,11 +20,15 @@ from pgqueue import sql
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements import decoding
-from tests import checker
+from pgqueue.model.outcome import COMPLETED
+from tests import checker, workflows
 from tests.apps import workload
 from tests.apps.workload import running_at_gate
+from tests.process.sabotage import SABOTAGE
 from tests.process.worker_processes import QUICK, WorkerProcesses, enqueue, gate, state_of
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
+from tests.workflows import group, node
 
 Connect = Callable[..., Connection[Any]]
 
@@ -224,39 +228,6 @@ def expire(db: Connection[Any], worker_id: int) -> None:
 
 # ---------------------------------------------------------------- every invariant can fail
 
-SABOTAGE = {
-    "I1": "insert into chk.intents values (99, 'ack')",
-    "I1b": "insert into chk.intents values (1, 'rollback')",
-    "I2a": "insert into chk.business values (99)",
-    "I2b": "delete from chk.business where op = 1",
-    "I3": "insert into chk.effects select * from chk.effects",
-    "I4": "delete from chk.effects where op = 1",
-    "I5": "update chk.effects set lease_id = 7 where op = 1",
-    "I6": "insert into chk.events (xact, job_id, new_state, lease_id, attempt, run_at)"
-    " select '1', job_id, 'completed', lease_id, attempt, run_at from chk.events where new_state = 'completed'",
-    "I7": "alter table pgqueue.jobs_live drop constraint jobs_live_shape_check;"
-    " update pgqueue.jobs_live set worker_id = 5 where state = 'pending'",
-    "I7b": 'insert into pgqueue.jobs_dead select * from (select (jsonb_populate_record(j, \'{"state": "dead"}\')).*'
-    " from pgqueue.jobs j where state = 'completed') x",
-    "I8": "update pgqueue.jobs set attempt = max_attempts + 1 where state = 'running'",
-    "I9": "update pgqueue.jobs set lease_id = lease_id + 1 where state = 'completed'",
-    "I10": "update pgqueue.jobs set worker_id = worker_id + 1 where state = 'running'",
-    "I11": "update chk.events set old_state = 'running' where new_state = 'running'",
-    "I11b": "insert into chk.rescues values (1, 1, 1, now(), now() + interval '1 s')",
-    "I12": "update chk.events set run_at = at + interval '1 s' where new_state = 'running'",
-    "I13": "update pgqueue.jobs set args = '{\"op\": 1}' where state = 'running'",
-    "I13b": "drop index pgqueue.jobs_live_unique_key; update pgqueue.jobs set unique_key = 'same', task = 'same'",
-    "I16": "update pgqueue.workers set expires_at = now() - interval '1 hour'",
-    "I17": "update pgqueue.jobs set run_at = now() - interval '1 hour' where state = 'pending'",
-    "I19": "update chk.events set old_state = 'dead' where new_state = 'running'",
-    "I20": "delete from pgqueue.jobs where state = 'pending'",
-    "I25": "insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason)"
-    " values (1, 1, 1, 'running', 'dead', 'x')",
-    "D3": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
-    " select id, 1, 1, 'step', 'a', '1' from pgqueue.jobs where state = 'running'",
-    "D16": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value) values (99, 1, 1, 'step', 'a', '1')",
-}
-
 
 def test_every_invariant_has_a_statement_that_breaks_it() -> None:
     """SABOTAGE contains a statement for each invariant."""
@@ -270,7 +241,7 @@ def test_every_invariant_has_a_statement_that_breaks_it() -> None:
 
 @pytest.mark.parametrize("invariant", SABOTAGE)
 def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invariant: str) -> None:
-    """First the database has a completed, a running and a pending job, and no invariant is broken. Then the test breaks one invariant."""
+    """First the database has jobs and a workflow, and no invariant is broken. Then the test breaks one invariant."""
     worker_id, lease_id, job_id = claimed(db)
     db.execute("update pgqueue.jobs_live set tags = '{effect}'")
     with psycopg.connect(recorded) as own:
@@ -279,6 +250,10 @@ def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invaria
     enqueue(db, "hold_thread", 2, effect=False, inside=False)
     assert len(run(db, claim(worker_id))) == 1
     enqueue(db, "hold_thread", 3, effect=False, inside=False)
+    workflows.store(db, node("a"), node("b", "a"), group("g", "a", "b"), node("c", "g"))
+    hand = Hand(db, ["t"])
+    [first] = hand.claim()
+    assert hand.settle(first, COMPLETED)
     checker.check(recorded)
     with psycopg.connect(recorded) as own:
         own.execute("set session_replication_role = replica")  # no trigger fires

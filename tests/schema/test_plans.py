@@ -51,6 +51,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.finish_workflow(0),
         statements.resolve_again(100),
         statements.mend_nodes((0, 0), 100),
+        statements.find_halted_nodes(),
         statements.purge_workflows(100),
         statements.find_lost_attempts(1, [(1, 1), (2, 1)]),
         statements.elect(1, 15.0),

@@ -129,6 +129,7 @@ from pgqueue.database.statements.upkeep import (
     purge_jobs,
 )
 from pgqueue.database.statements.workflows import (
+    find_halted_nodes,
     finish_workflow,
     mend_nodes,
     purge_workflows,
@@ -168,6 +169,7 @@ __all__ = [
     "find_committed",
     "find_copied",
     "find_due_schedules",
+    "find_halted_nodes",
     "find_locked",
     "find_lost_attempts",
     "find_lost_claims",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgqueue.database.statements.decoding import one, statement
+from pgqueue.database.statements.decoding import each, one, statement
 from pgqueue.sql import Statement
 
 NodePosition = tuple[int, int]  # a workflow's id and a node's id
@@ -16,6 +16,27 @@ class MendedNodes:
 
     last: NodePosition | None
     mended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HaltedNode:
+    """An open node that nothing will end. ``fault``: miscounted, unreleased, jobless, left or stopping (find_halted_nodes.sql says which is what).
+
+    ``unmet`` and ``failed`` are the right values of its counters.
+    """
+
+    fault: str
+    workflow_id: int
+    workflow: str
+    id: int
+    name: str
+    unmet: int
+    failed: int
+
+
+def find_halted_nodes() -> Statement[list[HaltedNode]]:
+    """Finds at most 20 open nodes that nothing will end or release."""
+    return statement("find_halted_nodes", each(HaltedNode))
 
 
 def resolve_again(count: int) -> Statement[int]:

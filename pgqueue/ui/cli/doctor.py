@@ -15,6 +15,7 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.dsn import redact
 from pgqueue.database.run import connect, run
 from pgqueue.database.statements.server import Snapshot
+from pgqueue.database.statements.workflows import HaltedNode
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
 from pgqueue.text.counted import count
@@ -78,7 +79,7 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
     except DatabaseError as error:
         yield Finding("error", f"{error.code}  {error.what}", error.do)
         return
-    for check in (_schema, _workers, _queues, _unserved, _schedules, _storage, _partitions):
+    for check in (_schema, _workers, _queues, _unserved, _schedules, _storage, _partitions, _workflows):
         yield from check(connection)
 
 
@@ -259,3 +260,39 @@ def _partitions(connection: Connection) -> Iterator[Finding]:
     for fault in run(connection, statements.check_partitions()):
         what, do = FAULTS[fault.fault]
         yield Finding("warn", what.format(f"Partition {fault.name}", _megabytes(fault.size)), do)
+
+
+LOOK_AGAIN = "insert into pgqueue.unresolved (node_id) values ({0.id}); then the leader looks at it again"
+START_ONE = "start a worker: pgq work -A module:app"
+# By the fault of a HaltedNode: what is wrong with the node, and the remedy.
+HALTED = {
+    "miscounted": (
+        "has wrong counters. Somebody changed rows by hand, or this is a bug of pgqueue.",
+        (
+            "update pgqueue.nodes set unmet = {0.unmet}, failed = {0.failed} where id = {0.id};"
+            " insert into pgqueue.unresolved (node_id) values ({0.id}); then the leader looks at it again"
+        ),
+    ),
+    "unreleased": ("does not go on, although what it waits for has ended.", LOOK_AGAIN),
+    "jobless": (
+        "is open, but its job is gone: somebody deleted it, or a worker of an earlier version completed it.",
+        "start a worker if none runs; the leader ends such nodes within minutes",
+    ),
+    "left": ("was locked when it could go on, and no worker lives that looks at it again.", START_ONE),
+    "stopping": (
+        "is open although its workflow is being stopped, and no worker lives that ends it.",
+        START_ONE,
+    ),
+}
+
+
+def _workflows(connection: Connection) -> Iterator[Finding]:
+    """Finds workflows that cannot end, because nothing ends or releases one of their nodes."""
+    for node in run(connection, statements.find_halted_nodes()):
+        what, do = HALTED[node.fault]
+        level = "error" if node.fault in ("miscounted", "unreleased") else "warn"
+        yield Finding(level, f"{_node(node)} {what.format(node)}", do.format(node))
+
+
+def _node(node: HaltedNode) -> str:
+    return f"Workflow {node.workflow_id} ({node.workflow}) cannot end: node {node.name} ({node.id})"
