@@ -107,6 +107,9 @@ union all select 'I25 the rows of transitions differ from the recorded changes',
 union all select 'D3 a checkpoint was stored under a lease after a later claim of its job', count(*), (array_agg(c.job_id))[:3]
     from pgqueue.checkpoints c
     where exists (select from chk.events e where e.job_id = c.job_id and e.new_state = 'running' and e.lease_id > c.lease_id and e.at < c.at)
+union all select 'D17 a job runs on a worker that does not accept its version', count(*), (array_agg(j.id))[:3]
+    from job j join pgqueue.workers w on w.id = j.worker_id
+    where j.state = 'running' and j.version is not null and j.task || '@' || j.version <> all(w.accepts)
 union all select 'D16 a checkpoint has no job', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
     where not exists (select from job j where j.id = c.job_id)
 union all select 'D1 the rows of a step were written twice', count(*), (array_agg(x.job_id))[:3] from (

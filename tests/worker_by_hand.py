@@ -9,16 +9,20 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.versions import UNVERSIONED, Versions
 from pgqueue.worker.attempt import Attempt
 
 
 class Hand:
     """A worker that has a row and a lease in the database, but no process."""
 
-    def __init__(self, db: Connection[Any], tasks: list[str], queue: str = "default") -> None:
-        self.db, self.tasks, self.queue = db, tasks, queue
+    def __init__(
+        self, db: Connection[Any], tasks: list[str], queue: str = "default", versions: Versions = UNVERSIONED
+    ) -> None:
+        self.db, self.tasks, self.queue = db, [*tasks, *versions.accepted], queue
         self.id = run(db, statements.register_worker(
             host="test", pid=1, version="0", executor="async", slots=10, queues=[queue], tasks=tasks, lease_seconds=60,
+            versions=versions,
         ))  # fmt: skip
 
     def claim(self, count: int = 10) -> list[Attempt]:

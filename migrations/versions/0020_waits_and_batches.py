@@ -1,6 +1,7 @@
 """Columns and tables for jobs that wait for a signal, for batches, for undo, and for versions of the code.
 
-All new columns are nullable or have constant defaults, so no table is rewritten. Workers of the revision before neither read nor write them.
+All new columns are nullable or have constant defaults, so no table is rewritten. Workers of the revision before neither read nor write them,
+so they also claim jobs of versions that they do not know. They call rare_fields with the former parameters, so this function stays.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ STATEMENTS = (
         add column if not exists undone_at  timestamptz,
         add column if not exists at_once    integer,
         add column if not exists kind       text collate "C" not null default 'graph',
+        drop constraint if exists workflows_kind_check,
+        drop constraint if exists workflows_at_once_check,
         add constraint workflows_kind_check check (kind in ('graph', 'batch', 'children')),
         add constraint workflows_at_once_check check (at_once > 0)
     """,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -30,6 +30,7 @@ from pgqueue.model.retry import RetryPolicy
 from pgqueue.model.task import TaskSpec
 from pgqueue.model.unique import KeyRules, key_rules
 from pgqueue.model.units import seconds
+from pgqueue.model.versions import check_app_version, check_versions
 from pgqueue.text.nearest import guess
 from pgqueue.text.values import shown
 
@@ -45,17 +46,24 @@ class App(Crontab, Hooked):
     ``[tool.pgqueue]``, libpq's PG*. ``pool_size``: the largest number of connections for calls that join no transaction of yours, and for
     ``job.transaction()``. The default is 10, and in a worker at least twice the number of its slots. Each event loop has a separate pool
     of the same size. ``name``: the service that owns the schedules; the default is the module that makes the App. If several services share
-    a database, give each a different name.
+    a database, give each a different name. ``version``: the version of your code, a text such as "2026.11.30", which is stored with each
+    worker.
     """
 
     def __init__(
-        self, dsn: str | None = None, *, name: str | None = None, pool_size: int | None = None
+        self,
+        dsn: str | None = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        pool_size: int | None = None,
     ) -> None:
         Crontab.__init__(self)
         Hooked.__init__(self)
         self._dsn = dsn
         self.named = name is not None
         self.name = check_name("service", module_of(self) if name is None else name)
+        self.version = check_app_version(version)
         self.layers: list[Layer] = []  # middleware, the outermost first
         self.tasks: dict[str, Task[..., Any]] = {}
         self.store = JobStore(self, lambda: self.dsn, pool_size)
@@ -96,6 +104,8 @@ class App(Crontab, Hooked):
         executor: str | None = None,
         chunk: int | None = None,
         chunk_wait: float | str | timedelta = 0,
+        version: int | None = None,
+        accepts: Iterable[int] | None = None,
         **more: object,
     ) -> Any:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
@@ -108,6 +118,9 @@ class App(Crontab, Hooked):
         makes the job dead.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def runs on the worker's loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
+        ``version``: the version of the handler, a whole number, which a job gets with its first checkpoint. A worker claims such a job again
+        only if its task accepts that version. ``accepts``: the versions whose checkpoints the handler understands, its own among them; by
+        default, its own alone.
         ``unique`` (True: a key made of all arguments; a list: a key made of the arguments with these names), ``unique_for``,
         ``on_conflict``, ``throttle``, ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
         ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
@@ -134,6 +147,7 @@ class App(Crontab, Hooked):
                 "executor": executor,
                 "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}, OPTIONS),
             }
+            given["version"], given["accepts"] = check_versions(version, accepts)
             wait = seconds(chunk_wait, "chunk_wait")
             if chunk is None and wait:
                 raise InvalidOptionError(
@@ -244,6 +258,8 @@ class _Options(KeyRules, total=False):
     keep: Keep
     store_result: bool
     executor: str | None
+    version: int | None
+    accepts: Iterable[int] | None
     on_completed: CompletedHook | None
     on_failed: Hook | None
     on_retry: Hook | None

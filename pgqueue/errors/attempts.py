@@ -59,18 +59,37 @@ class StepError(AttemptError):
 
 
 class CheckpointMismatchError(StepError):
-    """A step has a checkpoint that does not fit this call of the step. ``name`` and ``key``: the name and the key of the step."""
+    """A step has a checkpoint that does not fit this call of the step. ``name`` and ``key``: the name and the key of the step.
+
+    ``stored_by``: the version of the task that stored the checkpoint. ``version``: the version of the task now. Each is None if the task had
+    no version.
+    """
 
     code = "PGQ-611"
 
-    def __init__(self, what: str, *, job_id: int, name: str, key: str, why: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        job_id: int,
+        name: str,
+        key: str,
+        why: str,
+        stored_by: int | None = None,
+        version: int | None = None,
+    ) -> None:
         step = " ".join([shlex.quote(text) for text in (name, key) if text])
-        super().__init__(
-            what,
-            why=why,
-            do=f"if the step must be done again: pgq jobs forget-step {job_id} {step}; pgq jobs revive {job_id}",
+        again = (
+            f"if the step must be done again: pgq jobs forget-step {job_id} {step}; pgq jobs revive {job_id}"
         )
+        if stored_by is not None and version is not None and stored_by != version:
+            again = (
+                f"if version {stored_by} must go on with the job: take {stored_by} out of accepts, start a worker with the code of version"
+                f" {stored_by}, and: pgq jobs revive {job_id}; {again}"
+            )
+        super().__init__(what, why=why, do=again)
         self.job_id, self.name, self.key = job_id, name, key
+        self.stored_by, self.version = stored_by, version
 
 
 class DuplicateStepError(StepError):

@@ -13,7 +13,7 @@ class Front:
     ``max_age``: an alert is raised when a job of this queue has been due for longer than this many seconds; None if the queue has no such
     setting. ``queue_served``: whether a living worker serves the queue. ``task_served``: whether such a worker knows the job's task.
     ``queue_served`` and ``task_served`` are computed only for the oldest front of each queue, which comes before the queue's other fronts.
-    For the other fronts, they are False.
+    For the other fronts, they are False. ``version``: such workers know the task, but none accepts this version of the job's checkpoints.
     """
 
     queue: str
@@ -26,6 +26,7 @@ class Front:
     max_age: float | None
     queue_served: bool
     task_served: bool
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

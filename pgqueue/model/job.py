@@ -143,6 +143,9 @@ class Job:
 
     ``progressed`` is the last progress that this attempt or a former attempt reported: done, total, message, at.
 
+    ``version`` is the version of the task that stored the job's first checkpoint, as it was when the job was read; None: there was no
+    checkpoint, or the task had no version.
+
     If a handler has a parameter that is annotated ``Job``, it gets its job there. Only such a job has the lease, which ``progress``,
     ``track`` and ``transaction`` need. Without the lease, ``check`` does nothing.
     """
@@ -174,6 +177,7 @@ class Job:
     meta: dict[str, object] = field(default_factory=dict, repr=False)
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
+    version: int | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -25,8 +25,8 @@ ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job
 class Checkpoint(NamedTuple):
     """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments.
 
-    It is None in a cursor. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint
-    is stored, these two have their default values.
+    It is None in a cursor. ``version``: the version of the task whose code has done the step; None: the task has no version. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint
+    is stored, the last two have their default values.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Checkpoint(NamedTuple):
     key: str
     fingerprint: int | None
     value: str
+    version: int | None = None
     lease_id: int = 0
     at: datetime | None = None
 

@@ -57,7 +57,8 @@ class TaskSpec:
     """A task without its app. ``timeout`` is in seconds. ``executor`` is where its handler runs; None: the worker decides.
 
     ``store_result`` False: the value that the handler returns is not stored. ``has_hooks``: hooks run after its completions.
-    ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts.
+    ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts. ``version``: of the code; ``accepts``: the
+    versions whose checkpoints this code understands (model/versions.py).
     """
 
     name: str
@@ -73,6 +74,8 @@ class TaskSpec:
     rules: Mapping[str, object] = field(default_factory=dict)
     has_hooks: bool = False
     is_internal: bool = False
+    version: int | None = None
+    accepts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("task", self.name) if self.is_internal else check_free(self.name)

@@ -21,6 +21,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage, Trouble, one_line
 from pgqueue.database.run import run
+from pgqueue.model.versions import UNVERSIONED, Versions
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.runtime.services import hidden_task
 from pgqueue.sql import Statement
@@ -51,6 +52,7 @@ class Lease:
         outage: Outage,
         settings: WorkerSettings,
         tasks: list[str],
+        versions: Versions = UNVERSIONED,
         *,
         began: Callable[[int], object],
         ended: Callable[[], object],
@@ -60,7 +62,7 @@ class Lease:
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool],
     ) -> None:
-        self._link, self._settings, self._tasks = link, settings, tasks
+        self._link, self._settings, self._tasks, self._versions = link, settings, tasks, versions
         self._began, self._ended, self._running, self._lose_attempts = began, ended, running, lost
         self._heartbeat = Heartbeat(
             outage,
@@ -95,7 +97,7 @@ class Lease:
         return statements.register_worker(
             host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
             slots=settings.concurrency, queues=list(settings.queues), tasks=self._tasks, lease_seconds=settings.lease,
-            queue_slots=list(settings.queues.values()),
+            queue_slots=list(settings.queues.values()), versions=self._versions,
         )  # fmt: skip
 
     def take(self, connection: Connection) -> None:

@@ -16,7 +16,7 @@ class RareFields:
 
     ``deadline_at`` is the deadline in epoch seconds, by the database's clock. ``progress`` is the last progress of the former attempts.
     ``progress`` and ``meta`` are JSON text. The enqueuer chose ``unique_key``, ``tags`` and ``meta``. ``stored_by_pgqueue``: whether pgqueue
-    itself has stored the job. ``workflow_id``: the workflow of which the job is a node.
+    itself has stored the job. ``workflow_id``: the workflow of which the job is a node. ``version``: the version of the job's checkpoints.
     """
 
     expires: float | None
@@ -28,6 +28,7 @@ class RareFields:
     meta: str = "{}"
     stored_by_pgqueue: bool = False
     workflow_id: int | None = None
+    version: int | None = None
 
     @classmethod
     def of(cls, text: str) -> RareFields:
@@ -38,7 +39,7 @@ class RareFields:
         )
         return cls(
             expires, deadline, said["progress"], said["deadline_at"], said["unique_key"], tuple(said["tags"]),
-            said["meta"], bool(said["stored_by_pgqueue"]), said["workflow_id"],
+            said["meta"], bool(said["stored_by_pgqueue"]), said["workflow_id"], said["version"],
         )  # fmt: skip
 
     def text(self) -> str:
@@ -50,7 +51,7 @@ class RareFields:
         return json.dumps({
             **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
             "tags": self.tags, "meta": self.meta, "stored_by_pgqueue": self.stored_by_pgqueue,
-            "workflow_id": self.workflow_id,
+            "workflow_id": self.workflow_id, "version": self.version,
         })  # fmt: skip
 
     def progressed(self) -> object:
@@ -62,6 +63,7 @@ class RareFields:
         return {
             "deadline_at": moment, "unique_key": self.unique_key,
             "tags": self.tags, "meta": _decoded(self.meta), "progressed": self.progressed(),
+            "version": self.version,
         }  # fmt: skip
 
 

@@ -90,11 +90,11 @@ def save(app: App, attempt: Attempt, value: object, using: object) -> None:
     """Stores the place that the job has come to: in the transaction of ``using``, or in a separate transaction if ``using`` is None."""
     with _known_errors(attempt):
         if using is not None:
-            run(using, _cursor(attempt, value))
+            run(using, _cursor(app, attempt, value))
             _doubt(attempt)
             return
         with app.connection() as connection:
-            run(connection, _cursor(attempt, value))
+            run(connection, _cursor(app, attempt, value))
     attempt.note_checkpoint()
 
 
@@ -102,12 +102,18 @@ async def asave(app: App, attempt: Attempt, value: object, using: object) -> Non
     """``save`` on async connections."""
     with _known_errors(attempt):
         if using is not None:
-            await run_async(using, _cursor(attempt, value))
+            await run_async(using, _cursor(app, attempt, value))
             _doubt(attempt)
             return
         async with app.aconnection() as connection:
-            await run_async(connection, _cursor(attempt, value))
+            await run_async(connection, _cursor(app, attempt, value))
     attempt.note_checkpoint()
+
+
+def version_of(app: App, attempt: Attempt) -> int | None:
+    """Returns the version of the attempt's task, with which its checkpoints are stored. None: the task has no version."""
+    task = app.tasks.get(attempt.task)
+    return None if task is None else task.spec.version
 
 
 def _doubt(attempt: Attempt) -> None:
@@ -123,9 +129,11 @@ def _stored(attempt: Attempt, made: Checkpoint) -> Statement[None]:
     return statements.store_effect(attempt.worker_id, attempt.id, attempt.lease_id, made)
 
 
-def _cursor(attempt: Attempt, value: object) -> Statement[None]:
+def _cursor(app: App, attempt: Attempt, value: object) -> Statement[None]:
     text = ANY.encode(CURSOR, value)
-    return statements.save_cursor(attempt.worker_id, attempt.id, attempt.lease_id, text)
+    return statements.save_cursor(
+        attempt.worker_id, attempt.id, attempt.lease_id, text, version_of(app, attempt)
+    )
 
 
 def _own(attempt: Attempt, made: Checkpoint) -> Checkpoint:

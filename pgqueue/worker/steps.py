@@ -43,7 +43,7 @@ from pgqueue.model.steps import (
     step_id,
 )
 from pgqueue.worker.attempt import Attempt, required
-from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync
+from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync, version_of
 
 SLICE = (
     0.05  # a thread that waits for an answer checks every this many seconds whether its attempt was stopped
@@ -71,6 +71,7 @@ class Steps:
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
+        self._version = version_of(app, attempt)
         # The first attempt of a job has nothing to read.
         self._known: dict[StepId, Checkpoint] | None = {} if is_first(attempt.lease_id) else None
         self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
@@ -89,7 +90,7 @@ class Steps:
         codec, mark = codec_of(call.function), fingerprint(call.args, call.kwargs)
 
         def make(value: object) -> Checkpoint:
-            return Checkpoint(kind, *me, mark, codec.encode(named(me), value))
+            return Checkpoint(kind, *me, mark, codec.encode(named(me), value), self._version)
 
         self._take(me)
         try:
@@ -181,12 +182,16 @@ class Steps:
 
     def _mismatch(self, stored: Checkpoint, what: str, why: str) -> CheckpointMismatchError:
         at = f" at {stored.at:%Y-%m-%d %H:%M:%S %Z}" if stored.at is not None else ""
+        by = "" if stored.version is None else f" by version {stored.version} of task {self._attempt.task}"
+        now = "" if self._version in (None, stored.version) else f", and this is version {self._version}"
         return CheckpointMismatchError(
-            f"Step {named(stored.step_id)} of job {self._attempt.id} {what}; it was stored{at}.",
+            f"Step {named(stored.step_id)} of job {self._attempt.id} {what}; it was stored{at}{by}{now}.",
             job_id=self._attempt.id,
             name=stored.name,
             key=stored.key,
             why=why,
+            stored_by=stored.version,
+            version=self._version,
         )
 
     # ---------------------------------------------------------------- carrying a flow out

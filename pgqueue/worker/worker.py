@@ -36,6 +36,7 @@ from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import DAYS_AHEAD
 from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
+from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
 from pgqueue.telemetry.events import emit, subscribed
@@ -97,6 +98,7 @@ class Worker:
         self.app, self.settings = app, settings
         app.make_room(settings.concurrency)
         self._specs = {**handlers(app), **alert_tasks(alerts)}
+        versions = Versions.of(app.version, self._specs.values())
         self.id = 0
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
@@ -109,7 +111,7 @@ class Worker:
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
         self._settler = Settler(links.settle, self._free, hook_names(app))
         self._claimer = Claimer(
-            links.claim, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
+            links.claim, settings, [*sorted(self._specs), *versions.accepted], self._in_flight, self._take, self._runner.prefetch,
         )  # fmt: skip
         self._progress_writer = ProgressWriter(links.claim, self._runner.running)
         self._leader = Leader(
@@ -143,7 +145,7 @@ class Worker:
             crash_limit=settings.crash_limit, limit=settings.blocked, lease=settings.lease, alive=self._alive,
         )  # fmt: skip
         self._lease = Lease(
-            links.settle, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, lost=self._runner.lose,
+            links.settle, self._outage, settings, sorted(self._specs), versions, began=self._live_as, ended=self._lose, running=self._runner.running, lost=self._runner.lose,
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)

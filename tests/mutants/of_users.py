@@ -17,7 +17,7 @@ OF_USERS = (
     mutant("sql/jobs/functions/why.sql", "if not has_sequence_privilege('pgqueue.jobs_id_seq', 'select, usage') then", "if false then",
            "stages/test_why.py::test_why_asks_for_the_right_to_read_the_sequence_if_the_role_lacks_it"),
     mutant("sql/queues/views/queue_depth.sql", "full join", "left join", "process/test_cli_operations.py::test_a_queue_that_no_worker_has_served_yet_is_listed_and_can_be_paused"),
-    mutant("sql/queues/find_unserved.sql", "where not w.task_served", "where not w.queue_served", "process/test_cli_operations.py::test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task"),
+    mutant("sql/queues/find_unserved.sql", "where not w.version_served", "where not w.queue_served", "process/test_cli_operations.py::test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task"),
     mutant("sql/queues/remove_queue.sql", "           + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs", "           as jobs",
            "process/test_cli_operations.py::test_a_queue_is_not_removed_while_a_worker_or_a_job_needs_the_queue"),
     mutant("sql/jobs/fragments/matching.sql", "and (%(concurrency_key)s::text is null or j.concurrency_key = %(concurrency_key)s::text)\n", "",

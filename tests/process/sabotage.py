@@ -36,6 +36,7 @@ SABOTAGE = {
     " values (1, 1, 1, 'running', 'dead', 'x')",
     "D3": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
     " select id, 1, 1, 'step', 'a', '1' from pgqueue.jobs where state = 'running'",
+    "D17": "update pgqueue.jobs set version = 3 where state = 'running'",
     "D16": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value) values (99, 1, 1, 'step', 'a', '1')",
     "D1": "insert into chk.step_rows values (1, 'checked'), (1, 'checked')",
     "D2": "insert into chk.step_rows values (1, 'checked')",

@@ -328,3 +328,31 @@ def test_a_renamed_function_keeps_the_grants_to_roles(empty_dsn: str) -> None:
         finally:
             connection.execute("drop owned by granted_before")
             connection.execute("drop role granted_before")
+
+
+FORMER_FIELDS = """
+create function pgqueue.rare_fields(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb,
+    stored_by_pgqueue boolean, workflow_id bigint)
+returns text language sql as $$ select '{}' $$;
+insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, expires_at)
+values (5, 'web-1', 1, '0', 'async', 1, '{default}', '{t}', now() + interval '1 minute')
+"""
+
+
+def test_a_worker_of_the_nineteenth_revision_goes_on_beside_the_upgraded_schema(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0019")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(FORMER_FIELDS.encode())
+        migrate.upgrade(empty_dsn)
+        assert migrate.differences(connection) == []
+        fields = connection.execute(
+            "select pgqueue.rare_fields(null, null, null, null, '{}', '{}', null, 7)"
+        ).fetchone()
+        assert fields == ("{}",)
+        assert connection.execute("select app_version, accepts from pgqueue.workers").fetchall() == [
+            (None, [])
+        ]
+        connection.execute("insert into pgqueue.jobs (task) values ('t')")
+        assert len(run(connection, statements.claim_limited(5, ["t"], ("default", 0), None, 1)).rows) == 1
+        connection.execute("insert into pgqueue.jobs (task, version) values ('t', 3)")
+        assert run(connection, statements.claim_limited(5, ["t"], ("default", 0), None, 1)).rows == []

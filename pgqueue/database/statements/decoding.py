@@ -47,7 +47,7 @@ def job_of(row: Row) -> Job:
     (
         job_id, queue, task, args, state, priority, run_at, attempt, max_attempts, lease_id, worker_id, crash_count,
         unique_key, concurrency_key, tags, created_at, started_at, finished_at, timeout, progress, result,
-        last_error, last_traceback, cancel_requested, meta, expires_at, deadline_at,
+        last_error, last_traceback, cancel_requested, meta, expires_at, deadline_at, version,
     ) = row  # fmt: skip
     return Job(
         id=job_id, queue=queue, task=task, args=plain(args), state=state, priority=priority, run_at=run_at,
@@ -56,6 +56,7 @@ def job_of(row: Row) -> Job:
         started_at=started_at, finished_at=finished_at, timeout=timeout, last_error=last_error,
         progressed=plain(progress), result=plain(result), last_traceback=last_traceback,
         cancel_requested=cancel_requested, meta=plain(meta), expires_at=expires_at, deadline_at=deadline_at,
+        version=version,
     )  # fmt: skip
 
 

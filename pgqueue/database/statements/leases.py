@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgqueue.database.statements.decoding import array, column, maybe_array, nothing, one, statement
+from pgqueue.model.versions import UNVERSIONED, Versions
 from pgqueue.sql import Statement
 
 
@@ -49,15 +50,17 @@ def register_worker(
     tasks: list[str],
     lease_seconds: float,
     queue_slots: Sequence[int | None] = (),
+    versions: Versions = UNVERSIONED,
 ) -> Statement[int | None]:
     """Returns the worker's id, a random number below 2^53. None: another worker has that id already, so the caller tries again.
 
-    ``queue_slots``: for each of ``queues``, the number of slots for this queue alone, or None.
+    ``queue_slots``: for each of ``queues``, the number of slots for this queue alone, or None. ``versions``: what the worker's app and
+    its tasks say about their versions.
     """
     return statement(
         "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,
         version=version, executor=executor, slots=slots, queues=queues, queue_slots=list(queue_slots), tasks=tasks,
-        lease_seconds=lease_seconds,
+        lease_seconds=lease_seconds, app_version=versions.app, accepts=list(versions.accepted),
     )  # fmt: skip
 
 

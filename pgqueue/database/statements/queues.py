@@ -40,7 +40,8 @@ class QueueUse:
 class Unserved:
     """Due jobs of one queue and task that no living worker claims. ``queue_served``: workers serve the queue, but none knows the task.
 
-    ``app``: the app that declared the task last. None: no app has declared it.
+    ``app``: the app that declared the task last. None: no app has declared it. ``version``: workers know the task, but none accepts this
+    version of the jobs' checkpoints.
     """
 
     queue: str
@@ -49,13 +50,15 @@ class Unserved:
     age: float
     queue_served: bool
     app: str | None
+    version: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
     """A worker. ``queue_slots``: for each of ``queues``, the number of slots for this queue alone, or None.
 
-    ``queue_taken``: how many of these slots are taken.
+    ``queue_taken``: how many of these slots are taken. ``version``: of pgqueue. ``app_version``: of the worker's app. ``accepts``: the versions
+    of tasks that the worker accepts, as ``task@version``.
     """
 
     id: int
@@ -74,6 +77,8 @@ class WorkerRow:
     queue_taken: list[int | None]
     blocked_since: datetime | None
     blocked_by: list[int] | None
+    app_version: str | None
+    accepts: list[str]
 
 
 def list_queues() -> Statement[list[QueueDepth]]:

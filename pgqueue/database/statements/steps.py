@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgqueue.database.statements.decoding import array, nothing, one, statement
 from pgqueue.model.steps import CURSOR, Checkpoint
-from pgqueue.sql import Row, Statement
+from pgqueue.sql import Row, Statement, load_chosen
 
 Lease = tuple[int, int]  # a job's id and its lease_id
+VERSIONS = frozenset({"versions"})  # the lines of store_checkpoints.sql that set the version of jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,17 @@ def store_checkpoints(
     items: Sequence[tuple[int, int, int, Checkpoint]],
 ) -> Statement[StoredCheckpoints]:
     """Stores checkpoints of running attempts. ``items``: (worker id, job id, lease id, checkpoint), sorted by job id."""
-    return statement(
+    stores = statement(
         "store_checkpoints", _stored, items="[" + ",".join([_item(*item) for item in items]) + "]"
     )
+    has_versions = any(made.version is not None for *_, made in items)
+    return replace(stores, text=load_chosen(stores.name, VERSIONS if has_versions else frozenset[str]()))
 
 
 def _item(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> str:
     head = json.dumps({
         "job_id": job_id, "lease_id": lease_id, "worker_id": worker_id, "kind": made.kind, "name": made.name, "key": made.key,
-        "fingerprint": made.fingerprint,
+        "fingerprint": made.fingerprint, "version": made.version,
     })  # fmt: skip
     return f'{head[:-1]}, "value": {made.value}}}'
 
@@ -62,8 +65,8 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
 
     def decode(rows: Sequence[Row]) -> dict[int, list[Checkpoint]]:
         found: defaultdict[int, list[Checkpoint]] = defaultdict(list)
-        for job_id, kind, name, key, fingerprint, lease_id, at, value in rows:
-            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, lease_id, at))
+        for job_id, kind, name, key, fingerprint, lease_id, at, value, version in rows:
+            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at))
         return {job_id: found[job_id] for job_id in job_ids}
 
     return statement("load_checkpoints", decode, ids=array(job_ids))
@@ -73,12 +76,14 @@ def store_effect(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -
     """Stores the checkpoint of a step in the transaction that writes the step's rows. Fails with a unique violation if it was stored before."""
     return statement(
         "store_effect", nothing, worker_id=worker_id, job_id=job_id, lease_id=lease_id, name=made.name, key=made.key,
-        fingerprint=made.fingerprint, value=made.value,
+        fingerprint=made.fingerprint, version=made.version, value=made.value,
     )  # fmt: skip
 
 
-def save_cursor(worker_id: int, job_id: int, lease_id: int, value: str) -> Statement[None]:
-    """Stores the place that a job has come to, as JSON text, in the caller's transaction."""
+def save_cursor(
+    worker_id: int, job_id: int, lease_id: int, value: str, version: int | None = None
+) -> Statement[None]:
+    """Stores the place that a job has come to, as JSON text, in the caller's transaction. ``version``: of the job's task."""
     return statement(
         "save_cursor",
         nothing,
@@ -86,6 +91,7 @@ def save_cursor(worker_id: int, job_id: int, lease_id: int, value: str) -> State
         job_id=job_id,
         lease_id=lease_id,
         name=CURSOR,
+        version=version,
         value=value,
     )
 

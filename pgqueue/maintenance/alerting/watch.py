@@ -139,16 +139,20 @@ def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: fl
 
     A queue stands still if its oldest due job has been due for more than ``after`` seconds, and if at least one of two things is true: no
     job has been claimed from the queue for more than ``after`` seconds, or no living worker both serves the queue and knows the task of the
-    oldest job.
+    oldest job, and accepts its version.
     """
     causes = []
     for front in _oldest(fronts) if after else ():
-        if front.age <= after or (front.task_served and unmoved[front.queue] <= after):
+        if front.age <= after or (
+            front.task_served and front.version is None and unmoved[front.queue] <= after
+        ):
             continue
         if not front.queue_served:
             why = "no living worker serves it"
         elif not front.task_served:
             why = f"no living worker of this queue knows the task {front.task}"
+        elif front.version is not None:
+            why = f"no living worker of this queue accepts version {front.version} of the task {front.task}"
         else:
             why = f"nothing has been claimed for {_span(unmoved[front.queue])}"
         text = f"queue {front.queue} stands still: job {front.job_id} has been due for {_span(front.age)}, and {why}"

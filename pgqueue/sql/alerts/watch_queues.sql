@@ -1,5 +1,6 @@
 -- Finds the first due job of each lane (a queue and a priority), and of each key in a lane. For the oldest of these jobs in each queue, the
--- row also says whether a living worker serves the queue, and whether such a worker knows the job's task. Each row also has the queue's
+-- row also says whether a living worker serves the queue, and whether such a worker knows the job's task. If such workers exist, but none
+-- accepts the version of the job's checkpoints, the row has that version. Each row also has the queue's
 -- max_age: an alert is raised when a job of the queue has been due for longer. Leaves out paused queues.
 -- A key is the job's concurrency_key, or the key of a parked job, which is made of its task (functions/due_by_key.sql).
 -- Uses loose index scans of jobs_live_claim_idx and jobs_live_key_idx: two probes for each lane, and two for each task of a key. At most
@@ -70,12 +71,14 @@ with recursive lanes as (
 )
 select f.queue, f.priority::int, f.key, f.id, f.task, date_part('epoch', f.run_at::timestamptz),
        date_part('epoch', now() - f.run_at), date_part('epoch', q.max_age),
-       coalesce(served.queue_served, false), coalesce(served.task_served, false)
+       coalesce(served.queue_served, false), coalesce(served.task_served, false), case when served.version_served is false then served.version end
 from front f
 left join pgqueue.queues q on q.name = f.queue
 left join lateral (
-    select count(*) > 0 as queue_served, bool_or(f.task = any(w.tasks)) as task_served
+    select count(*) > 0 as queue_served, bool_or(f.task = any(w.tasks)) as task_served, max(v.version) as version,
+           bool_or(v.version is null or f.task || '@' || v.version = any(w.accepts)) filter (where f.task = any(w.tasks)) as version_served
     from pgqueue.workers w
+    left join (select j.version from pgqueue.jobs_live j where j.id = f.id limit 1) v on true
     where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(f.queue, w.queues)
 ) served on f.rank = 1
 where not coalesce(q.paused, false)

@@ -12,7 +12,8 @@
 --     finishes all these);
 --   jobs with a concurrency_key, parked jobs, all jobs of a lane under a limit, and all jobs while any task is paused (claim_limited.sql
 --     claims these);
---   jobs of tasks that this worker does not know.
+--   jobs of tasks that this worker does not know, and jobs whose checkpoints are of a version that this worker does not accept. For each
+--     version that a task accepts, `tasks` also contains <task>@<version>. No task has such a name.
 -- Zero rows: no such job is due in these lanes, or the lease of this worker has run out. In the second case a claim would be useless,
 -- because the next rescue would take the jobs back.
 with found as materialized (
@@ -25,7 +26,7 @@ with found as materialized (
         where l.queue = lane.queue and l.priority = lane.priority
           and --+ claim_idx l
           and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
-          and l.task = any(%(tasks)s::text[])
+          and l.task = any(%(tasks)s::text[]) and (l.version is null or l.task || '@' || l.version = any(%(tasks)s::text[]))
           and not l.cancel_requested
           and (l.expires_at is null or l.expires_at > now()) and (l.deadline_at is null or l.deadline_at > now())
         order by l.run_at, l.id

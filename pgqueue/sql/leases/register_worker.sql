@@ -9,9 +9,9 @@ with known as (
     order by q
     on conflict (name) do nothing
 )
-insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, queue_slots, tasks, expires_at)
+insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, queue_slots, tasks, app_version, accepts, expires_at)
 values (%(worker_id)s::bigint, %(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int,
-        %(queues)s::text[], %(queue_slots)s::int[], %(tasks)s::text[],
+        %(queues)s::text[], %(queue_slots)s::int[], %(tasks)s::text[], %(app_version)s::text, %(accepts)s::text[],
         clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
 on conflict (id) do nothing
 returning id

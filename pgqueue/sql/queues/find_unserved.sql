@@ -1,20 +1,24 @@
--- Finds due jobs that no living worker will take, because no worker serves their queue, or because no worker of the queue knows their task.
--- It is for `pgq doctor`. Leaves out paused queues.
+-- Finds due jobs that no living worker will take, because no worker serves their queue, because no worker of the queue knows their task, or
+-- because none of those that know it accepts the version of the jobs' checkpoints. Only in the last case, `version` is not null.
+-- It is for `pgq doctor` and `pgq queues list`. Leaves out paused queues.
 -- Reads jobs_live once. Locks nothing.
 with due as materialized (
-    select l.queue::text as queue, l.task::text as task, count(*) as jobs, min(l.run_at) as since
+    select l.queue::text as queue, l.task::text as task, l.version, count(*) as jobs, min(l.run_at) as since
     from pgqueue.jobs_live l
     where l.state in ('pending', 'retrying') and l.run_at <= now()
-    group by 1, 2
+    group by 1, 2, 3
 )
-select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served, t.app
+select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served, t.app,
+       case when w.task_served then d.version end
 from due d
 left join pgqueue.tasks t on t.name = d.task
 cross join lateral (
-    select coalesce(bool_or(d.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served
+    select coalesce(bool_or(d.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served,
+           coalesce(bool_or(d.version is null or d.task || '@' || d.version = any(w.accepts)) filter (where d.task = any(w.tasks)), false)
+               as version_served
     from pgqueue.workers w
     where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(d.queue, w.queues)
 ) w
-where not w.task_served and not exists (select from pgqueue.queues q where q.name = d.queue and q.paused)
-order by 3 desc, 1, 2
+where not w.version_served and not exists (select from pgqueue.queues q where q.name = d.queue and q.paused)
+order by 3 desc, 1, 2, d.version
 limit 20

@@ -8,7 +8,7 @@ select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
                          then (select count(*) from pgqueue.jobs_live j
                                where j.worker_id = w.id and pgqueue.serving_name(j.queue, w.queues) = u.name) end
              from unnest(w.queues, w.queue_slots) with ordinality u (name, own, rank) order by u.rank),
-       w.blocked_since, w.blocked_by
+       w.blocked_since, w.blocked_by, w.app_version, w.accepts
 from pgqueue.workers w
 where %(ended)s::boolean or (w.state in ('running', 'draining'))
 order by w.stopped_at desc nulls first, w.started_at, w.id

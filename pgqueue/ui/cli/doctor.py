@@ -22,6 +22,7 @@ from pgqueue.text.counted import count
 from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import exact, since, span
+from pgqueue.ui.cli.unserved import unserved
 
 CHECK_FAILED = 7
 # A claim that begins at the start of a lane takes about this many seconds for each dead index entry that vacuum has not removed yet. This
@@ -126,14 +127,7 @@ def _queues(connection: Connection) -> Iterator[Finding]:
 
 def _unserved(connection: Connection) -> Iterator[Finding]:
     for gap in run(connection, statements.find_unserved()):
-        why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
-        yield Finding(
-            "error",
-            f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} not"
-            f" claimed, the oldest for {span(gap.age)}: {why}.",
-            f"start a worker {'that has this task' if gap.app is None else f'of the app {gap.app}'}:"
-            f" pgq work -A module:app -Q {gap.queue}",
-        )
+        yield Finding("error", *unserved(gap))
 
 
 def _schedules(connection: Connection) -> Iterator[Finding]:

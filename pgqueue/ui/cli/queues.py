@@ -18,6 +18,7 @@ from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import span
+from pgqueue.ui.cli.unserved import unserved
 
 commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
 
@@ -29,6 +30,7 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
     """List queues with their jobs and the number of workers that serve them."""
     with database(dsn) as connection:
         found = run(connection, statements.list_queues())
+        gaps = [] if as_json else run(connection, statements.find_unserved())
     if as_json:
         emit_items(found)
         return
@@ -60,6 +62,10 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
         ],
         empty="There is no queue yet.",
     )
+    for gap in gaps:
+        if gap.version is not None:
+            what, do = unserved(gap)
+            say("note", f"{what} Do: {do}")
 
 
 @commands.command()

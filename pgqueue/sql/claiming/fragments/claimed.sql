@@ -6,4 +6,4 @@ j.id, j.lease_id::bigint, j.queue::text, j.priority, j.task::text, j.args::text,
 j.crash_count::smallint, date_part('epoch', j.timeout::interval) as timeout, date_part('epoch', j.run_at::timestamptz) as run_at,
 date_part('epoch', j.created_at::timestamptz) as created_at, j.trace_context::text,
 pgqueue.rare_fields(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta, j.stored_by_pgqueue,
-    j.workflow_id) as rare_fields, j.concurrency_key::text
+    j.workflow_id, j.version) as rare_fields, j.concurrency_key::text

@@ -5,6 +5,7 @@
 -- that follows `after` (due_by_key.sql).
 -- `since` and `front` are positions (run_at and id). The caller gives as `since` a position in front of which there was no job with a key.
 -- `front` is the position of the first job with a key that this claim saw. The next claim can get this `front` as its `since`.
+-- `tasks` also contains the versions that the worker accepts, as in claim.sql.
 -- If `among` is an array of ids, only jobs with these ids are claimed, and only those of them that would also be claimed without `among`.
 -- If `among` is an empty array, nothing is claimed, and the jobs that would be claimed are returned. If `among` is null, it has no effect.
 -- It is a function and not one statement, because it locks the seats first and then counts them in a new statement. So its counts are

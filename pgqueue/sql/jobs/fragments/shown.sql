@@ -4,4 +4,4 @@ j.id, j.queue, j.task, pgqueue.text_of(j.args) as args, j.state, j.priority, j.r
 j.worker_id, j.crash_count, j.unique_key, j.concurrency_key, j.tags, j.created_at, pgqueue.time_of(j.started_at) as started_at,
 pgqueue.time_of(j.finished_at) as finished_at, extract(epoch from j.timeout)::float8 as timeout, pgqueue.text_of(j.progress) as progress,
 pgqueue.text_of(j.result) as result, j.last_error, j.last_traceback, j.cancel_requested, pgqueue.text_of(j.meta) as meta, j.expires_at,
-j.deadline_at
+j.deadline_at, j.version

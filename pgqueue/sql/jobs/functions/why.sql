@@ -1,6 +1,7 @@
 -- Says why a job is not running. The answer is the first of these reasons that is true:
 --   its row is not visible (not committed, or gone); it has finished; it runs; it is not due yet; its queue is paused;
---   no living worker serves its queue; none of the workers that serve it knows the job's task; another job of its key must end first;
+--   no living worker serves its queue; none of the workers that serve it knows the job's task; none of those that know it accepts the
+--     version of the job's checkpoints; another job of its key must end first;
 --   its key or its task is paused, or a limit is used up; all slots of the workers that can run it, or all their slots for its queue, are
 --     taken;
 --   other jobs are ahead of it; nothing stands in its way.
@@ -33,7 +34,7 @@ declare
          where row_security_active(('pgqueue.' || t)::regclass) having count(*) > 0), '');
 begin
     select l.id, l.state, l.queue, l.task, l.priority, l.run_at, l.created_at, l.started_at, l.finished_at, l.attempt, l.max_attempts,
-           l.worker_id, l.concurrency_key, l.ordering, l.weight, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
+           l.worker_id, l.concurrency_key, l.ordering, l.weight, l.version, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
     into j
     from pgqueue.jobs l where l.id = why.job order by l.finished_at nulls first limit 1;
 
@@ -121,9 +122,11 @@ begin
     end if;
 
     select count(*) as living, count(x.serving) as serving, count(*) filter (where x.able) as able,
-           coalesce(array_agg(x.id) filter (where x.able), '{}') as ids
+           count(*) filter (where x.able and x.accepts) as accepting,
+           coalesce(array_agg(x.id) filter (where x.able and x.accepts), '{}') as ids
     into workers
-    from (select w.id, s.serving, s.serving is not null and j.task = any(w.tasks) as able
+    from (select w.id, s.serving, s.serving is not null and j.task = any(w.tasks) as able,
+                 j.version is null or j.task || '@' || j.version = any(w.accepts) as accepts
           from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
           where w.state = 'running' and w.expires_at > moment) x;
 
@@ -147,6 +150,17 @@ begin
                                         w.version, pgqueue.time_in_words(w.heartbeat_at))
                  else 'no worker has known it so far.' end || unseen;
         do_this := remedy;
+        return;
+    end if;
+
+    if workers.accepting = 0 then
+        reason := 'unaccepted_version';
+        sentence := format('Its checkpoints are of version %s, and no living worker accepts it', j.version) ||
+            coalesce((select format('; the last one that did was worker %s on %s%s; its last heartbeat was at %s.', x.id, x.host,
+                                    ' (version ' || x.app_version || ' of its app)', pgqueue.time_in_words(x.heartbeat_at))
+                      from pgqueue.workers x where j.task || '@' || j.version = any(x.accepts)
+                      order by x.heartbeat_at desc limit 1), '.') || unseen;
+        do_this := format('start a worker whose task %s accepts %s: accepts=(…, %s)', j.task, j.version, j.version);
         return;
     end if;
 
@@ -254,11 +268,11 @@ begin
     if not w.has_slots then
         reason := 'busy';
         sentence := format('No slot is free on the %s that can run it (%s of %s taken), and %s',
-                           pgqueue.with_noun(workers.able, 'worker'), w.taken, w.slots, before);
+                           pgqueue.with_noun(workers.accepting, 'worker'), w.taken, w.slots, before);
     elsif not w.has_room then
         reason := 'queue_slots';
         sentence := format('No slot of its queue %s is free on the %s that can run it (%s of %s taken%s), and %s', j.queue,
-                           pgqueue.with_noun(workers.able, 'worker'), w.own_taken, w.own,
+                           pgqueue.with_noun(workers.accepting, 'worker'), w.own_taken, w.own,
                            (select format(', the longest by job %s since %s', l.id, pgqueue.time_in_words(l.started_at))
                             from pgqueue.jobs_live l join pgqueue.workers k on k.id = l.worker_id
                             where k.id = any(workers.ids) and l.state = 'running'

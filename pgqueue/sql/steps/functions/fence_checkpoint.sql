@@ -5,6 +5,7 @@
 -- the user's transaction lasts.
 -- Locks the job's row with FOR KEY SHARE until the end of the COMMIT. This makes a rescue, an outcome or a cancel of the job wait, but not
 -- a write of its progress.
+-- If the checkpoint has a version and the job has none yet, the job gets that version, so that only workers that accept it claim the job.
 -- Runs as the owner, because the role of the transaction need not be allowed to lock jobs.
 create or replace function pgqueue.fence_checkpoint()
 returns trigger
@@ -19,6 +20,9 @@ begin
     if not found then
         raise exception using errcode = 'PQ601',
             message = format('pgqueue: the lease %s on job %s is lost, so nothing of this transaction is committed', new.lease_id, new.job_id);
+    end if;
+    if new.version is not null then
+        update pgqueue.jobs_live j set version = new.version where j.id = new.job_id and j.version is null;
     end if;
     return null;
 end
