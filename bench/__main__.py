@@ -5,6 +5,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ORDER = (
     "limit", "drain", "latency", "urgent", "straggler", "enqueue", "transaction", "bulk", "cost", "backlog", "history",
-    "snapshot", "hostile", "idle", "wakeups", "fleet", "limits", "keys",
+    "snapshot", "hostile", "idle", "wakeups", "fleet", "limits", "keys", "durable",
 )  # fmt: skip
 QUESTIONS = [name for name in ORDER if importlib.util.find_spec(f"bench.{name}")]
 
@@ -40,6 +41,16 @@ app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=F
 
 def module(name: str) -> Question:
     return importlib.import_module(f"bench.{name}")  # type: ignore[return-value]
+
+
+def compared(question: str) -> Collection[str]:
+    """Returns the names of the systems that a question can compare."""
+    return getattr(module(question), "SYSTEMS", peers.NAMES)
+
+
+def settings(question: str, systems: list[str]) -> dict[str, str]:
+    """Returns the settings with which a question runs systems, if they differ from those of the other questions."""
+    return module(question).settings(systems) if hasattr(module(question), "settings") else {}
 
 
 @app.command()
@@ -73,12 +84,13 @@ def ask(
     asked = QUESTIONS if not questions or questions == ["all"] else questions
     if unknown := set(asked) - set(QUESTIONS):
         raise typer.BadParameter(f"no such question: {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
-    if unknown := set(system or []) - set(peers.NAMES):
-        raise typer.BadParameter(f"no such system: {', '.join(unknown)}; there are {', '.join(peers.NAMES)}")
-    missing = {name: reason for name in system or peers.NAMES if (reason := peers.available(name))}
+    if unknown := set(system or []) - set(peers.ALL):
+        raise typer.BadParameter(f"no such system: {', '.join(unknown)}; there are {', '.join(peers.ALL)}")
+    wanted = [name for name in system or peers.ALL if any(name in compared(question) for question in asked)]
+    missing = {name: reason for name in wanted if (reason := peers.available(name))}
     for name, reason in missing.items():
         print(f"{name} is left out: {reason}")
-    if not (systems := [name for name in system or peers.NAMES if name not in missing]):
+    if not (systems := [name for name in wanted if name not in missing]):
         raise typer.Exit(1)
     options: dict[str, Any] = {"scale": scale * 0.1 if quick else scale}
     if rounds or quick:
@@ -86,11 +98,16 @@ def ask(
     RESULTS.mkdir(exist_ok=True)
     file = json or RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl"
     with server() as dsn, file.open("a") as lines:
-        report = Report(environment(systems, shown_settings(dsn)), lines)
+        found = environment(systems, shown_settings(dsn))
+        report = Report(
+            found | {line: said for name in asked for line, said in settings(name, systems).items()}, lines
+        )
         for name in asked:
             more = {"load": load} if load and name == "latency" else {}
             try:
-                module(name).run(dsn, systems, report, **options, **more)
+                module(name).run(
+                    dsn, [one for one in systems if one in compared(name)], report, **options, **more
+                )
             except Exception:  # noqa: BLE001 - the other questions are still asked
                 report.fail(name)
         show_targets(report.console, report.results, {name: module(name) for name in asked})

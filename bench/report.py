@@ -89,6 +89,21 @@ class Results:
         ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
 
+    def paired(
+        self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
+    ) -> float | None:
+        """Returns the median of the ratios in the single rounds: ``system`` divided by the best other system of the same round.
+
+        A slow minute of the machine slows all systems of a round, so these ratios vary less than the figures.
+        """
+        rounds = dict.fromkeys(m.round for m in self.measured if m.question == question)
+        ratios = (self.only(round_).ratio(question, value, system, to=to) for round_ in rounds)
+        found = [ratio for ratio in ratios if ratio is not None]
+        return median(found) if found else None
+
+    def only(self, round_: int) -> "Results":
+        return Results([m for m in self.measured if m.round == round_], self.environments)
+
     def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
         """Returns the median of the variant ``system`` divided by the median of the variant ``other``."""
         one, two = self.median(question, value, system), self.median(question, value, other)
@@ -184,9 +199,18 @@ class Report:
         self._write(asdict(measurement))
 
     def table(
-        self, question: str, title: str, shown: list[str], *, less_is_better: bool | None = None
+        self,
+        question: str,
+        title: str,
+        shown: list[str],
+        *,
+        less_is_better: bool | None = None,
+        paired: bool = False,
     ) -> None:
-        """Shows the medians of the rounds. For the headline, also shows the range and the ratio to pgqueue in the same variant."""
+        """Shows the medians of the rounds. For the headline, also shows the range and the ratio to pgqueue in the same variant.
+
+        A system without the headline is left out. With ``paired``, the ratio is the median of the ratios in the single rounds.
+        """
         headline, results = shown[0], self.results
         less = not more_is_better(headline) if less_is_better is None else less_is_better
         direction = "less is better" if less else "more is better"
@@ -194,10 +218,12 @@ class Report:
         for name in ("system", *map(label, shown), "min to max", f"ratio to {OURS}"):
             table.add_column(name, justify="left" if name == "system" else "right", no_wrap=name == "system")
         for system in results.systems(question):
-            name, variant = split(system)
-            ours = results.median(question, headline, joined(OURS, variant))
-            theirs = results.median(question, headline, system)
-            ratio = f"{theirs / ours:.2f}" if name != OURS and theirs is not None and ours else ""
+            if not results.values(question, headline, system):
+                continue
+            name, _ = split(system)
+            of_rounds = results.paired if paired else results.ratio
+            found = None if name == OURS else of_rounds(question, headline, system, to=[OURS])
+            ratio = "" if found is None else f"{found:.2f}"
             cells = (number(results.median(question, value, system)) for value in shown)
             table.add_row(system, *cells, spread(results.values(question, headline, system)), ratio)
         self.console.print(table)

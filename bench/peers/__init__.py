@@ -22,6 +22,7 @@ NAMES = (
     "celery",
     "bullmq",
 )
+ALL = (*NAMES, "absurd")  # only the question `durable` measures absurd
 
 QUEUE = "bench"
 NOTE = "x" * 180  # an argument, so that the arguments of each job are about 200 bytes of JSON

@@ -52,6 +52,21 @@ def test_the_best_other_system_has_the_smallest_value_if_less_is_better(results)
     assert results.ratio("latency", "p50_ms") == 2.0
 
 
+def test_a_paired_ratio_is_the_median_of_the_ratios_within_each_round(results):
+    rates = {"pgqueue": [100, 10, 30], "other": [50, 1, 10], "best": [100, 2], "pgqueue x2": [5]}
+    measured = [
+        Measurement("steps", system, round_, {"steps_per_s": rate})
+        for system, found in rates.items()
+        for round_, rate in enumerate(found)
+    ]
+    paired = Results(measured).paired
+    assert paired("steps", "steps_per_s") == 3  # of 1, 5 and 3
+    assert paired("steps", "steps_per_s", to=["other"]) == 3  # of 2, 10 and 3
+    assert paired("steps", "steps_per_s", "other", to=["pgqueue"]) == pytest.approx(1 / 3)
+    assert paired("steps", "steps_per_s", "pgqueue x2") is None
+    assert paired("steps", "absent") is None
+
+
 def test_a_target_is_met_missed_or_not_measured(results):
     def rate(found):
         return found.median("drain", "jobs_per_s")
