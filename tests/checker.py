@@ -43,7 +43,7 @@ create table chk.rescues (
     at timestamptz not null, expires_at timestamptz);
 create table chk.node_events (
     seq bigint primary key default nextval('chk.seq'), node_id bigint not null, old_state text, new_state text,
-    unmet integer not null, failed integer not null, needs text not null, is_gate boolean not null, is_open boolean not null);
+    unmet integer not null, failed integer not null, needs text not null, is_gate boolean not null);
 create index on chk.node_events (node_id, seq);
 create table chk.left_nodes (id bigint not null, at timestamptz not null default clock_timestamp());
 create table chk.step_rows (job_id bigint not null, name text not null);
@@ -67,8 +67,8 @@ create trigger chk_note_job after insert or update or delete on pgqueue.jobs
 
 create function chk.note_node() returns trigger language plpgsql as $$
 begin
-    insert into chk.node_events (node_id, old_state, new_state, unmet, failed, needs, is_gate, is_open)
-    values (new.id, case when tg_op = 'UPDATE' then old.state end, new.state, new.unmet, new.failed, new.needs, new.is_gate, new.is_open);
+    insert into chk.node_events (node_id, old_state, new_state, unmet, failed, needs, is_gate)
+    values (new.id, case when tg_op = 'UPDATE' then old.state end, new.state, new.unmet, new.failed, new.needs, new.is_gate);
     return null;
 end $$;
 create trigger chk_note_node after insert or update on pgqueue.nodes

@@ -149,13 +149,19 @@ union all select 'D8 a node was released, or a gate ended, before all that it wa
     cross join lateral (select e.* from chk.node_events e where e.node_id = d.on_id and e.seq < r.seq order by e.seq desc limit 1) e
     where e.new_state is null
 union all select 'D8b a gate is open although all that it waits for has ended', count(*), (array_agg(n.id))[:3] from pgqueue.nodes n
-    where n.is_gate and n.state is null and n.unmet = 0 and not n.is_open
+    where n.is_gate and n.state is null and n.unmet = 0
       and not exists (select from pgqueue.unresolved u where u.node_id = n.id)
 union all select 'D8c a gate ended open, or otherwise than its members say', count(*), (array_agg(g.node_id))[:3] from gate_end g
     join chk.node_events e on e.seq = g.seq
-    where e.unmet <> 0 or e.is_open or (e.new_state = 'completed') <> (e.failed = 0)
+    where e.unmet <> 0 or (e.new_state = 'completed') <> (e.failed = 0)
 union all select 'D9 two nodes have the same place in their workflow', count(*), (array_agg(x.id))[:3] from (
-    select min(n.id) as id from pgqueue.nodes n group by n.workflow_id, n.rank having count(*) > 1) x
+    select min(n.id) as id from pgqueue.nodes n where n.rank is not null group by n.workflow_id, n.rank having count(*) > 1) x
+union all select 'D8d a batch ended before its last part or its seal, or did not end after both', count(*), (array_agg(w.id))[:3]
+    from pgqueue.workflows w
+    where w.kind = 'batch'
+      and (w.ended_at is null) = (w.sealed_at is not null
+           and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.members is not null and n.state is null))
+      and not exists (select from pgqueue.unresolved u join pgqueue.nodes n on n.id = u.node_id where n.workflow_id = w.id)
 union all select 'D13 nobody has looked for a minute at a node that was left to the leader', count(*), (array_agg(u.node_id))[:3]
     from pgqueue.unresolved u join chk.left_nodes l on l.id = u.id where l.at < clock_timestamp() - interval '60 s'
 union all select 'D14 a node is open a minute after the end of the job that waits for its workflow', count(*), (array_agg(n.id))[:3]
@@ -170,7 +176,7 @@ union all select 'D16d an unfinished job of a workflow has no node', count(*), (
 union all select 'D18 a workflow counts as stopped, but a job that it should have ended is open', count(*), (array_agg(n.id))[:3]
     from pgqueue.workflows w join pgqueue.nodes n on n.workflow_id = w.id
     where w.stopped_at is not null and n.state is null and not n.is_gate
-      and (w.stop_reason = 'workflow_cancelled' or n.needs = 'completed')
+      and (w.stop_reason = 'workflow_cancelled' and w.kind <> 'batch' or n.needs = 'completed')
 union all select 'D19 an edge of an open node leads nowhere, backwards or into another workflow', count(*), (array_agg(d.node_id))[:3]
     from pgqueue.dependencies d left join pgqueue.nodes n on n.id = d.node_id left join pgqueue.nodes b on b.id = d.on_id
     where n.id is null or n.state is null and (b.id is null or b.id >= n.id or b.workflow_id <> n.workflow_id)

@@ -82,7 +82,10 @@ STATEMENTS = (
     alter table pgqueue.workflows
         add column if not exists parent_job bigint,
         add column if not exists undone_at  timestamptz,
+        add column if not exists sealed_at  timestamptz,
+        add column if not exists ended_at   timestamptz,
         add column if not exists at_once    integer,
+        add column if not exists follow_ups jsonb,
         add column if not exists kind       text collate "C" not null default 'graph',
         drop constraint if exists workflows_kind_check,
         drop constraint if exists workflows_at_once_check,
@@ -92,9 +95,22 @@ STATEMENTS = (
     "create index if not exists workflows_parent_idx on pgqueue.workflows (parent_job) where parent_job is not null",
     """
     alter table pgqueue.nodes
-        add column if not exists is_open boolean not null default false,
+        alter column rank drop not null,
+        add column if not exists members integer,
         add column if not exists undo    jsonb
     """,
+    # The parts of a batch: few rows, by which the end of a batch is found without a look at its jobs.
+    "create index if not exists nodes_parts_idx on pgqueue.nodes (workflow_id, state) where members is not null",
+    # The trigger's text is functions/part_added.sql.
+    "create or replace function pgqueue.part_added() returns trigger language plpgsql as 'begin return null; end'",
+    "drop trigger if exists nodes_part_trigger on pgqueue.nodes",
+    """
+    create constraint trigger nodes_part_trigger after insert on pgqueue.nodes
+        deferrable initially deferred for each row when (new.members is not null) execute function pgqueue.part_added()
+    """,
+    # These functions have more parameters now.
+    "drop function if exists pgqueue.cancel_nodes(bigint, text)",
+    "drop function if exists pgqueue.resolve(bigint[], text[], jsonb[], text[])",
     """
     alter table pgqueue.workers
         add column if not exists app_version text,

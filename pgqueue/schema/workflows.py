@@ -32,7 +32,10 @@ workflows = Table(
     column("meta", "job_meta", "'{}'"),
     Column("parent_job", BigInteger),
     Column("undone_at", Moment),
+    Column("sealed_at", Moment),
+    Column("ended_at", Moment),
     Column("at_once", Integer),
+    Column("follow_ups", JSONB),
     Column("kind", Word, nullable=False, server_default=text("'graph'")),
     PrimaryKeyConstraint("id", name="workflows_pkey"),
     CheckConstraint("octet_length(name) between 1 and 255", "workflows_name_check"),
@@ -65,7 +68,7 @@ nodes = Table(
     Column("id", BigInteger, nullable=False, autoincrement=False),
     Column("workflow_id", BigInteger, nullable=False),
     Column("ended_at", Moment),
-    Column("rank", Integer, nullable=False),
+    Column("rank", Integer),
     Column("unmet", Integer, nullable=False),
     Column("failed", Integer, nullable=False, server_default=text("0")),
     Column("is_gate", Boolean, nullable=False, server_default=text("false")),
@@ -75,7 +78,7 @@ nodes = Table(
     Column("error", Text),
     Column("result", JSONB),
     Column("fills", JSONB),
-    Column("is_open", Boolean, nullable=False, server_default=text("false")),
+    Column("members", Integer),
     Column("undo", JSONB),
     PrimaryKeyConstraint("id", name="nodes_pkey"),
     CheckConstraint("needs in ('completed', 'ended', 'failed')", "nodes_needs_check"),
@@ -84,6 +87,7 @@ nodes = Table(
     postgresql_with={"fillfactor": 70},
 )
 Index("nodes_workflow_key", nodes.c.workflow_id, nodes.c.rank, unique=True)
+Index("nodes_parts_idx", nodes.c.workflow_id, nodes.c.state, postgresql_where=nodes.c.members.is_not(None))
 Index("nodes_open_idx", nodes.c.workflow_id, nodes.c.id, postgresql_where=nodes.c.state.is_(None))
 
 dependencies = Table(

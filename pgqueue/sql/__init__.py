@@ -49,6 +49,7 @@ PARTS = (
     "leases",
     "steps",
     "workflows",
+    "batches",
     "jobs",
     "queues",
     "limits",

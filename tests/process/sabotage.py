@@ -49,8 +49,9 @@ SABOTAGE = {
     "D7c": "update chk.node_events set old_state = 'dead' where new_state = 'completed'",
     "D8": "update chk.node_events set new_state = null where node_id = (select id from pgqueue.nodes where name = 'a')",
     "D8b": "update pgqueue.nodes set unmet = 0 where is_gate",
-    "D8c": "insert into chk.node_events (node_id, new_state, unmet, failed, needs, is_gate, is_open)"
-    " select id, 'completed', 0, 1, needs, true, false from pgqueue.nodes where is_gate",
+    "D8c": "insert into chk.node_events (node_id, new_state, unmet, failed, needs, is_gate)"
+    " select id, 'completed', 0, 1, needs, true from pgqueue.nodes where is_gate",
+    "D8d": "update pgqueue.workflows set kind = 'batch', ended_at = now()",
     "D9": "drop index pgqueue.nodes_workflow_key; update pgqueue.nodes set rank = 1",
     "D13": "insert into pgqueue.unresolved (node_id) select id from pgqueue.nodes;"
     " insert into chk.left_nodes select id, now() - interval '1 hour' from pgqueue.unresolved",

@@ -174,6 +174,7 @@ DECLARED = {
     "pgqueue.checkpoints checkpoints_fence_trigger": r"CONSTRAINT TRIGGER .* AFTER INSERT OR UPDATE ON pgqueue\.checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN .*'effect'.*'cursor'.* EXECUTE FUNCTION pgqueue\.fence_checkpoint\(\)",
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",
+    "pgqueue.nodes nodes_part_trigger": r"CONSTRAINT TRIGGER .* AFTER INSERT ON pgqueue\.nodes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN .*members.* EXECUTE FUNCTION pgqueue\.part_added\(\)",
     "pgqueue.signals signals_arrived_trigger": r"CONSTRAINT TRIGGER .* AFTER INSERT ON pgqueue\.signals DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.signal_arrived\(\)",
     "pgqueue.schedules schedules_replan": r"BEFORE INSERT OR UPDATE ON pgqueue\.schedules FOR EACH ROW EXECUTE FUNCTION pgqueue\.replan_schedule\(\)",
 }

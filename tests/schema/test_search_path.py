@@ -128,7 +128,10 @@ def test_every_function_for_applications_is_safe(there, db):
     assert call("select pgqueue.run_schedule('s')").fetchone() is not None
     for small in (
         "is_full(1, 1, 2, null, pg_catalog.clock_timestamp())", "is_overdue('pending', null, null, false, pg_catalog.clock_timestamp())",
-        "rare_fields(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}', true, 7, 3::pg_catalog.int2)", "cancel_workflow(7)", "unclaimed_queues()", "day_tables()", "lanes_in_turns()",
+        "rare_fields(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}', true, 7, 3::pg_catalog.int2)", "cancel_workflow(7)",
+        "enqueue_batch('{\"name\": \"b\", \"jobs\": [{\"task\": \"t\"}], \"open\": true, \"at_once\": 1, \"on_end\": {\"task\": \"t\"}}')",
+        "add_to_batch(1, '[{\"task\": \"t\"}]')", "retry_members(1, 0, 9)", "seal_batch(1)", "abandon_batch(1)", "cancel_workflow(1)",
+        "unclaimed_queues()", "day_tables()", "lanes_in_turns()",
         "add_partitions(3)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)", "mute_alert(1, 1)",
         "resolve_alert(1)", "is_served('mail', '{m*}')", "time_in_words(pg_catalog.clock_timestamp())", "wake('mail')",
         "unique_key('{\"a\": 1}', '[\"a\"]', null, 60, pg_catalog.clock_timestamp())",
@@ -136,7 +139,14 @@ def test_every_function_for_applications_is_safe(there, db):
         "job_items('[{\"task\": \"t\", \"delay\": 1, \"unique_key\": \"k\", \"unique_for\": 9}]', '{f}', pg_catalog.clock_timestamp())",
     ):  # fmt: skip
         call(f"select * from pgqueue.{small}".encode()).fetchall()
-    for view in ("running", "dead_letters", "queue_depth", "job_timeline", "schedule_overview"):
+    for view in (
+        "running",
+        "dead_letters",
+        "queue_depth",
+        "job_timeline",
+        "schedule_overview",
+        "batch_overview",
+    ):
         call(f"select * from pgqueue.{view}".encode()).fetchall()
 
 

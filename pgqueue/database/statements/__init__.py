@@ -8,6 +8,15 @@ from pgqueue.database.statements.alerts import (
     watch_dead,
     watch_queues,
 )
+from pgqueue.database.statements.batches import (
+    abandon_batch,
+    add_to_batch,
+    copy_nodes,
+    enqueue_batch,
+    open_parts,
+    retry_members,
+    seal_batch,
+)
 from pgqueue.database.statements.claiming import (
     choose_limited,
     choose_lost_claims,
@@ -138,8 +147,10 @@ from pgqueue.database.statements.workflows import (
 
 __all__ = [
     "JobFilter",
+    "abandon_batch",
     "add_partitions",
     "add_schedule",
+    "add_to_batch",
     "adopt_orphans",
     "before_commit",
     "cancel",
@@ -155,6 +166,7 @@ __all__ = [
     "compare_ids",
     "complete",
     "copy_jobs",
+    "copy_nodes",
     "count_jobs",
     "count_unclaimed",
     "describe_server",
@@ -164,6 +176,7 @@ __all__ = [
     "edit_schedule",
     "elect",
     "end_lease",
+    "enqueue_batch",
     "enqueue_many",
     "find_blockers",
     "find_committed",
@@ -215,6 +228,7 @@ __all__ = [
     "mute_alert",
     "note_blocked",
     "note_problem",
+    "open_parts",
     "pause_queue",
     "pause_schedule",
     "purge",
@@ -235,9 +249,11 @@ __all__ = [
     "resolve_again",
     "resolve_alert",
     "resume_queue",
+    "retry_members",
     "revive",
     "run_schedule",
     "save_cursor",
+    "seal_batch",
     "set_limit",
     "settle",
     "stop_worker",

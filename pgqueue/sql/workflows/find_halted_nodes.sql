@@ -10,7 +10,7 @@
 with leader as materialized (
     select exists (select from pgqueue.workers w where w.state in ('running', 'draining') and w.expires_at > clock_timestamp()) as possible
 ), node as materialized (
-    select n.id, n.workflow_id, n.name, n.is_gate, n.is_open, n.needs, n.unmet, n.failed, c.unmet as real_unmet, c.failed as real_failed,
+    select n.id, n.workflow_id, n.name, n.is_gate, n.needs, n.unmet, n.failed, c.unmet as real_unmet, c.failed as real_failed,
            l.id as live, l.state, l.waits_for is not null as waits_for_signal, w.name as workflow,
            w.stop_reason is not null and w.stopped_at is null as is_stopping,
            exists (select from pgqueue.unresolved u where u.node_id = n.id) as is_left
@@ -30,7 +30,7 @@ cross join lateral (
         when not n.is_gate and n.live is null then 'jobless'
         when n.is_left then 'left'
         when n.is_stopping and (n.is_gate or n.state <> 'running') then 'stopping'
-        when n.unmet = 0 and (n.is_gate and not n.is_open or n.state = 'waiting' and not n.waits_for_signal) then 'unreleased'
+        when n.unmet = 0 and (n.is_gate or n.state = 'waiting' and not n.waits_for_signal) then 'unreleased'
         when n.needs = 'completed' and n.failed > 0 and not n.is_gate and n.state = 'waiting' then 'unreleased' end as fault
 ) f
 where f.fault is not null and (f.fault not in ('left', 'stopping') or not (select l.possible from leader l))

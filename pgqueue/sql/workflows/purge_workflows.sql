@@ -1,5 +1,5 @@
 -- Deletes workflows that ended longer ago than the longest retention of any queue, with their nodes and edges: at most `count` nodes, of at
--- most 100 workflows. A workflow goes after its last node, with a later call. Skips locked rows.
+-- most 100 workflows. A workflow goes after its last node, with a later call, and the limit of a batch goes with the batch. Skips locked rows.
 -- Uses workflows_created_idx, nodes_workflow_key, nodes_open_idx and dependencies_node_idx. Returns how many nodes and workflows it
 -- deleted.
 with bound as materialized (
@@ -8,7 +8,8 @@ with bound as materialized (
     select w.id from pgqueue.workflows w
     where w.created_at < (select b.until from bound b)
       and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.state is null)
-      and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.ended_at >= (select b.until from bound b))
+      and case when w.kind = 'batch' then w.ended_at < (select b.until from bound b)
+               else not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.ended_at >= (select b.until from bound b)) end
     order by w.created_at
     limit 100
     for update skip locked
@@ -23,6 +24,8 @@ with bound as materialized (
 ), ended as (
     delete from pgqueue.workflows w
     where w.id = any(array(select v.id from over v where not exists (select from pgqueue.nodes n where n.workflow_id = v.id)))
-    returning 1
+    returning w.id
+), unlimited as (
+    delete from pgqueue.limits l where l.queue is null and l.key = any(array(select 'pgqueue.batch.' || e.id from ended e))
 )
 select (select count(*) from gone) + (select count(*) from ended)

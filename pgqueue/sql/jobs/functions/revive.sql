@@ -11,11 +11,17 @@ as $function$
 declare
     revived bigint;
     held    text;
-    flow    bigint;
+    node    record;
 begin
-    select n.workflow_id into flow from pgqueue.nodes n where n.id = job and n.state in ('dead', 'cancelled') and not n.is_gate;
+    select n.workflow_id, w.kind = 'batch' as is_of_batch, n.name into node
+    from pgqueue.nodes n join pgqueue.workflows w on w.id = n.workflow_id
+    where n.id = job and n.state in ('dead', 'cancelled') and not n.is_gate;
     if found then
-        perform pgqueue.retry_workflow(flow, (select n.name from pgqueue.nodes n where n.id = job));
+        if node.is_of_batch then
+            perform pgqueue.retry_nodes(node.workflow_id, array[job]);
+        else
+            perform pgqueue.retry_workflow(node.workflow_id, node.name);
+        end if;
         perform pgqueue.notify('');
         return 'revived';
     end if;

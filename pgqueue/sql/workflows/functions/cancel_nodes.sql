@@ -2,9 +2,9 @@
 -- was stopped by a failure, leaves alone the nodes that run when others fail or end.
 -- Skips jobs that other transactions have locked, because most of these are just ending. The leader calls the function again until no such
 -- job is open (finish_workflow.sql).
--- Returns how many open jobs are left, the skipped ones included.
-create or replace function pgqueue.cancel_nodes(workflow bigint, stop_reason text)
-returns integer
+-- Of a batch, `at_most` is given: deals with at most so many jobs, and leaves alone the follow-up jobs of an earlier end. Returns how many jobs these were, and how many open jobs are left, the skipped ones included;
+-- it counts at most 20,000 of these. The caller then marks the workflow, and ends it if it is a batch.
+create or replace function pgqueue.cancel_nodes(workflow bigint, stop_reason text, at_most integer, out chosen integer, out left_open integer)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -23,11 +23,14 @@ begin
         select l.id, l.state
         from (select n.id from pgqueue.nodes n
               where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate
-                and (cancel_nodes.stop_reason = 'workflow_cancelled' or n.needs = 'completed')
+                and (cancel_nodes.stop_reason = 'workflow_cancelled' and at_most is null or n.needs = 'completed')
               order by n.id) o
         cross join lateral (
-            select l.id, l.state from pgqueue.jobs_live l where l.id = o.id for update skip locked) l
+            select l.id, l.state from pgqueue.jobs_live l
+            where l.id = o.id and (l.state <> 'running' or not l.cancel_requested) for update skip locked) l
+        limit at_most
     ) j;
+    chosen := coalesce(cardinality(ids), 0) + coalesce(cardinality(running), 0);
     with asked as (
         update pgqueue.jobs_live j set cancel_requested = true where j.id = any(running) and not j.cancel_requested
         returning j.worker_id
@@ -37,10 +40,13 @@ begin
     if ids is not null then
         perform pgqueue.end_jobs(ids, 'cancelled', cancel_nodes.stop_reason);
         perform pgqueue.resolve(ids, array_fill('cancelled'::text, array[cardinality(ids)]), array_fill(null::jsonb, array[cardinality(ids)]),
-                                array_fill(null::text, array[cardinality(ids)]));
+                                array_fill(null::text, array[cardinality(ids)]), true);
     end if;
-    return (select count(*) from pgqueue.nodes n
-            where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate
-              and (cancel_nodes.stop_reason = 'workflow_cancelled' or n.needs = 'completed'));
+    left_open := (
+        select count(*)
+        from (select from pgqueue.nodes n
+              where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate
+                and (cancel_nodes.stop_reason = 'workflow_cancelled' and at_most is null or n.needs = 'completed')
+              limit 20000) o);
 end
 $function$;

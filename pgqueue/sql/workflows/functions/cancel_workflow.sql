@@ -1,4 +1,6 @@
--- Cancels a workflow: its open jobs end now, or are asked to stop if they run. Until the last one has ended, no further node is released.
+-- Cancels a workflow or a batch: its open jobs end now, or are asked to stop if they run. Until the last one has ended, no further node is
+-- released. No follow-up job of the batch is stored, and no more jobs can be added to it. Of a batch, ends up to 5,000 jobs; the leader ends
+-- the rest.
 -- Returns 'cancelled' if nothing is open any longer, 'requested' if jobs still run, or 'ended' if nothing was open; null if there is no
 -- such workflow.
 create or replace function pgqueue.cancel_workflow(workflow bigint)
@@ -7,18 +9,25 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
+    w         record;
     left_open integer;
 begin
-    if not exists (select from pgqueue.workflows w where w.id = workflow) then
+    select f.kind, f.ended_at into w from pgqueue.workflows f where f.id = workflow;
+    if not found then
         return null;
     end if;
-    if not exists (select from pgqueue.nodes n where n.workflow_id = workflow and n.state is null) then
+    if (case when w.kind = 'batch' then w.ended_at is not null
+             else not exists (select from pgqueue.nodes n where n.workflow_id = workflow and n.state is null) end) then
         return 'ended';
     end if;
-    left_open := pgqueue.cancel_nodes(workflow, 'workflow_cancelled');
-    update pgqueue.workflows w
-    set stop_reason = 'workflow_cancelled', stopped_at = case when left_open = 0 then clock_timestamp() end
-    where w.id = workflow;
+    left_open := (pgqueue.cancel_nodes(workflow, 'workflow_cancelled', case when w.kind = 'batch' then 5000 end)).left_open;
+    update pgqueue.workflows f
+    set stop_reason = 'workflow_cancelled', stopped_at = case when left_open = 0 and f.kind <> 'batch' then clock_timestamp() end,
+        sealed_at = case when f.kind = 'batch' then coalesce(f.sealed_at, clock_timestamp()) end
+    where f.id = workflow;
+    if w.kind = 'batch' then
+        perform pgqueue.end_batch(workflow);
+    end if;
     return case left_open when 0 then 'cancelled' else 'requested' end;
 end
 $function$;

@@ -6,14 +6,16 @@
 -- soon as one of them is dead or cancelled. A node that needs a failed one is cancelled if all completed. A gate, which has no job, ends
 -- when all that it waits for have ended. It is dead if one of these did not complete.
 -- Order of locks, of every caller: rows of jobs that the caller ends; nodes, by ascending id; rows of jobs that are released or ended here,
--- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last.
+-- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop, then
+-- those of batches.
 -- The ids of nodes ascend along each edge, so every node that an end concerns has a greater id than the node that ended. One round counts
 -- at all known nodes up to the first one that can end itself in this round. What that one adds has greater ids. If a node fails, everything
 -- behind it can end in this transaction, so all of that is locked first.
 -- Uses nodes_pkey and dependencies_pkey. Nodes are found by id: the condition `num_nulls(state) = 1` keeps the planner from using
 -- nodes_open_idx, which would cost twice as much.
+-- A batch ends with its last part (end_batches.sql), except if `keeps_batches`: then the caller does this later.
 -- Returns how many jobs were released.
-create or replace function pgqueue.resolve(ids bigint[], states text[], results jsonb[], errors text[])
+create or replace function pgqueue.resolve(ids bigint[], states text[], results jsonb[], errors text[], keeps_batches boolean default false)
 returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -46,6 +48,7 @@ declare
     over      bigint[];
     over_as   text[];
     large     bigint[];
+    parts     bigint[] := array(select e.id from unnest(ids, states) e (id, state) where e.state is null);  -- perhaps the last ones of a batch
     released  integer := 0;
 begin
     if is_bad then
@@ -117,6 +120,7 @@ begin
 
         ended := over;
         ended_as := over_as;
+        parts := parts || over;
         if ready is not null then
             large := pgqueue.release_nodes(ready);
             released := released + cardinality(ready) - coalesce(cardinality(large), 0);
@@ -161,6 +165,9 @@ begin
                                 where w.id = d.workflow_id and w.on_failure = 'stop' and num_nulls(w.stop_reason) = 1 offset 0) s
             order by s.id))
           and num_nulls(w.stop_reason) = 1;
+    end if;
+    if cardinality(parts) > 0 and not keeps_batches then
+        perform pgqueue.end_batches(parts);
     end if;
     return released;
 end

@@ -93,7 +93,10 @@ begin
         group by i.id
     ) c
     where n.id = c.id;
-    update pgqueue.workflows w set stop_reason = null, stopped_at = null where w.id = retry_nodes.workflow;
+    update pgqueue.workflows w
+    set stop_reason = null, stopped_at = null,
+        ended_at = case when not exists (select from pgqueue.nodes n where n.id = any(again) and num_nulls(n.members) = 0) then w.ended_at end
+    where w.id = retry_nodes.workflow;
     perform pgqueue.resolve(again, array_fill(null::text, array[cardinality(again)]), array_fill(null::jsonb, array[cardinality(again)]),
                             array_fill(null::text, array[cardinality(again)]));
     return cardinality(again);

@@ -1,6 +1,6 @@
 -- Runs a node of a workflow again, with everything behind it that did not complete: `select pgqueue.retry_workflow(7, 'paid')`. Without a
 -- node, runs all nodes again that did not complete. Nodes that completed keep their results, also those that ran because of the failure.
--- A cancelled or stopped workflow goes on.
+-- A cancelled or stopped workflow goes on. Of a batch, all members run again that did not complete, as retry_members() says.
 -- Returns how many nodes are open again. Raises PQ404 if there is no such node, if it is a group, if it is still open, if it waits for a
 -- node that did not complete, or if the row of a job was deleted after its retention.
 -- Locks nodes by ascending id, then the rows of the finished jobs, then the row of the workflow.
@@ -15,7 +15,9 @@ declare
     wrong  text;
     ids    bigint[];
 begin
-    if node is null then
+    if node is null and exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow and w.kind = 'batch') then
+        return (pgqueue.retry_members(workflow, 0, null)).retried;
+    elsif node is null then
         ids := array(select n.id from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.state <> 'completed');
     else
         select n.id, n.is_gate, n.state, n.needs into chosen

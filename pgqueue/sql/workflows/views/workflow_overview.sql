@@ -1,4 +1,4 @@
--- All workflows: how each of them goes, and how many of its nodes are in which state. Groups are not counted. A node that was not needed,
+-- All workflows that are no batches: how each of them goes, and how many of its nodes are in which state. Groups are not counted. A node that was not needed,
 -- because nothing failed, does not make a workflow fail.
 create or replace view pgqueue.workflow_overview with (security_invoker) as
     select w.id, w.name, w.key,
@@ -18,3 +18,4 @@ create or replace view pgqueue.workflow_overview with (security_invoker) as
                max(n.ended_at) as ended_at
         from pgqueue.nodes n where n.workflow_id = w.id and not n.is_gate
     ) c
+    where w.kind <> 'batch'

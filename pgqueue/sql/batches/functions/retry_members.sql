@@ -1,0 +1,35 @@
+-- Runs those members of a batch again that did not complete: at most `count` of them, those with the smallest ids above `after`. Members whose
+-- rows were deleted after their retention are left out. The parts of these members and the batch are open again. When it ends, on_success
+-- still follows if all completed then; on_failure and on_end follow only once.
+-- Returns how many members run again, and the id of the last one (null: none). Raises PQ513 if there is no such batch.
+-- Locks what retry_nodes() locks.
+create or replace function pgqueue.retry_members(batch bigint, after bigint, count integer, out retried integer, out last bigint)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $function$
+declare
+    ids bigint[];
+begin
+    if not exists (select from pgqueue.workflows w where w.id = batch and w.kind = 'batch') then
+        raise exception using errcode = 'PQ513', message = format('pgqueue: there is no batch %s', batch);
+    end if;
+    ids := array(
+        select m.id
+        from (select p.id from pgqueue.nodes p
+              where p.workflow_id = batch and p.members is not null and p.failed > 0 and p.id > after order by p.id) p
+        cross join lateral (
+            select n.id from pgqueue.dependencies d
+            cross join lateral (select n.id, n.state from pgqueue.nodes n where n.id = d.on_id offset 0) n
+            where d.node_id = p.id and n.id > after and n.state in ('dead', 'cancelled') order by n.id) m
+        where exists (select from pgqueue.jobs j where j.id = m.id and j.state in ('dead', 'cancelled'))
+        limit retry_members.count);
+    last := ids[cardinality(ids)];
+    retried := cardinality(ids);
+    if retried > 0 then
+        perform pgqueue.retry_nodes(batch, ids);
+    end if;
+end
+$function$;
