@@ -49,6 +49,27 @@ def changed_step(job: Job) -> None:
     job.step("a", lambda lease_id: 1, job.lease_id)
     raise ValueError("the next attempt takes the step with another lease_id")
 
+@app.task(name="replayed")
+def replayed(job: Job, n: int) -> str:
+    print("printed by the handler")
+    with app.connection() as connection:
+        connection.execute("insert into public.effects values (%s)", [n])
+    return job.step("charge", charge, n)
+
+def charge(n: int) -> str:
+    return f"paid {n}"
+
+@app.task(name="hanging")
+def hanging() -> None:
+    open("begun", "w").close()
+    for _ in range(600):
+        time.sleep(0.1)
+
+@app.task(name="threading")
+def starts_a_thread() -> None:
+    import threading
+    threading.Thread(target=time.sleep, args=(60,)).start()
+
 @app.task(name="same_step_twice", retry=False)
 def same_step_twice(job: Job) -> None:
     for value in (1, 2):

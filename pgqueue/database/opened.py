@@ -89,15 +89,15 @@ def _open(pools: Pools, using: object) -> Iterator[Opened]:
             yield Opened(connection, _nothing, connection.commit)
     elif (kind := kind_of(using, MAKERS)) == "session":
         with using() as session:  # type: ignore[operator]
-            _require_transaction(session.connection())
-            yield Opened(session, session.flush, _one_commit(session))
+            require_transaction(session.connection())
+            yield Opened(session, session.flush, one_commit(session))
     elif kind == "engine":
         with using.connect() as connection:  # type: ignore[attr-defined]
             connection.begin()
-            _require_transaction(connection)
-            yield Opened(connection, _nothing, _one_commit(connection))
+            require_transaction(connection)
+            yield Opened(connection, _nothing, one_commit(connection))
     else:
-        raise _refused(using, "transaction", asynchronous=False)
+        raise refused(using, "transaction", asynchronous=False)
 
 
 @asynccontextmanager
@@ -110,13 +110,13 @@ async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
             yield AsyncOpened(connection, _nothing_async, connection.commit)
     elif (kind := kind_of(using, MAKERS)) == "async session":
         async with using() as session:  # type: ignore[operator]
-            _require_transaction((await session.connection()).sync_connection)
-            yield AsyncOpened(session, session.flush, _one_commit(session))
+            require_transaction((await session.connection()).sync_connection)
+            yield AsyncOpened(session, session.flush, one_commit(session))
     elif kind == "async engine":
         async with using.connect() as connection:  # type: ignore[attr-defined]
             await connection.begin()
-            _require_transaction(connection.sync_connection)
-            yield AsyncOpened(connection, _nothing_async, _one_commit(connection))
+            require_transaction(connection.sync_connection)
+            yield AsyncOpened(connection, _nothing_async, one_commit(connection))
     elif kind == "asyncpg":
         async with using.acquire() as connection:  # type: ignore[attr-defined]
             transaction = connection.transaction()
@@ -128,10 +128,10 @@ async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
                     await transaction.rollback()
                 raise
     else:
-        raise _refused(using, "atransaction", asynchronous=True)
+        raise refused(using, "atransaction", asynchronous=True)
 
 
-def _refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionError:
+def refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionError:
     cls = type(using)
     for_the_other = (
         isinstance(using, ConnectionPool) or kind_of(using, MAKERS) in ("session", "engine")
@@ -182,7 +182,7 @@ async def _without_autocommit_async(connection: AsyncConnection) -> AsyncIterato
             await connection.set_autocommit(True)
 
 
-def _require_transaction(connection: Any) -> None:
+def require_transaction(connection: Any) -> None:
     """Raises WrongConnectionError if each statement on SQLAlchemy's connection commits by itself: then nothing could be rolled back."""
     driver = connection.connection.dbapi_connection
     if getattr(driver, "autocommit", False) is True or getattr(driver, "isolation_level", "") == "autocommit":
@@ -193,7 +193,7 @@ def _require_transaction(connection: Any) -> None:
         )
 
 
-def _one_commit(connection: Any) -> Callable[[], Any]:
+def one_commit(connection: Any) -> Callable[[], Any]:
     """Returns the commit of SQLAlchemy's session or connection. The commit raises WrongConnectionError if the handler has already ended the transaction."""
     sync = (
         getattr(connection, "sync_session", None)

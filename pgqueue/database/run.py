@@ -171,6 +171,28 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
         return statement.decode(result.fetchall())
 
 
+def command(connection: CallersConnection, text: LiteralString) -> None:
+    """Sends a command that has no parameters and returns no rows, such as SAVEPOINT, on each connection that ``run`` takes."""
+    connection = joined(connection)
+    with explained():
+        if isinstance(connection, Connection):
+            OwnCursor(connection).execute(text)
+        else:
+            _sqlalchemy(connection, asynchronous=False)(_sqlalchemy_text(text), {})
+
+
+async def command_async(connection: CallersConnection, text: LiteralString) -> None:
+    """``command`` on each connection that ``run_async`` takes."""
+    connection = joined(connection)
+    with explained():
+        if isinstance(connection, AsyncConnection):
+            await OwnAsyncCursor(connection).execute(text)
+        elif is_asyncpg(connection):
+            await connection.execute(text)  # type: ignore[attr-defined]
+        else:
+            await _sqlalchemy(connection, asynchronous=True)(_sqlalchemy_text(text), {})
+
+
 def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
     """Runs the last statement of a transaction on a psycopg connection, and sends it and the COMMIT in one message.
 

@@ -48,6 +48,7 @@ PARTS = (
     "settling",
     "leases",
     "steps",
+    "replay",
     "workflows",
     "batches",
     "jobs",

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant, mutant
 
 THREADS = "unit/test_threads.py"
 CHECKPOINTS = "stages/test_checkpoints.py"
+REPLAY = "stages/test_replay.py"
 
 # fmt: off
 OF_USERS = (
@@ -155,6 +156,22 @@ OF_USERS = (
            "stages/test_steps.py::test_a_place_can_be_saved_in_the_transaction_that_completes_the_job"),
     mutant("model/step_values.py", "return sorted(json.dumps(member", "return list(json.dumps(member",
            "unit/test_steps.py::test_a_set_has_the_same_fingerprint_in_every_process"),
+    # ---------------------------------------------------------------- replay
+    mutant("worker/replay/psycopg_sessions.py", "        run(connection, self._setting.refusal())\n", "",
+           REPLAY + "::test_a_commit_that_the_handler_sends_as_a_statement_commits_nothing"),
+    mutant("worker/replay/psycopg_sessions.py", "        found = Session(self._name, [])\n        try:\n            if connection.info.transaction_status is TransactionStatus.INTRANS:\n                found.writes = run(",
+           "        found = Session(self._name, [])\n        try:\n            if False:\n                found.writes = run(",
+           REPLAY + "::test_a_block_sees_what_the_blocks_before_it_have_committed"),
+    mutant("worker/replay/lease.py", "            self._require_leave(asked)\n            return super()", "            return super()",
+           REPLAY + "::test_stored_steps_are_returned_and_the_first_other_one_ends_the_replay"),
+    mutant("worker/replay/others.py", '    os.environ["PGOPTIONS"] = f"{before} {OPTION}" if before else OPTION\n', "",
+           REPLAY + "::test_a_connection_that_the_handler_opens_itself_can_read_but_not_write"),
+    mutant("worker/replay/findings.py", "        if self.stopped or self.is_over:\n", "        if False:\n",
+           REPLAY + "::test_a_handler_that_catches_everything_cannot_go_on_behind_a_step"),
+    mutant("worker/replay/maker_sessions.py", "        if self._is_on:\n", "        if False:\n",
+           REPLAY + "::test_a_commit_or_rollback_in_a_block_of_sqlalchemy_is_refused_as_in_a_worker"),
+    mutant("sql/replay/functions/list_writes.sql", "pg_relation_size(relation) > most_bytes", "false",
+           REPLAY + "::test_rows_of_large_tables_are_counted_and_not_read"),
     # ---------------------------------------------------------------- facts, settings and upgrades
     mutant("telemetry/events/__init__.py", "    with _changing:\n        left", "    if True:\n        left",
            "unit/test_events.py::test_no_subscription_is_lost_wherever_another_thread_interrupts_the_change_of_subscribers"),

@@ -159,7 +159,7 @@ def test_only_the_outermost_modules_define_async_functions():
 
 
 # The modules that execute SQL without a statement file. They execute LISTEN and REINDEX, which take no parameters, or they change a setting of
-# a session. The shop of the demo is a user of pgqueue.
+# a session. A replay passes on the statements of a handler. The shop of the demo is a user of pgqueue.
 EXECUTES = (
     "database/run.py",
     "database/lock_waits.py",
@@ -167,6 +167,8 @@ EXECUTES = (
     "worker/listener.py",
     "worker/heartbeat.py",
     "maintenance/indexes.py",
+    "worker/replay/others.py",
+    "worker/replay/recording.py",
     "dev/demo/",
 )
 

@@ -21,14 +21,14 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.running.threads import InterruptedByTimeout
 from tests.runner_alone import Item, attempt, played
 
-raise_in = threads._raise_in
+raise_in = threads.raise_in
 
 
 def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """Returns a list, to which each thread is added when it is interrupted. A thread of an earlier test can be added, too, so look only for your own threads."""
     touched: list[threading.Thread] = []
     monkeypatch.setattr(
-        threads, "_raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
+        threads, "raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
     )
     return touched
 

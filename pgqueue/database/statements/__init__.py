@@ -79,6 +79,7 @@ from pgqueue.database.statements.queues import (
     remove_queue,
     resume_queue,
 )
+from pgqueue.database.statements.replay import get_replayed, list_writes, refuse_commit
 from pgqueue.database.statements.schedules import (
     add_schedule,
     edit_schedule,
@@ -194,6 +195,7 @@ __all__ = [
     "forget_step",
     "get_ended",
     "get_job",
+    "get_replayed",
     "get_task",
     "heartbeat",
     "insert_job",
@@ -216,6 +218,7 @@ __all__ = [
     "list_timeline",
     "list_transitions",
     "list_workers",
+    "list_writes",
     "load_checkpoints",
     "lock_running_job",
     "make_dead",
@@ -240,6 +243,7 @@ __all__ = [
     "read_clock",
     "read_schema_version",
     "recount_seats",
+    "refuse_commit",
     "register_worker",
     "remove_limit",
     "remove_queue",

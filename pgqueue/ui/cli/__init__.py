@@ -1,8 +1,8 @@
 """``pgq``: commands that call the library and contain little logic. Data is printed on stdout, and everything else on stderr.
 
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 the database cannot be reached or refuses the login; 4 the schema is missing, too old or
-too new; 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 the wait for a job timed out; 10 the command waited for
-a job, and the job ended dead or cancelled; 11 not allowed; 12 the worker stopped while jobs still ran, and handed them back; 13 the worker
+too new; 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 the wait for a job or the handler of a replay timed out; 10 the command waited for
+a job, and the job ended dead or cancelled, or the handler of a replay failed; 11 not allowed; 12 the worker stopped while jobs still ran, and handed them back; 13 the worker
 ended because a handler blocked its loop; 130, 143 a second signal ended the worker early, or a signal came before the work began.
 """
 

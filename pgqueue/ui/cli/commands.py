@@ -13,6 +13,7 @@ from pgqueue.ui.cli import (
     limits,
     play,
     queues,
+    replay,
     schema,
     steps,
     tasks,
@@ -33,6 +34,7 @@ doctor.add(cli)
 why.add(cli)
 edit.add(jobs.commands)
 steps.add(jobs.commands)
+replay.add(jobs.commands)
 wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")

@@ -248,7 +248,7 @@ class _Thread(Generic[W]):
         if self.shielded:
             self._due = True
         elif self._thread.ident is not None:
-            _raise_in(self._thread.ident)
+            raise_in(self._thread.ident)
 
     def _let_in(self) -> None:
         """Lets Python raise a pending interruption here. Python raises it at the latest when the ``for`` jumps back."""
@@ -297,12 +297,12 @@ class _Thread(Generic[W]):
         interpreter's flag of pending exceptions would stay set for ever: then Python 3.11 hangs under any tracer, and 3.12 runs slower.
         So this function sets a new interruption, which replaces a pending one, and waits until it is raised.
         """
-        _raise_in(threading.get_ident())
+        raise_in(threading.get_ident())
         while True:
             pass
 
 
-def _raise_in(thread_id: int) -> None:
+def raise_in(thread_id: int) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread_id), ctypes.py_object(InterruptedByTimeout)
     )
