@@ -27,7 +27,7 @@ from pgqueue.database.run import run as run_statement
 from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.dev.embedded.binaries import find_binaries
 from pgqueue.errors import EmbeddedPostgresError
-from pgqueue.model.job import NewJob, in_batches
+from pgqueue.model.new_job import NewJob, in_batches
 from pgqueue.sql import Row, Statement
 from pgqueue.worker.attempt import Attempt
 

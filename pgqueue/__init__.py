@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from pgqueue.app.app import App
     from pgqueue.app.enqueue import Task
     from pgqueue.app.handle import JobHandle
+    from pgqueue.app.workflow_handle import WorkflowHandle
+    from pgqueue.app.workflows import AsyncWorkflow, Workflow
+    from pgqueue.database.statements.workflows import WorkflowProgress
+    from pgqueue.model.chains import Chain, Group, chain, group
+    from pgqueue.model.graph import Node
     from pgqueue.model.hooks import Call, Failure
-    from pgqueue.model.job import Job, NewJob
+    from pgqueue.model.job import Job
+    from pgqueue.model.new_job import NewJob
+    from pgqueue.model.nodes import NodeEnd
     from pgqueue.model.outcome import Cancel, Dead, RateLimited, Retry, Snooze
     from pgqueue.model.retry import RetryPolicy
 
@@ -24,29 +31,46 @@ __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "AsyncWorkflow",
     "Call",
     "Cancel",
+    "Chain",
     "Dead",
     "Failure",
+    "Group",
     "Job",
     "JobHandle",
     "LeaseLostError",
     "NewJob",
+    "Node",
+    "NodeEnd",
     "PgQueueError",
     "RateLimited",
     "Retry",
     "RetryPolicy",
     "Snooze",
     "Task",
+    "Workflow",
+    "WorkflowHandle",
+    "WorkflowProgress",
+    "chain",
     "errors",
+    "group",
 ]
 
 _HOMES = {
     "app.app": ("App",),
     "app.enqueue": ("Task",),
     "app.handle": ("JobHandle",),
+    "app.workflow_handle": ("WorkflowHandle",),
+    "app.workflows": ("AsyncWorkflow", "Workflow"),
+    "database.statements.workflows": ("WorkflowProgress",),
+    "model.chains": ("Chain", "Group", "chain", "group"),
+    "model.graph": ("Node",),
     "model.hooks": ("Call", "Failure"),
-    "model.job": ("Job", "NewJob"),
+    "model.job": ("Job",),
+    "model.new_job": ("NewJob",),
+    "model.nodes": ("NodeEnd",),
     "model.outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
     "model.retry": ("RetryPolicy",),
 }

@@ -111,6 +111,13 @@ STATEMENTS = (
     # These functions have more parameters now.
     "drop function if exists pgqueue.cancel_nodes(bigint, text)",
     "drop function if exists pgqueue.resolve(bigint[], text[], jsonb[], text[])",
+    # What a gate gives to a list that it is a part of; null: its own list. Rows of the revision before have null.
+    """
+    alter table pgqueue.nodes
+        add column if not exists gives text collate "C",
+        drop constraint if exists nodes_gives_check,
+        add constraint nodes_gives_check check (gives in ('members', 'nothing'))
+    """,
     """
     alter table pgqueue.workers
         add column if not exists app_version text,

@@ -14,16 +14,18 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue.app.crontab import Crontab
 from pgqueue.app.enqueue import Task, bad_items
-from pgqueue.app.handle import JobHandle, handles
+from pgqueue.app.handle import JobHandle, checked_id, handles
 from pgqueue.app.storing import JobStore
+from pgqueue.app.workflows import Workflows
 from pgqueue.database.dsn import find_dsn
 from pgqueue.database.joining import NOT_GIVEN, given
 from pgqueue.errors import DuplicateTaskError, InvalidOptionError, UnknownTaskError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.declaring import found, module_of, named, runnable, task_name
 from pgqueue.model.hooks import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
-from pgqueue.model.job import Job, NewJob, in_batches
+from pgqueue.model.job import Job
 from pgqueue.model.names import check_name
+from pgqueue.model.new_job import NewJob, in_batches
 from pgqueue.model.options import RULES
 from pgqueue.model.outcome import Keep
 from pgqueue.model.retry import RetryPolicy
@@ -32,14 +34,13 @@ from pgqueue.model.unique import KeyRules, key_rules
 from pgqueue.model.units import seconds
 from pgqueue.model.versions import check_app_version, check_versions
 from pgqueue.text.nearest import guess
-from pgqueue.text.values import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
 HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 
 
-class App(Crontab, Hooked):
+class App(Crontab, Workflows, Hooked):
     """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
     ``dsn``: the database of the jobs. Without a DSN, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,
@@ -206,12 +207,7 @@ class App(Crontab, Hooked):
 
     def handle(self, job_id: int) -> JobHandle:
         """Returns a handle of a job that was enqueued elsewhere; raises InvalidOptionError if ``job_id`` cannot be an id."""
-        if isinstance(job_id, bool) or not isinstance(job_id, int) or not -(2**63) <= job_id < 2**63:
-            raise InvalidOptionError(
-                f"{shown(job_id)} is no id of a job.",
-                do="give the whole number that enqueue() returned as handle.id",
-            )
-        return JobHandle(job_id, created=False, store=self.store)
+        return JobHandle(checked_id(job_id, "a job"), created=False, store=self.store)
 
     def spec(self, name: str) -> TaskSpec:
         """Returns the task of that name. If there is none, raises UnknownTaskError, which suggests similar names."""

@@ -15,8 +15,8 @@ from struct import error as StructError  # noqa: N812
 from typing import Any
 
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
+from pgqueue.model.new_job import Batch
 
 SMALLEST_COPY = 100  # with this many jobs or more, COPY is cheaper, although it takes three round trips
 ROWS_AT_ONCE = 500  # rows in a block; the server works on a block while Python makes the next block

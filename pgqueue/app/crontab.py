@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pgqueue.app.enqueue import Task
 from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError
-from pgqueue.model.job import NewJob
+from pgqueue.model.new_job import NewJob
 from pgqueue.model.schedule import Missed, Overlap, Schedule, make
 from pgqueue.text.values import shown
 

@@ -19,7 +19,8 @@ from pgqueue.model import options as rules
 from pgqueue.model import unique
 from pgqueue.model.declaring import importable, task_of
 from pgqueue.model.hooks import Hooked
-from pgqueue.model.job import Batch, NewJob, in_batches
+from pgqueue.model.new_job import Batch, NewJob, in_batches
+from pgqueue.model.nodes import NodeResult
 from pgqueue.model.options import RULES
 from pgqueue.model.task import TaskSpec
 from pgqueue.text.counted import count
@@ -109,7 +110,16 @@ class Enqueuer(Generic[P, R]):
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
-        """Returns the job that ``enqueue`` would store: an item for ``enqueue_many``. Checks the job, but does not store it."""
+        """Returns the job that ``enqueue`` would store: an item for ``enqueue_many``, or a part of a workflow. Checks it, but does not store it.
+
+        In a workflow, an argument can be the ``result`` of an earlier node.
+        """
+        if NodeResult in map(type, args) or NodeResult in map(type, kwargs.values()):
+            text, results = self.spec.encode_with_results(args, kwargs)
+            return NewJob(self.spec.name, text, self._shared(), self._key(), results)
+        return self._job(args, kwargs)
+
+    def _job(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
         return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
 
     def _key(self) -> str | None:
@@ -170,12 +180,12 @@ class Enqueuer(Generic[P, R]):
         PayloadTooLargeError. If the idempotency key was used with other arguments, raises IdempotencyConflictError. With
         ``on_conflict="raise"``, a duplicate raises DuplicateJobError. None of these aborts the caller's transaction.
         """
-        batches = in_batches([self.job(*args, **kwargs)])
+        batches = in_batches([self._job(args, kwargs)])
         return handles(self._store, self._store.insert(batches, self._connection))[0]
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """``enqueue`` for async connections."""
-        batches = in_batches([self.job(*args, **kwargs)])
+        batches = in_batches([self._job(args, kwargs)])
         return handles(self._store, await self._store.ainsert(batches, self._connection))[0]
 
     def enqueue_many(

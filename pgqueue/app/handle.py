@@ -35,9 +35,31 @@ from pgqueue.text.values import shown
 T = TypeVar("T")
 
 
+class Asks:
+    """A handle that sends statements: on a connection of the caller, or on a connection of the app that made it."""
+
+    __slots__ = ()
+    store: JobStore | None
+
+    def _ask(self, flow: Flow[T], connection: object) -> T:
+        """Runs the flow on ``connection`` if it is given, because then even a handle without an app can send statements."""
+        callers = given(connection)
+        return self._store().ask(flow) if callers is None else drive(callers, flow)
+
+    async def _aask(self, flow: Flow[T], connection: object) -> T:
+        callers = given(connection)
+        return await (self._store().aask(flow) if callers is None else drive_async(callers, flow))
+
+    def _store(self) -> JobStore:
+        if self.store is None:
+            msg = "this handle was made without an app: use app.handle(id) or app.workflow_handle(id)"
+            raise RuntimeError(msg)
+        return self.store
+
+
 # Handles are not frozen: an enqueue of many jobs would spend more time on making frozen handles than on all its other work in Python.
 @dataclass(slots=True, unsafe_hash=True)
-class JobHandle:
+class JobHandle(Asks):
     """A job's id, and whether this enqueue stored the job.
 
     If ``created`` is False, the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
@@ -65,12 +87,12 @@ class JobHandle:
 
     def job(self) -> Job:
         """Reads the job's row. Raises JobNotFoundError, also if the enqueuing transaction is open or was rolled back."""
-        with _reading():
+        with reading():
             return self._store().ask(self._read())
 
     async def ajob(self) -> Job:
         """``job`` for async callers."""
-        with _reading():
+        with reading():
             return await self._store().aask(self._read())
 
     def _read(self) -> Flow[Job]:
@@ -160,7 +182,7 @@ class JobHandle:
         JobFailedError. After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. If there is
         no such job, raises JobNotFoundError.
         """
-        limit = _limit(timeout)
+        limit = limit_of(timeout)
         with closing(self._store().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
             for job in looks:
                 if job is not None and watch is not None:
@@ -173,7 +195,7 @@ class JobHandle:
         self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None
     ) -> Any:
         """``result`` for async callers."""
-        limit = _limit(timeout)
+        limit = limit_of(timeout)
         async with aclosing(self._store().waiters.alooks(self.id, limit, watched=watch is not None)) as looks:
             async for job in looks:
                 if job is not None and watch is not None:
@@ -196,20 +218,15 @@ class JobHandle:
             raise JobFailedError(self.id, state, error)
         return result
 
-    def _ask(self, flow: Flow[T], connection: object) -> T:
-        """Runs the flow on ``connection`` if it is given, because then even a handle without an app can send statements."""
-        callers = given(connection)
-        return self._store().ask(flow) if callers is None else drive(callers, flow)
 
-    async def _aask(self, flow: Flow[T], connection: object) -> T:
-        callers = given(connection)
-        return await (self._store().aask(flow) if callers is None else drive_async(callers, flow))
-
-    def _store(self) -> JobStore:
-        if self.store is None:
-            msg = "this handle was made without an app: use app.handle(id)"
-            raise RuntimeError(msg)
-        return self.store
+def checked_id(given: object, what: str) -> int:
+    """Returns the id. Raises InvalidOptionError if it cannot be one. ``what``: whose id it is."""
+    if isinstance(given, bool) or not isinstance(given, int) or not -(2**63) <= given < 2**63:
+        raise InvalidOptionError(
+            f"{shown(given)} is no id of {what}.",
+            do="give the whole number that a handle has as its id",
+        )
+    return given
 
 
 def handles(store: JobStore, rows: Iterable[Stored]) -> list[JobHandle]:
@@ -218,14 +235,14 @@ def handles(store: JobStore, rows: Iterable[Stored]) -> list[JobHandle]:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     try:
         yield
     except MissingPrivilegeError as error:
         raise may_not_read(error) from error
 
 
-def _limit(timeout: Duration | None) -> float | None:
+def limit_of(timeout: Duration | None) -> float | None:
     return seconds(timeout, "timeout") if isinstance(timeout, str | timedelta) else timeout
 
 

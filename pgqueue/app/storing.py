@@ -18,13 +18,15 @@ from pgqueue.database.joining import CallersConnection, can_copy, commits_by_its
 from pgqueue.database.pools import Pools
 from pgqueue.database.run import confirmed, run
 from pgqueue.database.statements.enqueuing import Reserved, Stored
+from pgqueue.database.statements.workflows import StoredWorkflow
 from pgqueue.errors import (
     CommitUnconfirmedError,
     DuplicateJobError,
     IdempotencyConflictError,
     WrongConnectionError,
 )
-from pgqueue.model.job import Batch
+from pgqueue.model.graph_text import Built, in_ascii
+from pgqueue.model.new_job import Batch
 from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
@@ -90,6 +92,35 @@ class JobStore:
                 await asyncio.to_thread(_resolve, self.dsn(), copied, error)
         return stored
 
+    def insert_workflow(self, built: Built, connection: CallersConnection = None) -> StoredWorkflow:
+        """Stores a workflow in the transaction of ``connection`` or, without ``connection``, in a new transaction."""
+        sent: list[StoredWorkflow] = []
+        if connection is not None:
+            connection, committing = _joined(connection, asynchronous=False)
+            with _workflow_span(built), committing:
+                return _noted(built, drive(connection, storing(connection, built, sent)))
+        try:
+            with self.pools.connection(own=True) as own, _workflow_span(built):
+                drive(own, storing(own, built, sent))
+        except CommitUnconfirmedError as error:
+            _resolve_workflow(self.dsn(), sent, error)
+        return _noted(built, sent[0])
+
+    async def ainsert_workflow(self, built: Built, connection: CallersConnection = None) -> StoredWorkflow:
+        """``insert_workflow`` for async callers."""
+        sent: list[StoredWorkflow] = []
+        if connection is not None:
+            connection, committing = _joined(connection, asynchronous=True)
+            with _workflow_span(built), committing:
+                return _noted(built, await drive_async(connection, storing(connection, built, sent)))
+        try:
+            async with self.pools.aconnection(own=True) as own:
+                with _workflow_span(built):
+                    await drive_async(own, storing(own, built, sent))
+        except CommitUnconfirmedError as error:
+            await asyncio.to_thread(_resolve_workflow, self.dsn(), sent, error)
+        return _noted(built, sent[0])
+
     def ask(self, flow: Flow[T]) -> T:
         """Runs a flow in a new transaction."""
         with self.pools.connection(own=True) as own:
@@ -149,6 +180,22 @@ def _resolve(dsn: str, copied: list[Reserved], error: CommitUnconfirmedError) ->
     raise error
 
 
+def _resolve_workflow(dsn: str, sent: list[StoredWorkflow], error: CommitUnconfirmedError) -> None:
+    """Finds out whether a workflow whose COMMIT got no answer was stored. Returns if it was; otherwise raises an error."""
+    if not sent:
+        raise error
+    [stored] = sent
+    if not stored.created:
+        return
+    answer = in_doubt.ask(dsn, lambda connection: run(connection, statements.find_stored_workflow(stored)))
+    if answer is True:
+        return
+    if answer is False and error.__cause__ is not None:
+        raise error.__cause__
+    error.job_ids = stored.node_ids
+    raise error
+
+
 # ------------------------------------------------------------------ the way of storing
 
 
@@ -181,6 +228,13 @@ def insertion(
         return (yield from _copying(batches, [] if copied is None else copied))
     rows: list[Stored] = yield statements.enqueue_many(batches)
     return rows
+
+
+def storing(connection: CallersConnection, built: Built, sent: list[StoredWorkflow]) -> Flow[StoredWorkflow]:
+    """Stores a workflow, and appends what was stored to ``sent``, so that it is known even if the COMMIT gets no answer."""
+    text = built.text if is_utf8(connection) else in_ascii(built.text)
+    sent.append((yield statements.enqueue_workflow(text)))
+    return sent[0]
 
 
 def _copying(batches: list[Batch], copied: list[Reserved]) -> Flow[Iterable[Stored]]:
@@ -224,6 +278,13 @@ def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
     return stored
 
 
+def _noted(built: Built, stored: StoredWorkflow) -> StoredWorkflow:
+    if stored.created and has_subscribers(JobsEnqueued):
+        for task, jobs in Counter(task for task in built.tasks if task is not None).items():
+            emit(JobsEnqueued(task, jobs))
+    return stored
+
+
 def _emit_enqueued(batches: list[Batch], stored: list[Stored]) -> None:
     tasks = (batch.task for batch in batches for _ in batch.args)
     new = Counter(task for task, row in zip(tasks, stored, strict=True) if row.created)
@@ -244,6 +305,13 @@ def _span(batches: list[Batch]) -> AbstractContextManager[None]:
     if not is_traced():
         return nullcontext()
     return enqueue_span(batches[0].task, sum(len(batch.args) for batch in batches))
+
+
+def _workflow_span(built: Built) -> AbstractContextManager[None]:
+    tasks = [task for task in built.tasks if task is not None]
+    if not tasks or not is_traced():
+        return nullcontext()
+    return enqueue_span(tasks[0], len(tasks))
 
 
 def _traced(batches: list[Batch]) -> list[Batch]:

@@ -141,7 +141,7 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
     The text says which grants are missing: those that an enqueuer does not have by default.
     """
     return errors.MissingPrivilegeError(
-        "This database role is not allowed to read jobs or to wait for them.",
+        "This database role is not allowed to read jobs or workflows, or to wait for them.",
         why=error.why,
         do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If the application also waits for jobs'",
     )

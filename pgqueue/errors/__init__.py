@@ -34,10 +34,12 @@
     │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job can have
     │   ├── InvalidOptionError          PGQ-404   a bad value, or options that cannot be combined
     │   ├── InvalidNameError            PGQ-405   a task, queue or schedule has a bad name
-    │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
+    │   ├── InvalidBatchError           PGQ-408   some items are bad, so none was stored
+    │   └── InvalidWorkflowError        PGQ-430   the nodes of a workflow do not fit together
     ├── DuplicateJobError               PGQ-406   a job has the key, and on_conflict="raise"
     ├── IdempotencyConflictError        PGQ-407   a job with other arguments has the key
     ├── JobUnchangedError               PGQ-409   the job's state does not allow the change
+    ├── WorkflowUnchangedError          PGQ-431   a node of the workflow cannot run again
     ├── QueueInUseError                 PGQ-510   the queue is not removed: jobs or workers use it
     ├── InvalidScheduleError            PGQ-420   the schedule was refused, and nothing was stored
     ├── ScheduleExistsError             PGQ-421   another schedule has this name
@@ -48,6 +50,8 @@
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
+    │   ├── WorkflowNotFoundError       PGQ-530   the workflow is not committed, or was removed
+    │   ├── NodeNotFoundError           PGQ-531   the workflow has no node of this name
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
@@ -101,9 +105,11 @@ from pgqueue.errors.calls import (
     InvalidOptionError,
     InvalidPayloadError,
     InvalidScheduleError,
+    InvalidWorkflowError,
     JobFailedError,
     JobNotFoundError,
     JobUnchangedError,
+    NodeNotFoundError,
     NotFoundError,
     PayloadTooLargeError,
     QueueInUseError,
@@ -112,6 +118,8 @@ from pgqueue.errors.calls import (
     ScheduleNotFoundError,
     StepNotFoundError,
     WaitTimeoutError,
+    WorkflowNotFoundError,
+    WorkflowUnchangedError,
     WrongConnectionError,
 )
 
@@ -142,6 +150,7 @@ __all__ = [
     "InvalidPayloadError",
     "InvalidScheduleError",
     "InvalidSettingError",
+    "InvalidWorkflowError",
     "JobFailedError",
     "JobNotFoundError",
     "JobTimeoutError",
@@ -153,6 +162,7 @@ __all__ = [
     "MissingPrivilegeError",
     "NoDsnError",
     "NoTasksError",
+    "NodeNotFoundError",
     "NotFoundError",
     "PayloadTooLargeError",
     "PgQueueError",
@@ -178,6 +188,8 @@ __all__ = [
     "UnnameableTaskError",
     "UnsupportedServerError",
     "WaitTimeoutError",
+    "WorkflowNotFoundError",
+    "WorkflowUnchangedError",
     "WrongConnectionError",
     "WrongOutcomesError",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgqueue.errors.base import PgQueueError
+from pgqueue.text.values import shown
 
 
 class InvalidJobError(PgQueueError):
@@ -37,6 +38,15 @@ class InvalidBatchError(InvalidJobError):
     def __init__(self, what: str, *, reasons: dict[int, str]) -> None:
         super().__init__(what, do="correct or drop these items and send the batch again; none was stored")
         self.reasons = reasons
+
+
+class InvalidWorkflowError(InvalidJobError):
+    code = "PGQ-430"
+
+
+class WorkflowUnchangedError(PgQueueError):
+    code = "PGQ-431"
+    exit_code = 6
 
 
 class DuplicateJobError(PgQueueError):
@@ -119,6 +129,29 @@ class JobNotFoundError(NotFoundError):
             do="check that the enqueuing transaction committed",
         )
         self.job_id = job_id
+
+
+class WorkflowNotFoundError(NotFoundError):
+    code = "PGQ-530"
+
+    def __init__(self, workflow_id: int) -> None:
+        super().__init__(
+            f"There is no workflow {workflow_id}.",
+            why="its transaction was rolled back or has not committed yet, or retention removed it",
+            do="pgq workflows list",
+        )
+        self.workflow_id = workflow_id
+
+
+class NodeNotFoundError(NotFoundError):
+    code = "PGQ-531"
+
+    def __init__(self, workflow_id: int, name: str) -> None:
+        super().__init__(
+            f"Workflow {workflow_id} has no node {shown(name)}.", do=f"pgq workflows show {workflow_id}"
+        )
+        self.workflow_id = workflow_id
+        self.name = name
 
 
 class QueueNotFoundError(NotFoundError):

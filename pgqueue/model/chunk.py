@@ -17,6 +17,7 @@ from typing_extensions import is_typeddict
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError, WrongOutcomesError
 from pgqueue.model.declaring import hints_of
 from pgqueue.model.job import Job
+from pgqueue.model.nodes import NodeResult
 from pgqueue.model.payload import complaints
 from pgqueue.model.task import TaskSpec
 from pgqueue.text import counted
@@ -148,6 +149,17 @@ class ChunkSpec(TaskSpec):
             return super().encode((), self._fields(args[0]))
         self._refuse_unknown(kwargs)
         return super().encode(args, kwargs)
+
+    def encode_with_results(
+        self,
+        args: tuple[object, ...],  # noqa: ARG002 - as for other tasks
+        kwargs: Mapping[str, object],  # noqa: ARG002
+    ) -> tuple[str, dict[str, NodeResult]]:
+        raise InvalidArgumentsError(
+            f"A job of task {self.name} takes the result of a node, but the task takes chunks.",
+            why="its jobs are checked as whole items",
+            do="give the result to a job of another task, which enqueues the items",
+        )
 
     def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
         for item in items:

@@ -1,26 +1,31 @@
-"""The classes of jobs: ``NewJob`` is a job before it is stored, ``Job`` is a stored job."""
+"""``Job``: a stored job."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Literal,
-    NamedTuple,
     ParamSpec,
     Protocol,
     TypeVar,
     overload,
 )
 
+from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.progress import Progress, Track, length
 from pgqueue.model.steps import StepCall, StepName
 
@@ -44,7 +49,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
-NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class AsyncpgPool(Protocol):
@@ -68,71 +72,10 @@ class Lease(Protocol):
     def astep_transaction(self, name: object, call: StepCall) -> Async[Any]: ...
     def saved(self) -> Any: ...
     def asaved(self) -> Async[Any]: ...
+    def results(self) -> Iterator[NodeEnd]: ...
+    def aresults(self) -> AsyncIterator[NodeEnd]: ...
     def save(self, value: object, using: object) -> None: ...
     def asave(self, value: object, using: object) -> Async[None]: ...
-
-
-class NewJob(NamedTuple):
-    """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API.
-
-    ``unique_key`` is not one of ``options``. So jobs with different keys can share one mapping of options.
-    """
-
-    task: str
-    args: str
-    options: Mapping[str, Any] = MappingProxyType({})
-    unique_key: str | None = None
-
-    def __repr__(self) -> str:
-        """Leaves out the arguments, because they can be secret."""
-        return f"<NewJob of {self.task}>"
-
-
-class Batch(NamedTuple):
-    """Jobs of one task that share their options. ``args``: the arguments of each job, as JSON text. ``keys``: the unique_key of each job, or None.
-
-    A job is only a text here, not an object, because the garbage collector does not visit texts: even a hundred thousand texts cost it nothing.
-    """
-
-    task: str
-    args: list[str]
-    options: Mapping[str, Any] = MappingProxyType({})
-    keys: list[str] | None = None
-
-    def in_ascii(self) -> Batch:
-        """Returns the same batch, but all characters outside ASCII are JSON escapes in the arguments."""
-        return self._replace(args=[NOT_ASCII.sub(_escaped, args) for args in self.args])
-
-    def item(self) -> str:
-        """Returns the JSON text of these jobs, as one item of ``pgqueue.enqueue_many``."""
-        keys = {} if self.keys is None else {"keys": self.keys}
-        return (
-            json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
-            + f', "each": [{",".join(self.args)}]}}'
-        )
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
-
-
-def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
-    """Returns the jobs as batches, in the same order. Jobs that follow each other and share their task and options are in one batch."""
-    found: list[Batch] = []
-    last = None
-    for task, args, options, key in jobs:
-        if (
-            last is None
-            or task != last.task
-            or (options is not last.options and options != last.options)
-            or (key is None) != (last.keys is None)
-        ):
-            last = Batch(task, [], options, None if key is None else [])
-            found.append(last)
-        last.args.append(args)
-        if key is not None and last.keys is not None:
-            last.keys.append(key)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +252,18 @@ class Job:
     def asave(self, value: object, *, using: object = None) -> Async[None]:
         """``save`` for ``async def`` handlers. ``using`` is an async connection or session."""
         return self._own_lease().asave(value, using)
+
+    def results(self) -> Iterator[NodeEnd]:
+        """Yields how each job ended for which this job has waited, if it is a node of a workflow. Otherwise yields nothing.
+
+        Each has ``name``, ``state``, ``result`` and ``error``. They come in the order in which they were added to the workflow. In place of a
+        group, its jobs come. Reads page by page, so even a group of 10,000 jobs takes little memory.
+        """
+        return self._own_lease().results()
+
+    def aresults(self) -> AsyncIterator[NodeEnd]:
+        """``results`` for ``async def`` handlers: ``async for end in job.aresults()``."""
+        return self._own_lease().aresults()
 
     @overload
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]: ...

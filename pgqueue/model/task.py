@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import CoroutineType
 from typing import Any, NotRequired
@@ -28,6 +28,7 @@ from pgqueue.errors import (
 from pgqueue.model.declaring import Handler, hints_of
 from pgqueue.model.job import Job
 from pgqueue.model.names import EXECUTORS, check_free, check_name
+from pgqueue.model.nodes import NodeResult, refuse_results
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
 from pgqueue.model.payload import (
     ARGS_LIMIT,
@@ -58,7 +59,8 @@ class TaskSpec:
 
     ``store_result`` False: the value that the handler returns is not stored. ``has_hooks``: hooks run after its completions.
     ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts. ``version``: of the code; ``accepts``: the
-    versions whose checkpoints this code understands (model/versions.py).
+    versions whose checkpoints this code understands (model/versions.py). ``is_partial``: arguments can be left out, because the
+    results of nodes will take their places.
     """
 
     name: str
@@ -76,6 +78,7 @@ class TaskSpec:
     is_internal: bool = False
     version: int | None = None
     accepts: tuple[int, ...] = ()
+    is_partial: bool = False
 
     def __post_init__(self) -> None:
         check_name("task", self.name) if self.is_internal else check_free(self.name)
@@ -149,7 +152,8 @@ class TaskSpec:
                 rest["extra_items"] = plain(hints.get(name, Any))
                 continue
             kind = plain(hints.get(name, Any))
-            fields[name] = kind if parameter.default is parameter.empty else NotRequired[kind]
+            is_required = parameter.default is parameter.empty and not self.is_partial
+            fields[name] = kind if is_required else NotRequired[kind]
         make: Any = TypedDict
         try:
             shape = make("Arguments", fields, **rest)
@@ -223,24 +227,18 @@ class TaskSpec:
         """
         given = dict(kwargs)
         if args:
-            names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            if len(args) > len(names):
-                raise InvalidArgumentsError(
-                    f"Task {self.name} takes {len(names)} positional arguments, not {len(args)}."
-                )
-            for name, value in zip(names, args, strict=False):
-                if name in given:
-                    raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
-                given[name] = value
+            self._name_each(args, given)
         validate, write = self.validate, self.write
         try:
             valid = validate(given)
             written = write(valid)
         except ValidationError as error:
+            refuse_results(self.name, given)
             raise InvalidArgumentsError(
                 f"Arguments of task {self.name}: {complaints(error)}.", do=f"it takes {self.describe()}"
             ) from None
         except Exception as error:
+            refuse_results(self.name, given)
             raise InvalidPayloadError(
                 f"Arguments of task {self.name} cannot be made JSON: {type(error).__name__}: {error!s:.200}"
             ) from error
@@ -248,6 +246,45 @@ class TaskSpec:
         if not self.is_closed or REPLACEMENT in written:
             self.check_return(valid, text)
         return text
+
+    def _name_each(self, args: tuple[object, ...], given: dict[str, object]) -> None:
+        """Puts positional arguments into ``given``, under their names."""
+        names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(names):
+            raise InvalidArgumentsError(
+                f"Task {self.name} takes {len(names)} positional arguments, not {len(args)}."
+            )
+        for name, value in zip(names, args, strict=False):
+            if name in given:
+                raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
+            given[name] = value
+
+    def encode_with_results(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[str, dict[str, NodeResult]]:
+        """Does ``encode`` for arguments of which some are results of nodes. Returns the other ones as JSON text, and the results by name.
+
+        A result is not known yet, so it is checked only when the handler is called.
+        """
+        given = dict(kwargs)
+        self._name_each(args, given)
+        results = {name: value for name, value in given.items() if isinstance(value, NodeResult)}
+        is_open = any(p.kind is p.VAR_KEYWORD for p in self.arguments.values())
+        wrong = [f"{name} is unknown" for name in results if not is_open and name not in self.arguments]
+        wrong += [
+            f"{name} is missing"
+            for name, p in self.arguments.items()
+            if name not in given and p.default is p.empty and p.kind is not p.VAR_KEYWORD
+        ]
+        if wrong:
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name}: {'; '.join(wrong)}.", do=f"it takes {self.describe()}"
+            )
+        return self._partly.encode((), {k: v for k, v in given.items() if k not in results}), results
+
+    @cached_property
+    def _partly(self) -> TaskSpec:
+        return replace(self, is_partial=True)
 
     def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
         """Does ``encode`` for each item, at a third of its cost. If an item is bad, raises an InvalidJobError that does not say which item."""

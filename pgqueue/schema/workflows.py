@@ -80,9 +80,11 @@ nodes = Table(
     Column("fills", JSONB),
     Column("members", Integer),
     Column("undo", JSONB),
+    Column("gives", Word),
     PrimaryKeyConstraint("id", name="nodes_pkey"),
     CheckConstraint("needs in ('completed', 'ended', 'failed')", "nodes_needs_check"),
     CheckConstraint("state in ('completed', 'cancelled', 'dead')", "nodes_state_check"),
+    CheckConstraint("gives in ('members', 'nothing')", "nodes_gives_check"),
     CheckConstraint("octet_length(name) between 1 and 255", "nodes_name_check"),
     postgresql_with={"fillfactor": 70},
 )

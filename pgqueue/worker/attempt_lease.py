@@ -24,11 +24,13 @@ from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
 from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
 from pgqueue.errors import CommitUnconfirmedError, LeaseLostError
 from pgqueue.model.hooks import hook_name
+from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.steps import StepCall
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.in_doubt import Answer, ask
 from pgqueue.worker.step_commits import asave, save
@@ -78,6 +80,17 @@ class AttemptLease:
 
     async def asaved(self) -> Any:
         return await self.steps.drive_async(self.steps.saved())
+
+    def results(self) -> Iterator[NodeEnd]:
+        store = self._app.store
+        for page in pages(store.ask(awaited(self._attempt.id)) if self._attempt.is_node else []):
+            yield from in_order(page, store.ask(read_ends(page)))
+
+    async def aresults(self) -> AsyncIterator[NodeEnd]:
+        store = self._app.store
+        for page in pages(await store.aask(awaited(self._attempt.id)) if self._attempt.is_node else []):
+            for end in in_order(page, await store.aask(read_ends(page))):
+                yield end
 
     def save(self, value: object, using: object) -> None:
         self.check()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pgqueue import App
+from pgqueue import App, chain
 from pgqueue.database import migrate, pools
 from pgqueue.worker.attempt_lease import AttemptLease
 from tests.command_line import pgq
@@ -133,6 +133,32 @@ def taken_id(scene: Scene) -> None:
     scene.app().task(name="t")(named).enqueue("Ada")
 
 
+def two_nodes_of_one_name(scene: Scene) -> None:
+    task = scene.app().task(name="t")(named)
+    with scene.app().workflow("flow") as w:
+        for name in ("Ada", "Bob"):
+            w.add(task.job(name), name="greeting")
+
+
+def retry_of_an_open_node(scene: Scene) -> None:
+    app = scene.app()
+    handle = app.enqueue_workflow(chain(app.task(name="t")(named).job("Ada")))
+    with closing(app):
+        handle.retry("t")
+
+
+def job_of_no_node(scene: Scene) -> None:
+    app = scene.app()
+    handle = app.enqueue_workflow(chain(app.task(name="t")(named).job("Ada")))
+    with closing(app):
+        handle.job("charge")
+
+
+def state_of_no_workflow(scene: Scene) -> None:
+    with closing(scene.app()) as app:
+        app.workflow_handle(7).state()
+
+
 RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-110": full_pool,
     "PGQ-203": old_server,
@@ -140,7 +166,11 @@ RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-208": taken_id,
     "PGQ-209": taken_column,
     "PGQ-408": bad_batch,
+    "PGQ-430": two_nodes_of_one_name,
+    "PGQ-431": retry_of_an_open_node,
     "PGQ-505": wrong_connection,
     "PGQ-511": unconfirmed,
+    "PGQ-530": state_of_no_workflow,
+    "PGQ-531": job_of_no_node,
     "PGQ-601": lost_lease,
 }

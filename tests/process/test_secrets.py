@@ -16,7 +16,7 @@ import pytest
 from pgqueue.config import read_file
 from pgqueue.errors import InvalidArgumentsError, InvalidSettingError
 from pgqueue.maintenance.alerting.settings import AlertSettings
-from pgqueue.model.job import NewJob
+from pgqueue.model.new_job import NewJob
 from pgqueue.model.payload import SHOW_VALUES
 from pgqueue.runtime.origin import without_dsn
 from tests.command_line import pgq, shop

@@ -15,8 +15,9 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import PINNED
 from pgqueue.database.statements.enqueuing import Reserved
+from pgqueue.database.statements.workflows import StoredWorkflow
 from pgqueue.model.alert import Cause
-from pgqueue.model.job import Batch
+from pgqueue.model.new_job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import Schedule
@@ -49,6 +50,17 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.edit_schedule(NIGHTLY),
         statements.find_committed([(1, 1), (2, 1)]),
         statements.finish_workflow(0),
+        statements.enqueue_workflow('{"name": "a", "nodes": []}'),
+        statements.find_stored_workflow(StoredWorkflow(1, True, [], "3", datetime(2026, 1, 1, tzinfo=UTC))),
+        statements.get_workflow(1),
+        statements.list_workflows(),
+        statements.list_nodes(1),
+        statements.find_node(1, "a"),
+        statements.list_awaited(1),
+        statements.read_ends([1, 2]),
+        statements.list_ends(1, after=None, count=100),
+        statements.cancel_workflow(1),
+        statements.retry_workflow(1, "a"),
         statements.resolve_again(100),
         statements.mend_nodes((0, 0), 100),
         statements.find_halted_nodes(),

@@ -20,7 +20,7 @@ from pgqueue.database.flows import drive
 from pgqueue.database.run import run
 from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.job import Batch, NewJob, in_batches
+from pgqueue.model.new_job import Batch, NewJob, in_batches
 from pgqueue.model.options import options
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)

@@ -15,7 +15,7 @@ from pgqueue import App, PgQueueError, Task
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidPayloadError, PayloadTooLargeError
-from pgqueue.model.job import in_batches
+from pgqueue.model.new_job import in_batches
 from tests.command_line import pgq, shop
 
 

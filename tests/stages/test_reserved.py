@@ -15,7 +15,7 @@ from pgqueue.database import statements
 from pgqueue.database.flows import drive
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidNameError, InvalidOptionError
-from pgqueue.model.job import Batch
+from pgqueue.model.new_job import Batch
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.schedule import Schedule
 from pgqueue.worker.worker import Worker

@@ -141,7 +141,7 @@ def test_the_error_of_an_enqueuer_without_the_right_to_wait_for_jobs_says_which_
                 await ask()
         await app.aclose()
 
-    said = "is not allowed to read jobs or to wait for them.*If the application also waits for jobs"
+    said = "is not allowed to read jobs or workflows, or to wait for them.*If the application also waits for jobs"
     assert "\n-- If the application also waits for jobs" in grants("enqueuer")
     for ask in (handle.job, handle.result):
         with pytest.raises(MissingPrivilegeError, match=said):

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.model.job import Batch
+from pgqueue.model.new_job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.factories import add_jobs
 from tests.waiting import wait_until

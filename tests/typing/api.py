@@ -11,7 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from tenacity import stop_after_attempt, wait_fixed
 
-from pgqueue import App, Call, Failure, Job, JobHandle, RetryPolicy, Task
+from pgqueue import (
+    App,
+    Call,
+    Chain,
+    Failure,
+    Job,
+    JobHandle,
+    Node,
+    NodeEnd,
+    RetryPolicy,
+    Task,
+    WorkflowHandle,
+    WorkflowProgress,
+    chain,
+    group,
+)
 
 app = App()
 
@@ -149,6 +164,47 @@ async def astepping(job: Job, order_id: int) -> None:
     assert_type(await job.astep("a", invoice, order_id), Document)
     assert_type(await job.astep_transaction("a", abook, order_id), Document)
     await job.asave(7)
+
+
+def workflows(session: Session) -> None:
+    with app.workflow("order", key="order-7", using=session, on_failure="stop", meta={"a": 1}) as w:
+        held = w.add(plain.job(7), name="held")
+        assert_type(held, Node)
+        w.add(plain.job(held.result, note=held.result), after=[held, "other"], when="failed")
+        assert_type(w.add(group(plain.job(n) for n in range(3)).then(plain.job(7)), after=held), Node)
+        with w.nested("inner", after=held) as inner:
+            inner.add(plain.job(7))
+        w.add(plain.job(7), after=inner)
+        w.add(plain.job(7), when="never")  # type: ignore[arg-type]
+        w.add(plain)  # type: ignore[arg-type]
+    assert_type(w.handle.progress(), WorkflowProgress)
+    assert_type(w.handle.join("5m").state, str)
+    assert_type(w.handle.job(held), JobHandle)
+    assert_type(w.handle.cancel(session), str)
+    assert_type(w.handle.retry("held"), int)
+    flow = chain(plain.job(7), group([plain.job(8), chain(plain.job(9))]), plain.job(10))
+    assert_type(flow, Chain)
+    assert_type(app.enqueue_workflow(flow, name="order"), WorkflowHandle)
+    app.workflow("order", on_failure="explode")  # type: ignore[arg-type]
+
+
+async def workflows_async(session: AsyncSession) -> None:
+    async with app.aworkflow("order", using=session) as w:
+        w.add(plain.job(7))
+    assert_type(await w.handle.ajoin(5), WorkflowProgress)
+    assert_type(await app.aenqueue_workflow(group([plain.job(7)]), using=session), WorkflowHandle)
+    async for end in w.handle.aresults():
+        assert_type(end, NodeEnd)
+
+
+@app.task
+def collecting(job: Job) -> list[str]:
+    return [end.name for end in job.results()]
+
+
+@app.task
+async def acollecting(job: Job) -> list[str]:
+    return [end.name async for end in job.aresults()]
 
 
 tasks: dict[str, Task[..., object]] = dict(app.tasks)

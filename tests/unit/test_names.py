@@ -15,10 +15,11 @@ from types import ModuleType
 import pytest
 
 import pgqueue
-from pgqueue import App, JobHandle, Task, errors, sql
+from pgqueue import App, JobHandle, Task, WorkflowHandle, errors, sql
 from pgqueue.app.enqueue import Enqueuer
 from pgqueue.app.storing import JobStore
 from pgqueue.app.waiters import Waiters
+from pgqueue.app.workflows import Workflows
 from pgqueue.database import flows, run, statements
 from pgqueue.database.pools import Pools
 from pgqueue.sql.__main__ import main
@@ -27,8 +28,9 @@ from tests.package import PACKAGE, modules
 
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
-        "App", "Call", "Cancel", "Dead", "Failure", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError",
-        "RateLimited", "Retry", "RetryPolicy", "Snooze", "Task", "errors",
+        "App", "AsyncWorkflow", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
+        "NewJob", "Node", "NodeEnd", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Snooze", "Task", "Workflow",
+        "WorkflowHandle", "WorkflowProgress", "chain", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
     with pytest.raises(AttributeError, match="module 'pgqueue' has no attribute 'Manager'"):
@@ -57,6 +59,17 @@ def test_the_public_names_are_these():
         (run, "run_and_commit", "run_and_commit_async"),
         (flows, "drive", "drive_async"),
         (pgqueue.Job, "transaction", "atransaction"),
+        (pgqueue.Job, "results", "aresults"),
+        (App, "workflow", "aworkflow"),
+        (App, "enqueue_workflow", "aenqueue_workflow"),
+        (JobStore, "insert_workflow", "ainsert_workflow"),
+        (WorkflowHandle, "progress", "aprogress"),
+        (WorkflowHandle, "state", "astate"),
+        (WorkflowHandle, "job", "ajob"),
+        (WorkflowHandle, "results", "aresults"),
+        (WorkflowHandle, "cancel", "acancel"),
+        (WorkflowHandle, "retry", "aretry"),
+        (WorkflowHandle, "join", "ajoin"),
     ],
 )
 def test_a_sync_function_and_its_async_variant_have_the_same_parameters(home, sync, other):
@@ -85,7 +98,9 @@ def coloured(home: type | ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, JobStore, Pools, Waiters])
+@pytest.mark.parametrize(
+    "home", [App, Workflows, Enqueuer, Task, JobHandle, WorkflowHandle, pgqueue.Job, JobStore, Pools, Waiters]
+)
 def test_the_name_of_an_async_method_is_the_letter_a_and_the_name_of_the_sync_method(home):
     alone = {"leave_loop"}  # leave_loop leaves the running event loop, and sync callers have none
     for name in coloured(home) - alone:

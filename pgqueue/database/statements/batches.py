@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import nothing, one, statement
-from pgqueue.model.job import Batch
+from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from pgqueue.database.statements.decoding import array, nothing, one, plain, statement
-from pgqueue.model.job import Batch
+from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement, load_chosen
 
 IN_JSON = ("meta", "trace_context")

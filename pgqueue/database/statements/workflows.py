@@ -1,11 +1,15 @@
-"""The statements that maintain workflows. Jobs that end resolve their nodes in the statements that end them."""
+"""The statements that store, read, change and maintain workflows. Jobs that end resolve their nodes in the statements that end them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
-from pgqueue.database.statements.decoding import each, one, statement
-from pgqueue.sql import Statement
+from pgqueue.database.statements.decoding import array, each, one, plain, statement
+from pgqueue.model.nodes import NodeEnd
+from pgqueue.sql import Row, Statement
 
 NodePosition = tuple[int, int]  # a workflow's id and a node's id
 
@@ -37,6 +41,174 @@ class HaltedNode:
 def find_halted_nodes() -> Statement[list[HaltedNode]]:
     """Finds at most 20 open nodes that nothing will end or release."""
     return statement("find_halted_nodes", each(HaltedNode))
+
+
+class StoredWorkflow(NamedTuple):
+    """A workflow that ``enqueue_workflow`` has stored, or that already had the key. ``xid``: the transaction; ``moment``: its time."""
+
+    id: int
+    created: bool
+    node_ids: list[int]
+    xid: str
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowProgress:
+    """How a workflow goes. ``state``: running, stopping, completed, failed or cancelled.
+
+    ``counts``: the number of jobs in each state, of ``nodes`` jobs in all. ``ended_at`` is None as long as a job is open.
+    """
+
+    id: int
+    name: str
+    key: str | None
+    state: str
+    on_failure: str
+    nodes: int
+    created_at: datetime
+    ended_at: datetime | None
+    counts: dict[str, int]
+    last_open: int | None = field(default=None, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in ("running", "stopping")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFilter:
+    """Chooses the workflows that fit every field that is not None."""
+
+    states: list[str] | None = None
+    name: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRow:
+    """A workflow as ``list_workflows`` shows it, with the number of jobs that are open, completed, dead and cancelled."""
+
+    id: int
+    name: str
+    key: str | None
+    state: str
+    on_failure: str
+    nodes: int
+    open: int
+    completed: int
+    dead: int
+    cancelled: int
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class NodeRow(NamedTuple):
+    """A node of a stored workflow, as ``pgq workflows show`` draws it. ``after``: the ids of the nodes that it waits for."""
+
+    id: int
+    name: str
+    task: str | None
+    state: str
+    is_gate: bool
+    gives: str | None
+    needs: str
+    error: str | None
+    after: list[int]
+
+
+class AwaitedNode(NamedTuple):
+    """Node ``node_id`` waits for node ``on_id``. ``gives``: what that gate gives to a list that it is a part of."""
+
+    node_id: int
+    on_id: int
+    is_gate: bool
+    gives: str | None
+
+
+def _ids(text: str) -> list[int]:
+    return [int(number) for number in text[1:-1].split(",") if number]
+
+
+def _end(node_id: int, name: str, state: str, result: str | None, error: str | None) -> NodeEnd:
+    return NodeEnd(node_id, name, state, plain(result), error)
+
+
+def _progress(rows: Sequence[Row]) -> WorkflowProgress | None:
+    if not rows:
+        return None
+    number, name, key, state, on_failure, nodes, created_at, ended_at, counts, last_open = rows[0]
+    return WorkflowProgress(
+        number, name, key, state, on_failure, nodes, created_at, ended_at, plain(counts), last_open
+    )
+
+
+def enqueue_workflow(workflow: str) -> Statement[StoredWorkflow]:
+    """Stores a workflow with all its nodes. ``workflow`` is the JSON text that functions/enqueue_workflow.sql describes."""
+    return statement(
+        "enqueue_workflow",
+        lambda rows: StoredWorkflow._make([*rows[0][:2], _ids(rows[0][2]), *rows[0][3:]]),
+        workflow=workflow,
+    )
+
+
+def find_stored_workflow(stored: StoredWorkflow) -> Statement[bool | None]:
+    """Returns whether the transaction that stored this workflow was committed; None: it still runs, or the server does not know."""
+    return statement(
+        "find_stored_workflow", one, workflow_id=stored.id, xid=stored.xid, began_at=stored.moment
+    )
+
+
+def get_workflow(workflow_id: int) -> Statement[WorkflowProgress | None]:
+    return statement("get_workflow", _progress, workflow_id=workflow_id)
+
+
+def list_workflows(
+    which: WorkflowFilter = WorkflowFilter(), *, before: int | None = None, count: int = 50
+) -> Statement[list[WorkflowRow]]:
+    return statement("list_workflows", each(WorkflowRow), **asdict(which), before=before, count=count)
+
+
+def list_nodes(workflow_id: int) -> Statement[list[NodeRow]]:
+    """Returns all nodes of a workflow in order, groups included."""
+    return statement(
+        "list_nodes",
+        lambda rows: [NodeRow._make([*row[:-1], _ids(row[-1])]) for row in rows],
+        workflow_id=workflow_id,
+    )
+
+
+def find_node(workflow_id: int, name: str) -> Statement[tuple[int, bool] | None]:
+    """Returns (id, whether it is a gate) of the node with this name."""
+    return statement(
+        "find_node",
+        lambda rows: (rows[0][0], rows[0][1]) if rows else None,
+        workflow_id=workflow_id,
+        name=name,
+    )
+
+
+def list_awaited(node_id: int) -> Statement[list[AwaitedNode]]:
+    """Returns the edges that lead to a node, and those that lead to the gates among what it waits for."""
+    return statement("list_awaited", each(AwaitedNode), node_id=node_id)
+
+
+def read_ends(node_ids: Iterable[int]) -> Statement[list[NodeEnd]]:
+    """Returns how these nodes ended, in any order."""
+    return statement("read_ends", each(_end), node_ids=array(node_ids))
+
+
+def list_ends(workflow_id: int, *, after: int | None, count: int) -> Statement[list[NodeEnd]]:
+    """Returns how up to ``count`` nodes of a workflow ended, in order, those that come after the node ``after``."""
+    return statement("list_ends", each(_end), workflow_id=workflow_id, after=after, count=count)
+
+
+def cancel_workflow(workflow_id: int) -> Statement[str | None]:
+    return statement("cancel_workflow", one, workflow_id=workflow_id)
+
+
+def retry_workflow(workflow_id: int, node: str | None) -> Statement[int]:
+    return statement("retry_workflow", one, workflow_id=workflow_id, node=node)
 
 
 def resolve_again(count: int) -> Statement[int]:

@@ -23,3 +23,5 @@ grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.enqueue
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.text_of, pgqueue.time_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;
+-- If the application also waits for workflows (handle.progress, handle.join), add this right, too:
+-- grant select on pgqueue.workflows, pgqueue.nodes, pgqueue.workflow_overview to ROLE;

@@ -36,8 +36,10 @@ begin
                 when jsonb_typeof(coalesce(n.body -> 'name', '""')) <> 'string' or octet_length(n.body ->> 'name') not between 1 and 255
                     then 'its name is a text of 1 to 255 bytes'
                 when (n.body ? 'task') = (n.body ? 'group') then 'give either a task or a group'
-                when n.body ? 'group' and n.body - array['name', 'group'] <> '{}'
-                    then format('unknown option %s for a group', n.body - array['name', 'group'])
+                when n.body ? 'group' and n.body - array['name', 'group', 'gives'] <> '{}'
+                    then format('unknown option %s for a group', n.body - array['name', 'group', 'gives'])
+                when coalesce(n.body ->> 'gives', 'members') not in ('members', 'nothing')
+                    then format('gives is %s: give members or nothing, or leave it out', n.body -> 'gives')
                 when n.body ? 'task' and n.body - (own || options) <> '{}'
                     then format('unknown option %s', n.body - (own || options))
                 when jsonb_typeof(coalesce(n.body -> 'args', '{}')) <> 'object' then 'its args are an object'

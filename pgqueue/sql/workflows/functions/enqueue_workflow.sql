@@ -12,6 +12,8 @@
 --   when: completed (the default: all of these must complete), ended (it runs in any case) or failed (it runs if at least one did not);
 --   results: for each name of an argument, the node whose result becomes that argument. The node waits for it, too.
 -- Or it has group instead of a task: a list of names. It ends when all these have ended, and its result is the list of their results.
+--   gives: members (in the result of what waits for it, these results stand in its place, not as a list of their own) or nothing (its
+--   result is empty). The builder in Python divides large groups by the first, and keeps the order around an empty group by the second.
 -- `after`, `results` and `group` name nodes that are listed earlier, so there can be no cycle.
 -- Jobs that wait for nothing are pending, the others waiting. A delay counts from now on. Nodes of a group that is empty count as
 -- completed.
@@ -37,7 +39,7 @@ declare
     unmet   integer[];
     jobs    jsonb;
     ranks   integer[];  -- of each element of `jobs`
-    idle    bigint[];   -- nodes that run only after a failure, and wait only for empty groups
+    idle    bigint[];   -- nodes that wait only for empty groups, and take their results or run only after a failure
 begin
     perform pgqueue.check_workflow(workflow);
     size := jsonb_array_length(nodes);
@@ -97,12 +99,12 @@ begin
     end loop;
 
     -- 4. Store the nodes, the edges and the jobs.
-    insert into pgqueue.nodes (id, workflow_id, rank, unmet, is_gate, needs, state, ended_at, name, fills)
+    insert into pgqueue.nodes (id, workflow_id, rank, unmet, is_gate, needs, state, ended_at, name, fills, gives)
     select node_ids[n.rank], enqueue_workflow.id, n.rank, unmet[n.rank], n.body ? 'group',
            case when n.body ? 'group' then 'ended'
                 else coalesce(n.body ->> 'when', case workflow ->> 'on_failure' when 'continue' then 'ended' else 'completed' end) end,
            case when born[n.rank] then 'completed' end, case when born[n.rank] then moment end,
-           coalesce(n.body ->> 'name', n.rank::text), f.fills
+           coalesce(n.body ->> 'name', n.rank::text), f.fills, n.body ->> 'gives'
     from jsonb_array_elements(nodes) with ordinality n (body, rank)
     left join (
         select r.rank, jsonb_object_agg(r.key, node_ids[m.rank]) as fills
@@ -126,8 +128,10 @@ begin
     end if;
     perform pgqueue.insert_nodes(enqueue_workflow.id, jobs, array(select node_ids[r.rank] from unnest(ranks) with ordinality r (rank, n) order by r.n),
                                  array(select unmet[r.rank] > 0 or nodes -> r.rank - 1 ->> 'when' is not distinct from 'failed'
+                                              or coalesce(nodes -> r.rank - 1 -> 'results', '{}') <> '{}'
                                        from unnest(ranks) with ordinality r (rank, n) order by r.n), moment);
-    idle := array(select node_ids[r.rank] from unnest(ranks) r (rank) where unmet[r.rank] = 0 and nodes -> r.rank - 1 ->> 'when' = 'failed');
+    idle := array(select node_ids[r.rank] from unnest(ranks) r (rank)
+                  where unmet[r.rank] = 0 and (nodes -> r.rank - 1 ->> 'when' = 'failed' or nodes -> r.rank - 1 -> 'results' <> '{}'));
     if idle <> '{}' then
         perform pgqueue.resolve(idle, array_fill(null::text, array[cardinality(idle)]), array_fill(null::jsonb, array[cardinality(idle)]),
                                 array_fill(null::text, array[cardinality(idle)]));

@@ -1,0 +1,249 @@
+"""``WorkflowHandle``: reads, cancels and retries a stored workflow, and waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, field
+
+from pgqueue.app.handle import Asks, JobHandle, limit_of, reading
+from pgqueue.app.storing import JobStore
+from pgqueue.database import statements
+from pgqueue.database.flows import Flow
+from pgqueue.database.joining import NOT_GIVEN
+from pgqueue.database.statements.workflows import WorkflowProgress
+from pgqueue.errors import (
+    InvalidOptionError,
+    NodeNotFoundError,
+    WaitTimeoutError,
+    WorkflowNotFoundError,
+    WorkflowUnchangedError,
+)
+from pgqueue.model.declaring import named
+from pgqueue.model.graph import Node
+from pgqueue.model.nodes import NodeEnd
+from pgqueue.model.options import Duration
+from pgqueue.runtime.clock import monotonic
+from pgqueue.text.values import shown
+
+PAGE = 100  # results that are read at once; each can have 64 KiB
+# ``join`` counts the jobs when the last open one has ended. If others are open then, it pauses before it waits for the next one, each time
+# for longer, so that a workflow of many jobs is not counted at the end of each of them. In seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class WorkflowHandle(Asks):
+    """A workflow's id, and whether this call stored the workflow.
+
+    If ``created`` is False, another workflow had the name and the key, and ``id`` is the id of that one. The workflow exists only after the
+    transaction that stored it has committed.
+    """
+
+    id: int
+    created: bool = True
+    # The id of the job of each node, by the node's name. Names that are missing here are looked up in the database.
+    job_ids: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+    store: JobStore | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        store = self.store
+        try:
+            if store is not None:
+                named(store.app)
+        except pickle.PicklingError:
+            store = None  # this copy cannot ask the database; app.workflow_handle(id) makes a handle that can
+        return WorkflowHandle, (self.id, self.created, self.job_ids, store)
+
+    # ---------------------------------------------------------------- reading
+
+    def progress(self) -> WorkflowProgress:
+        """Reads how the workflow goes: its state, and the number of its jobs in each state. Raises WorkflowNotFoundError."""
+        with reading():
+            return self._store().ask(self._progress())
+
+    async def aprogress(self) -> WorkflowProgress:
+        """``progress`` for async callers."""
+        with reading():
+            return await self._store().aask(self._progress())
+
+    def _progress(self) -> Flow[WorkflowProgress]:
+        found: WorkflowProgress | None = yield statements.get_workflow(self.id)
+        if found is None:
+            raise WorkflowNotFoundError(self.id)
+        return found
+
+    def state(self) -> str:
+        """Reads whether the workflow is ``running``, ``stopping``, ``completed``, ``failed`` or ``cancelled``. Raises WorkflowNotFoundError."""
+        return self.progress().state
+
+    async def astate(self) -> str:
+        """``state`` for async callers."""
+        return (await self.aprogress()).state
+
+    def job(self, node: str | Node) -> JobHandle:
+        """Returns a handle of the job of a node, which is given by its name, or as ``w.add()`` returned it.
+
+        Raises NodeNotFoundError, and InvalidOptionError if the node is a group, which has no job.
+        """
+        known = self.job_ids.get(_name(node))
+        if known is None:
+            with reading():
+                known = self._store().ask(self._job_id(_name(node)))
+        return JobHandle(known, created=False, store=self.store)
+
+    async def ajob(self, node: str | Node) -> JobHandle:
+        """``job`` for async callers."""
+        known = self.job_ids.get(_name(node))
+        if known is None:
+            with reading():
+                known = await self._store().aask(self._job_id(_name(node)))
+        return JobHandle(known, created=False, store=self.store)
+
+    def _job_id(self, name: str) -> Flow[int]:
+        node_id, is_gate = yield from self._find(name)
+        if is_gate:
+            raise InvalidOptionError(
+                f"Node {shown(name)} is a group, which has no job.", do="name one of the jobs of the group"
+            )
+        return node_id
+
+    def _find(self, name: str) -> Flow[tuple[int, bool]]:
+        found: tuple[int, bool] | None = yield statements.find_node(self.id, name)
+        if found is None:
+            yield from self._progress()
+            raise NodeNotFoundError(self.id, name)
+        return found
+
+    def results(self) -> Iterator[NodeEnd]:
+        """Yields how each job of the workflow ended, in the order of the workflow: name, state, result and error. Reads page by page.
+
+        A job that is still open is yielded with the state that it has. If there is no such workflow, yields nothing.
+        """
+        page: list[NodeEnd] = []
+        while page := self._store().ask(self._page(page)):
+            yield from page
+
+    async def aresults(self) -> AsyncIterator[NodeEnd]:
+        """``results`` for async callers: ``async for end in handle.aresults()``."""
+        page: list[NodeEnd] = []
+        while page := await self._store().aask(self._page(page)):
+            for end in page:
+                yield end
+
+    def _page(self, former: list[NodeEnd]) -> Flow[list[NodeEnd]]:
+        after = former[-1].id if former else None
+        page: list[NodeEnd] = yield statements.list_ends(self.id, after=after, count=PAGE)
+        return page
+
+    # ---------------------------------------------------------------- changing
+
+    def cancel(self, connection: object = NOT_GIVEN) -> str:
+        """Cancels the open jobs. Returns ``cancelled``, ``requested`` if some still run, or ``ended`` if none was open.
+
+        With ``connection``, joins its transaction. Raises WorkflowNotFoundError.
+        """
+        return self._ask(self._cancel(), connection)
+
+    async def acancel(self, connection: object = NOT_GIVEN) -> str:
+        """``cancel`` for async callers."""
+        return await self._aask(self._cancel(), connection)
+
+    def _cancel(self) -> Flow[str]:
+        said: str | None = yield statements.cancel_workflow(self.id)
+        if said is None:
+            raise WorkflowNotFoundError(self.id)
+        return said
+
+    def retry(self, node: str | Node | None = None, connection: object = NOT_GIVEN) -> int:
+        """Runs a node again, with all behind it that did not complete. Without ``node``, runs all jobs again that did not complete.
+
+        Jobs that completed keep their results. A cancelled workflow goes on. Returns how many nodes are open again, groups included. With
+        ``connection``, joins its transaction. Raises WorkflowNotFoundError or NodeNotFoundError. Raises WorkflowUnchangedError if the node
+        is open, waits for a node that did not complete, is a group, or has no row any longer.
+        """
+        with _unchanged(self.id):
+            return self._ask(self._retry(node), connection)
+
+    async def aretry(self, node: str | Node | None = None, connection: object = NOT_GIVEN) -> int:
+        """``retry`` for async callers."""
+        with _unchanged(self.id):
+            return await self._aask(self._retry(node), connection)
+
+    def _retry(self, node: str | Node | None) -> Flow[int]:
+        name = None if node is None else _name(node)
+        if name is None:
+            yield from self._progress()
+        else:
+            yield from self._find(name)
+        again: int = yield statements.retry_workflow(self.id, name)
+        return again
+
+    # ---------------------------------------------------------------- waiting
+
+    def join(self, timeout: Duration | None = None) -> WorkflowProgress:
+        """Waits until no job of the workflow is open, and returns how it ended. A failed workflow raises no error: look at ``state``.
+
+        After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. Raises WorkflowNotFoundError.
+        """
+        wait = Wait(self.id, limit_of(timeout))
+        while not (found := self.progress()).is_over:
+            time.sleep(wait.pause())
+            looks = self._store().waiters.looks(found.last_open or 0, wait.left(), watched=False)
+            with closing(looks):
+                next(looks, None)
+        return found
+
+    async def ajoin(self, timeout: Duration | None = None) -> WorkflowProgress:
+        """``join`` for async callers. The name ``await`` for a twin of ``wait`` would be a word of Python."""
+        wait = Wait(self.id, limit_of(timeout))
+        while not (found := await self.aprogress()).is_over:
+            await asyncio.sleep(wait.pause())
+            looks = self._store().waiters.alooks(found.last_open or 0, wait.left(), watched=False)
+            async with aclosing(looks):
+                await anext(looks, None)
+        return found
+
+
+def _name(node: str | Node) -> str:
+    return node.name if isinstance(node, Node) else node
+
+
+class Wait:
+    """The time that a wait for a workflow has left. ``limit``: seconds; None: there is no limit."""
+
+    def __init__(self, workflow_id: int, limit: float | None) -> None:
+        self._id, self._limit = workflow_id, limit
+        self._end = None if limit is None else monotonic() + limit
+        self._next = 0.0
+
+    def left(self) -> float | None:
+        """Returns the seconds that are left; None: there is no limit. Raises WaitTimeoutError if none are left."""
+        if self._end is None:
+            return None
+        if (left := self._end - monotonic()) <= 0:
+            raise WaitTimeoutError(
+                f"Workflow {self._id} has not ended after {self._limit:g} s.",
+                do=f"pgq workflows show {self._id}",
+            )
+        return left
+
+    def pause(self) -> float:
+        """Returns the seconds to pause before the next look at a job: none the first time, then more each time."""
+        left, pause = self.left(), self._next
+        self._next = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+        return pause if left is None else min(left, pause)
+
+
+@contextmanager
+def _unchanged(workflow_id: int) -> Iterator[None]:
+    try:
+        yield
+    except InvalidOptionError as error:
+        said = error.why.removeprefix("pgqueue: ")
+        raise WorkflowUnchangedError(
+            f"Workflow {workflow_id} was not changed: {said}.", do=f"pgq workflows show {workflow_id}"
+        ) from error

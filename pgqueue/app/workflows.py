@@ -1,0 +1,263 @@
+"""The methods that build workflows and store them: ``app.workflow``, ``app.enqueue_workflow`` and their async twins.
+
+A workflow is stored by one statement, in one transaction, when it is complete. So no crash can leave a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar, Self
+
+from pgqueue.app.handle import checked_id
+from pgqueue.app.storing import JobStore
+from pgqueue.app.workflow_handle import WorkflowHandle
+from pgqueue.database.joining import NOT_GIVEN, given, is_async, joined
+from pgqueue.database.statements.workflows import StoredWorkflow
+from pgqueue.errors import InvalidOptionError, InvalidWorkflowError, WrongConnectionError
+from pgqueue.model.chains import Part
+from pgqueue.model.graph import Graph, Node
+from pgqueue.model.graph_text import Built
+from pgqueue.model.nodes import ON_FAILURES, OnFailure, When
+from pgqueue.model.options import RULES
+from pgqueue.telemetry.tracing import carrier
+from pgqueue.text.nearest import rather
+from pgqueue.text.values import name_of, shown
+
+
+class Nested:
+    """A part of a workflow, whose nodes have a common name in front: ``with w.nested("ship", after=paid) as ship: ship.add(…)``.
+
+    After the block, it can be given in ``after``: all nodes at its end must have ended then.
+    """
+
+    def __init__(self, graph: Graph, prefix: str, befores: tuple[Node | str, ...]) -> None:
+        self._graph, self._prefix, self._befores = graph, prefix, befores
+        self.node: Node | None = None  # the gate at its end, when the block has ended
+
+    def add(
+        self,
+        part: Part,
+        *,
+        name: str | None = None,
+        after: Node | Nested | str | Iterable[Node | Nested | str] | None = None,
+        when: When | None = None,
+    ) -> Node:
+        """Adds a job, a chain or a group, and returns its node: ``paid = w.add(charge.job(7, ref=held.result), after=held)``.
+
+        ``part``: made by ``task.job(…)``, ``chain`` or ``group``. The node of a chain is its last one; the node of a group ends when all
+        of the group has ended. ``name``: the default is the last part of the task's name, with a number if it is taken. ``after``: what it
+        waits for: nodes, or names of nodes, also of later ones. It also waits for nodes whose ``result`` is an argument of the job.
+        ``when``: ``completed`` (the default: all that it waits for must complete, else it is cancelled), ``failed`` (it runs only if one did
+        not) or ``ended`` (it runs in any case).
+
+        Raises InvalidWorkflowError for a name that is taken, a node of another workflow, or a job with a key of its own.
+        """
+        befores = tuple(_nodes(after)) if after is not None else self._befores
+        return self._graph.add(part, name, befores, when, self._prefix)
+
+    @contextmanager
+    def nested(
+        self, name: str, *, after: Node | Nested | str | Iterable[Node | Nested | str] | None = None
+    ) -> Iterator[Nested]:
+        """Gives the block a part of the workflow. The names of its nodes begin with ``name`` and a dot.
+
+        Its nodes without ``after`` wait for the nodes in ``after``. At the end of the block, it gets a node of this name, which ends when
+        everything in it has ended.
+        """
+        befores = tuple(_nodes(after)) if after is not None else self._befores
+        inner = Nested(self._graph, f"{self._prefix}{name}.", befores)
+        first = len(self._graph.nodes)
+        yield inner
+        inner.node = self._graph.close(name, self._prefix, first, befores)
+
+
+class WorkflowBuilder(Nested):
+    """What ``Workflow`` and ``AsyncWorkflow`` have in common."""
+
+    is_async: ClassVar[bool]
+
+    def __init__(
+        self,
+        store: JobStore,
+        name: str,
+        key: str | None,
+        using: object,
+        on_failure: OnFailure,
+        meta: Mapping[str, object] | None,
+    ) -> None:
+        super().__init__(Graph(lambda task: store.specs[task].rules if task in store.specs else {}), "", ())
+        self._store, self._connection = store, given(using)
+        if self._connection is not None and is_async(joined(self._connection)) is not self.is_async:
+            kind, do = (
+                ("a sync", "with app.workflow(…)")
+                if self.is_async
+                else ("an async", "async with app.aworkflow(…)")
+            )
+            raise WrongConnectionError(f"The workflow was given {kind} connection.", do=f"write: {do}")
+        if on_failure not in ON_FAILURES:
+            raise InvalidOptionError(
+                f"on_failure is {shown(on_failure)}.", do=rather(on_failure, ON_FAILURES)
+            )
+        self._head = {
+            "name": _text("the name of a workflow", name),
+            "key": None if key is None else _text("the key of a workflow", key),
+            "on_failure": on_failure,
+            "meta": None if meta is None else RULES["meta"]("meta", meta),
+        }
+        self._handle: WorkflowHandle | None = None
+
+    @property
+    def handle(self) -> WorkflowHandle:
+        """The handle of the stored workflow. Raises RuntimeError before the end of the block, because nothing is stored yet."""
+        if self._handle is None:
+            msg = "the workflow is not stored yet: the end of its with block stores it"
+            raise RuntimeError(msg)
+        return self._handle
+
+    def _built(self) -> Built:
+        return self._graph.built(carrier(), **self._head)
+
+    def _note(self, built: Built, stored: StoredWorkflow) -> WorkflowHandle:
+        ids = {
+            name: node_id
+            for name, task, node_id in zip(built.names, built.tasks, stored.node_ids, strict=True)
+            if task is not None
+        } if stored.created else {}  # fmt: skip
+        self._handle = WorkflowHandle(stored.id, stored.created, ids, self._store)
+        return self._handle
+
+
+class Workflow(WorkflowBuilder):
+    """A workflow that is being built: ``with app.workflow("order") as w: w.add(…)``. The end of the block stores it."""
+
+    is_async = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.store()
+        self._graph.is_closed = True
+
+    def store(self) -> WorkflowHandle:
+        built = self._built()
+        return self._note(built, self._store.insert_workflow(built, self._connection))
+
+
+class AsyncWorkflow(WorkflowBuilder):
+    """A workflow that is being built: ``async with app.aworkflow("order") as w: w.add(…)``. The end of the block stores it."""
+
+    is_async = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.store()
+        self._graph.is_closed = True
+
+    async def store(self) -> WorkflowHandle:
+        built = self._built()
+        return self._note(built, await self._store.ainsert_workflow(built, self._connection))
+
+
+class Workflows:
+    """The base class of ``App`` that stores workflows."""
+
+    store: JobStore
+
+    def workflow(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        using: object = NOT_GIVEN,
+        on_failure: OnFailure = "cancel",
+        meta: Mapping[str, object] | None = None,
+    ) -> Workflow:
+        """Opens a block in which a workflow is built: ``with app.workflow("order", key="order-7") as w: held = w.add(reserve.job(7))``.
+
+        The end of the block stores all nodes in one transaction: that of ``using``, which takes the same connections as ``task.using()``,
+        or a transaction of its own. If the block raises an error, nothing is stored. ``w.handle`` is then the workflow's handle.
+        ``key``: only one workflow of this name can have it. If it is taken, nothing is stored, and ``w.handle.created`` is False.
+        ``on_failure``: what a dead or cancelled job does: ``cancel`` what needs it; ``stop`` all that is open, too; or ``continue``.
+        ``meta``: any JSON object.
+
+        Raises InvalidOptionError and WrongConnectionError, and at the end of the block InvalidWorkflowError, if its nodes wait for each
+        other.
+        """
+        return Workflow(self.store, name, key, using, on_failure, meta)
+
+    def aworkflow(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        using: object = NOT_GIVEN,
+        on_failure: OnFailure = "cancel",
+        meta: Mapping[str, object] | None = None,
+    ) -> AsyncWorkflow:
+        """``workflow`` for async connections: ``async with app.aworkflow("order") as w: w.add(…)``."""
+        return AsyncWorkflow(self.store, name, key, using, on_failure, meta)
+
+    def enqueue_workflow(
+        self,
+        part: Part,
+        *,
+        name: str = "workflow",
+        key: str | None = None,
+        using: object = NOT_GIVEN,
+        on_failure: OnFailure = "cancel",
+        meta: Mapping[str, object] | None = None,
+    ) -> WorkflowHandle:
+        """Stores a chain or a group as a workflow, and returns its handle: ``app.enqueue_workflow(chain(a.job(1), b.job(2)))``.
+
+        The other parameters are those of ``workflow``.
+        """
+        workflow = Workflow(self.store, name, key, using, on_failure, meta)
+        workflow.add(part)
+        return workflow.store()
+
+    async def aenqueue_workflow(
+        self,
+        part: Part,
+        *,
+        name: str = "workflow",
+        key: str | None = None,
+        using: object = NOT_GIVEN,
+        on_failure: OnFailure = "cancel",
+        meta: Mapping[str, object] | None = None,
+    ) -> WorkflowHandle:
+        """``enqueue_workflow`` for async connections."""
+        workflow = AsyncWorkflow(self.store, name, key, using, on_failure, meta)
+        workflow.add(part)
+        return await workflow.store()
+
+    def workflow_handle(self, workflow_id: int) -> WorkflowHandle:
+        """Returns a handle of a workflow that was stored elsewhere. Raises InvalidOptionError if ``workflow_id`` cannot be an id."""
+        return WorkflowHandle(checked_id(workflow_id, "a workflow"), created=False, store=self.store)
+
+
+def _text(what: str, value: object) -> object:
+    return RULES["unique_key"](what, value)
+
+
+def _nodes(after: Node | Nested | str | Iterable[Node | Nested | str]) -> Iterator[Node | str]:
+    """Yields what stands in ``after``."""
+    for one in [after] if isinstance(after, Node | Nested | str) else after:
+        if isinstance(one, Nested):
+            if one.node is None:
+                raise InvalidWorkflowError(
+                    "A node waits for a nested workflow whose block has not ended.",
+                    do="add the node after the block",
+                )
+            yield one.node
+        elif isinstance(one, Node | str):
+            yield one
+        else:
+            raise InvalidWorkflowError(
+                f"after contains a {name_of(one)}.", do="give nodes that w.add() returned, or names of nodes"
+            )

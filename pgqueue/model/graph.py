@@ -1,0 +1,284 @@
+"""Workflows before they are stored: jobs, chains and groups become a graph of nodes. graph_text.py writes it as JSON. Does no I/O.
+
+A ``Chain`` and a ``Group`` are values. Only a ``Graph`` makes nodes of them. All work here grows linearly with the number of nodes and
+edges, and nothing recurses, so chains of any depth can be nested.
+
+A gate is a node without a job. A group is a gate over its members. A node that waits for very many others waits for a few gates instead,
+the *parts*, so that jobs which end at the same time do not all count at one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Any, cast
+
+from pgqueue.errors import InvalidOptionError, InvalidWorkflowError
+from pgqueue.model.chains import Chain, Part, checked
+from pgqueue.model.graph_text import Built, Gives, Writer
+from pgqueue.model.new_job import NewJob
+from pgqueue.model.nodes import WHENS, NodeResult, When
+from pgqueue.model.options import RULES
+from pgqueue.model.unique import KEY_RULES
+from pgqueue.text.nearest import rather
+from pgqueue.text.values import shown
+
+# The options of a job that a node can have. Keys that must be unique belong to the workflow.
+ALLOWED = frozenset(
+    {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering", "tags", "meta",
+     "expires", "deadline", "trace_context"}
+)  # fmt: skip
+
+Adding = Generator["Adding", "Node", "Node"]
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class Node:
+    """A node of a workflow that is being built. ``name``: no other node of the workflow has it.
+
+    Give it in ``after`` of a later node, and ``result`` as an argument of a later job.
+    """
+
+    graph: Graph
+    name: str
+    rank: int
+    job: NewJob | None = None
+    befores: tuple[Node | str, ...] = ()
+    when: When | None = None
+    gives: Gives | None = None
+    prefix: str = ""
+
+    @property
+    def result(self) -> Any:
+        """The result that this node will have; a group has the list of its jobs' results. Any type, because a job can take it as any argument."""
+        return NodeResult(self)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}>"
+
+
+class Graph:
+    """The nodes of one workflow. ``declared`` returns the options about duplicates that a task declares for all its jobs."""
+
+    def __init__(self, declared: Callable[[str], Mapping[str, object]]) -> None:
+        self._declared = declared
+        self.nodes: list[Node] = []
+        self._names: set[str] = set()
+        self._by_name: dict[str, Node] = {}  # made when a node waits for a name
+        self._unnamed: set[str] = set()  # names that no user chose
+        self._counts: dict[str, Iterator[int]] = {}
+        self._has_names = False  # whether a node waits for a name, which can be of a later node
+        self.is_closed = False
+
+    # ---------------------------------------------------------------- adding
+
+    def add(
+        self,
+        part: Part,
+        name: str | None,
+        befores: tuple[Node | str, ...],
+        when: When | None,
+        prefix: str = "",
+    ) -> Node:
+        """Adds a job, a chain or a group, and returns its last node."""
+        if self.is_closed:
+            raise InvalidWorkflowError(
+                "A node is added to a workflow whose block has ended.",
+                do="add all nodes inside the with block",
+            )
+        for before in befores:
+            if isinstance(before, Node):
+                self._require_own(before)
+        if when is not None:
+            self._check_when(checked(part), when, befores)
+        stack: list[Adding] = [self._add_part(checked(part), name, befores, when, prefix)]
+        given: Any = None
+        while True:
+            try:
+                stack.append(stack[-1].send(given))
+                given = None
+            except StopIteration as end:
+                stack.pop()
+                given = end.value
+                if not stack:
+                    return cast("Node", given)
+
+    def _add_part(
+        self, part: Part, name: str | None, befores: tuple[Node | str, ...], when: When | None, prefix: str
+    ) -> Adding:
+        if isinstance(part, NewJob):
+            return self._job(part, name, befores, when, prefix)
+        name = part.name if name is None else name
+        inner = prefix if name is None else f"{prefix}{_name(name)}."
+        if isinstance(part, Chain):
+            last: Node | None = None
+            for one in part.parts:
+                last = yield self._add_part(one, None, befores if last is None else (last,), None, inner)
+            assert last is not None
+            return last
+        members: list[Node] = []
+        for one in part.parts:
+            member = yield self._add_part(one, None, befores, None, inner)
+            members.append(member)
+        return self.gate(name, tuple(members), befores, prefix)
+
+    def close(self, name: str, prefix: str, first: int, befores: tuple[Node | str, ...]) -> Node:
+        """Adds the gate of a nested workflow, which waits for all its nodes for which no other one of them waits.
+
+        ``first``: the rank of its first node. Nodes with other prefixes, which were added meanwhile, are not its own.
+        """
+        inner = [node for node in self.nodes[first:] if node.prefix.startswith(f"{prefix}{name}.")]
+        awaited = {before for node in inner for before in (*node.befores, *_taken(node))}
+        names = {node: {node.name, node.name.removeprefix(f"{prefix}{name}.")} for node in inner}
+        ends = [node for node in inner if node not in awaited and names[node].isdisjoint(awaited)]
+        return self.gate(name, tuple(ends), befores, prefix)
+
+    def gate(
+        self, name: str | None, members: tuple[Node, ...], befores: tuple[Node | str, ...], prefix: str
+    ) -> Node:
+        """Adds the gate of a group. The gate of an empty group waits for what the group would wait for, and has no results."""
+        gives: Gives | None = "nothing" if befores and not members else None
+        named = self._named(name, "group", prefix)
+        return self._note(Node(self, named, len(self.nodes), None, members or befores, None, gives, prefix))
+
+    def _job(
+        self, job: NewJob, name: str | None, befores: tuple[Node | str, ...], when: When | None, prefix: str
+    ) -> Node:
+        for taken in (job.results or {}).values():
+            self._require_own(cast("Node", taken.node))
+        if job.unique_key is not None or not ALLOWED.issuperset(job.options):
+            job = self._without_keys(job)
+        made = self._named(name, job.task.rpartition(".")[2], prefix)
+        return self._note(Node(self, made, len(self.nodes), job, befores, when, None, prefix))
+
+    def _note(self, node: Node) -> Node:
+        self.nodes.append(node)
+        self._has_names = self._has_names or any(isinstance(before, str) for before in node.befores)
+        return node
+
+    def _named(self, given: str | None, base: str, prefix: str) -> str:
+        """Returns the name of a new node: the given one, or the first one of ``base``, ``base-2``, ``base-3``, … that is free."""
+        if given is not None:
+            name = _name(prefix + _name(given))
+            if name in self._names:
+                why = "a node without a name gets the name of its task" if name in self._unnamed else ""
+                raise InvalidWorkflowError(
+                    f"Two nodes are named {shown(name)}.",
+                    why=why,
+                    do="give each its own name: w.add(…, name=…)",
+                )
+            self._names.add(name)
+            return name
+        name = base = _name(prefix + base)
+        if name in self._names:
+            numbers = self._counts.setdefault(base, count(2))
+            name = _name(next(made for number in numbers if (made := f"{base}-{number}") not in self._names))
+        self._names.add(name)
+        self._unnamed.add(name)
+        return name
+
+    def _require_own(self, node: Node) -> None:
+        if node.graph is not self:
+            raise InvalidWorkflowError(
+                f"Node {shown(node.name)} belongs to another workflow.",
+                why="nodes can only wait for nodes of their own workflow, which are stored together",
+                do="add its job to this workflow, too",
+            )
+
+    def _check_when(self, part: Part, when: object, befores: Sequence[object]) -> None:
+        if when not in WHENS:
+            raise InvalidOptionError(f"when is {shown(when)}.", do=rather(when, WHENS))
+        if not isinstance(part, NewJob):
+            raise InvalidWorkflowError(
+                "when is given for a group or a chain.", do="add its jobs one by one, each with its own when="
+            )
+        if when == "failed" and not befores and not part.results:
+            raise InvalidWorkflowError(
+                "when is 'failed', but the node waits for no node.", do="say which nodes can fail: after=…"
+            )
+
+    def _without_keys(self, job: NewJob) -> NewJob:
+        """Returns the job without the options about duplicates that its task declares. Raises an error for keys of its own."""
+        declared = self._declared(job.task)
+        kept: dict[str, object] = {}
+        wrong = ["unique_key"] if job.unique_key is not None else []
+        for option, value in job.options.items():
+            if option in ALLOWED:
+                kept[option] = value
+            elif not (option in KEY_RULES and (declared.get(option) == value or value is False)):
+                wrong.append(option)
+        if wrong:
+            raise InvalidWorkflowError(
+                f"A node of task {job.task} has the option {', '.join(wrong)}.",
+                why="a node is stored once with its workflow, whatever other jobs there are",
+                do="leave it out; to store a workflow only once, give the workflow a key",
+            )
+        return job._replace(options=kept, unique_key=None)
+
+    # ---------------------------------------------------------------- the document
+
+    def built(self, trace_context: Mapping[str, str], **head: object) -> Built:
+        """Returns the workflow as ``pgqueue.enqueue_workflow`` takes it. ``head``: name, key, on_failure and meta of the workflow."""
+        self.is_closed = True
+        writer = Writer(trace_context, self._named)
+        for node in self._ordered() if self._has_names else self.nodes:
+            befores = list(dict.fromkeys(before.name for before in self._befores(node)))
+            if node.job is None:
+                writer.write_gate(node.name, befores, node.gives)
+            else:
+                writer.write_job(node.name, node.job, befores, node.when)
+        return writer.built({name: value for name, value in head.items() if value is not None})
+
+    def _befores(self, node: Node) -> Iterator[Node]:
+        for before in node.befores:
+            yield before if isinstance(before, Node) else self._find(before, node)
+
+    def _find(self, name: str, node: Node) -> Node:
+        if not self._by_name:
+            self._by_name = {one.name: one for one in self.nodes}
+        found = self._by_name.get(node.prefix + name) or self._by_name.get(name)
+        if found is None:
+            raise InvalidWorkflowError(
+                f"Node {shown(node.name)} waits for {shown(name)}, but no node has that name.",
+                do="give the name of a node of this workflow, or the node that w.add() returned",
+            )
+        return found
+
+    def _ordered(self) -> list[Node]:
+        """Returns the nodes in an order in which each stands after all that it waits for, as near as possible to the order of their addition."""
+        before = {
+            node.rank: {one.rank for one in (*self._befores(node), *_taken(node))} for node in self.nodes
+        }
+        if all(rank > max(befores, default=-1) for rank, befores in before.items()):
+            return self.nodes
+        sorter = TopologicalSorter(before)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            names = [self.nodes[rank].name for rank in error.args[1]]
+            raise InvalidWorkflowError(
+                f"The nodes wait for each other: {' → '.join(names)}.", do="leave out one of these after="
+            ) from None
+        ready = list(sorter.get_ready())
+        heapify(ready)
+        found = []
+        while ready:
+            rank = heappop(ready)
+            found.append(self.nodes[rank])
+            sorter.done(rank)
+            for one in sorter.get_ready():
+                heappush(ready, one)
+        return found
+
+
+def _taken(node: Node) -> Iterator[Node]:
+    if node.job is not None:
+        for taken in (node.job.results or {}).values():
+            yield cast("Node", taken.node)
+
+
+def _name(name: object) -> str:
+    return cast("str", RULES["unique_key"]("the name of a node", name))
