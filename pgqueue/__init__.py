@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pgqueue.model.nodes import NodeEnd
     from pgqueue.model.outcome import Cancel, Dead, RateLimited, Retry, Snooze
     from pgqueue.model.retry import RetryPolicy
+    from pgqueue.model.suspension import Signal, Suspended
 
 __version__ = "0.1.0"
 
@@ -48,7 +49,9 @@ __all__ = [
     "RateLimited",
     "Retry",
     "RetryPolicy",
+    "Signal",
     "Snooze",
+    "Suspended",
     "Task",
     "Workflow",
     "WorkflowHandle",
@@ -73,6 +76,7 @@ _HOMES = {
     "model.nodes": ("NodeEnd",),
     "model.outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
     "model.retry": ("RetryPolicy",),
+    "model.suspension": ("Signal", "Suspended"),
 }
 
 log_output.begin()

@@ -79,6 +79,17 @@ def same_step_twice(job: Job) -> None:
 def large_step(job: Job) -> None:
     job.step("a", lambda: "x" * 300_000)
 
+@app.task(name="impatient", retry=False)
+def impatient(job: Job) -> None:
+    job.wait_for("approved", timeout=0)
+
+@app.task(name="swallowing", retry=False)
+def swallowing(job: Job) -> None:
+    try:
+        job.sleep("nap", 1)
+    except BaseException:
+        pass
+
 @app.task(name="unstorable_step", retry=False)
 def unstorable_step(job: Job) -> None:
     job.step("a", lambda: object())

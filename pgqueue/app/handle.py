@@ -29,6 +29,8 @@ from pgqueue.model import options
 from pgqueue.model.declaring import named
 from pgqueue.model.job import FINAL, Job
 from pgqueue.model.options import Duration
+from pgqueue.model.payload import signal_text
+from pgqueue.model.suspension import check_label, signal_name
 from pgqueue.model.units import seconds
 from pgqueue.text.values import shown
 
@@ -123,6 +125,43 @@ class JobHandle(Asks):
 
     def _cancel(self) -> Flow[str]:
         return _known(self.id, (yield statements.cancel(self.id)))
+
+    def signal(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        key: str | None = None,
+        sender: str | None = None,
+        using: object = NOT_GIVEN,
+    ) -> str:
+        """Sends a signal to the job, which ``job.wait_for`` receives: ``app.handle(42).signal("approved", {"by": "ann"}, key="webhook-991")``.
+
+        ``payload``: plain JSON, at most 256 KiB. ``key``: a second signal with the same name and key is not stored. ``sender``: a text that
+        says who sent it. With ``using``, joins the transaction of this connection; the signal is delivered when it commits.
+
+        Returns ``sent``, or the state in which the job had ended before. Raises JobNotFoundError, InvalidNameError, InvalidOptionError,
+        InvalidPayloadError or PayloadTooLargeError.
+        """
+        return self._ask(self._signal(name, payload, key, sender), using)
+
+    async def asignal(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        key: str | None = None,
+        sender: str | None = None,
+        using: object = NOT_GIVEN,
+    ) -> str:
+        """``signal`` for async callers."""
+        return await self._aask(self._signal(name, payload, key, sender), using)
+
+    def _signal(self, name: str, payload: object, key: str | None, sender: str | None) -> Flow[str]:
+        text = None if payload is None else signal_text(payload)
+        for what, value in (("key", key), ("sender", sender)):
+            check_label(what, value)
+        return _known(self.id, (yield statements.signal(self.id, signal_name(name), text, key, sender)))
 
     def revive(self, connection: object = NOT_GIVEN) -> None:
         """Makes a dead or cancelled job pending again. The job is due now, and has all its attempts again.

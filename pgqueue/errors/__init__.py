@@ -64,6 +64,8 @@
         ├── DeadlineExceededError       PGQ-605   the deadline leaves no time for an attempt
         ├── WrongOutcomesError          PGQ-609   the handler of a chunk returned too few or too many outcomes
         ├── BadResultError              PGQ-610   the handler's result cannot be stored
+        ├── SignalTimeoutError          PGQ-615   no signal has come within the time-out of wait_for()
+        ├── SwallowedSuspensionError    PGQ-616   the handler went on although it sleeps or waits for a signal
         └── StepError                   why a step of a handler was not done or not stored; the job is not run again
             ├── CheckpointMismatchError PGQ-611   the stored step had other arguments, or its value no longer fits
             ├── DuplicateStepError      PGQ-612   the handler took two steps with the same name and key
@@ -86,9 +88,11 @@ from pgqueue.errors.attempts import (
     LeaseLostError,
     LoopBlockedError,
     ProcessDiedError,
+    SignalTimeoutError,
     StepError,
     StepRefusedError,
     StepTooLargeError,
+    SwallowedSuspensionError,
     UndecodableJobError,
     WrongOutcomesError,
 )
@@ -177,10 +181,12 @@ __all__ = [
     "SchemaNotUpgradedError",
     "SchemaTooNewError",
     "SchemaTooOldError",
+    "SignalTimeoutError",
     "StepError",
     "StepNotFoundError",
     "StepRefusedError",
     "StepTooLargeError",
+    "SwallowedSuspensionError",
     "TakenIdError",
     "TooManyConnectionsError",
     "UndecodableJobError",

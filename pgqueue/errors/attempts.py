@@ -54,6 +54,23 @@ class BadResultError(AttemptError):
     code = "PGQ-610"
 
 
+class SignalTimeoutError(AttemptError):
+    """No signal has come within the time-out of ``job.wait_for``. ``names``: the signals for which the job waited."""
+
+    code = "PGQ-615"
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(
+            f"No signal {' or '.join(map(ascii, names))} has come in time.",
+            do="to let the job go on without the signal, catch this error, or give wait_for() a default=",
+        )
+        self.names = names
+
+
+class SwallowedSuspensionError(AttemptError):
+    code = "PGQ-616"
+
+
 class StepError(AttemptError):
     """A step of a handler was not done or not stored, and another attempt would not change that."""
 

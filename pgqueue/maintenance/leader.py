@@ -18,6 +18,7 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.overdue import finish_overdue_forever
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.upkeep import Upkeep
+from pgqueue.maintenance.waits import time_out_waits_forever
 from pgqueue.maintenance.workflows import Nodes, finish_workflows_forever
 from pgqueue.runtime.services import hidden_task
 from pgqueue.telemetry.events import emit
@@ -111,7 +112,7 @@ class Leader:
 
     def _begin(self) -> None:
         if not self._beside:
-            loops = (finish_overdue_forever, finish_workflows_forever)
+            loops = (finish_overdue_forever, finish_workflows_forever, time_out_waits_forever)
             runs = [*(loop(self._link) for loop in loops), *(service.run() for service in self._services)]
             self._beside = [hidden_task(run) for run in runs]
             emit(LeaderElected(self.worker_id))

@@ -1,4 +1,4 @@
-"""The leader's slow work: it makes and drops day tables, purges over-age rows and checkpoints, and rebuilds outgrown indexes."""
+"""The leader's slow work: it makes and drops day tables, purges over-age rows, checkpoints and signals, and rebuilds outgrown indexes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
-from pgqueue.maintenance.checkpoints import Checkpoints
 from pgqueue.maintenance.indexes import Indexes
+from pgqueue.maintenance.leftovers import checkpoints, signals
 from pgqueue.maintenance.partitions import Partitions
 
 UPKEEP_EVERY = 600.0  # seconds between two calls of ``once``
@@ -23,7 +23,7 @@ class Upkeep:
         self._link = link
         self._trouble = Trouble("upkeep")
         self._partitions = Partitions(link)
-        self._checkpoints = Checkpoints(link)
+        self._checkpoints, self._signals = checkpoints(link), signals(link)
         self._indexes = Indexes(link)
 
     async def run(self) -> None:
@@ -41,7 +41,7 @@ class Upkeep:
         Returns False, so that ``run`` tries again soon, if a part failed or another session was in the way.
         """
         done = True
-        for step in (self._partitions.keep, self._checkpoints.keep, self._indexes.keep):
+        for step in (self._partitions.keep, self._checkpoints.keep, self._signals.keep, self._indexes.keep):
             try:
                 done = await step() and done
             except Exception as error:  # noqa: BLE001 - it is logged

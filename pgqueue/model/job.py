@@ -1,16 +1,8 @@
-"""``Job``: a stored job."""
+"""``Job``: a stored job, and what a handler can do with its own job."""
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,9 +17,12 @@ from typing import (
     overload,
 )
 
+from pgqueue.model.lease import Async, Lease
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.progress import Progress, Track, length
 from pgqueue.model.steps import StepCall, StepName
+from pgqueue.model.suspension import Signal, Wait
+from pgqueue.model.units import seconds
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Async = Coroutine[Any, Any, T]  # what an async method returns: ``asyncio.create_task`` takes it, too
+D = TypeVar("D")
 SessionT = TypeVar("SessionT", bound="Session")
 AsyncSessionT = TypeVar("AsyncSessionT", bound="AsyncSession")
 ConnectionT = TypeVar("ConnectionT", bound="Connection[Any]")
@@ -56,26 +51,6 @@ class AsyncpgPool(Protocol):
 
     def acquire(self, *, timeout: float | None = None) -> Any: ...
     def get_idle_size(self) -> int: ...
-
-
-class Lease(Protocol):
-    """The part of a ``Job`` that works only during its attempt. The worker makes it."""
-
-    def check(self) -> None: ...
-    def progress(self, progress: Progress) -> None: ...
-    def transaction(self, result: object, using: object) -> AbstractContextManager[Any]: ...
-    def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]: ...
-    def finish(self, result: object) -> None: ...
-    def step(self, name: object, call: StepCall) -> Any: ...
-    def astep(self, name: object, call: StepCall) -> Async[Any]: ...
-    def step_transaction(self, name: object, call: StepCall) -> Any: ...
-    def astep_transaction(self, name: object, call: StepCall) -> Async[Any]: ...
-    def saved(self) -> Any: ...
-    def asaved(self) -> Async[Any]: ...
-    def results(self) -> Iterator[NodeEnd]: ...
-    def aresults(self) -> AsyncIterator[NodeEnd]: ...
-    def save(self, value: object, using: object) -> None: ...
-    def asave(self, value: object, using: object) -> Async[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +200,76 @@ class Job:
     ) -> Async[T]:
         """``step_transaction`` for ``async def`` handlers, with an AsyncConnection of psycopg."""
         return self._own_lease().astep_transaction(name, StepCall(function, args, kwargs))
+
+    def sleep(self, name: StepName, delay: float | str | timedelta) -> None:
+        """Suspends the job for ``delay``: ``job.sleep("cool-down", "1h")``. Meanwhile it occupies no slot, and the attempt does not count.
+
+        ``delay``: seconds, a timedelta or a text such as ``30s``, ``2d``, at most a year. It counts from the first time that the job
+        comes here. When it is over, the handler runs again from its beginning, and this call returns.
+
+        ``name``: as in ``step``. The call raises ``Suspended``, which is no error: let it pass through the handler. It first waits until
+        the steps that the handler does at the same time have ended. Raises StepRefusedError in the handler of a chunk, in a hook, in a
+        block of ``transaction`` and in the function of a step. If the deadline of the job comes first, the job is dead at once.
+        """
+        self._own_lease().sleep(name, seconds(delay, "The delay of sleep()", past=False))
+
+    def asleep(self, name: StepName, delay: float | str | timedelta) -> Async[None]:
+        """``sleep`` for ``async def`` handlers: ``await job.asleep("cool-down", "1h")``."""
+        return self._own_lease().asleep(name, seconds(delay, "The delay of asleep()", past=False))
+
+    @overload
+    def wait_for(
+        self, *names: str, timeout: float | str | timedelta | None = None, key: str | int | None = None
+    ) -> Signal: ...
+    @overload
+    def wait_for(
+        self,
+        *names: str,
+        timeout: float | str | timedelta | None = None,
+        default: D,
+        key: str | int | None = None,
+    ) -> Signal | D: ...
+
+    def wait_for(
+        self,
+        *names: str,
+        timeout: float | str | timedelta | None = None,
+        default: object = ...,
+        key: str | int | None = None,
+    ) -> Any:
+        """Suspends the job until one of these signals was sent to it: ``said = job.wait_for("approved", "refused", timeout="7d")``.
+
+        Returns the oldest ``Signal`` of these names that no other wait of the job has taken, also if it was sent before this call. After
+        ``timeout`` (seconds, a timedelta or a text such as ``7d``, at most a year), returns ``default``, or raises SignalTimeoutError if
+        there is no default. The time-out counts from the first time that the job comes here. Meanwhile the job occupies no slot.
+
+        ``key`` tells waits of a job apart whose first name is the same. The end of a wait is stored, so a later attempt gets the same
+        signal again. Suspends the job as ``sleep`` does, and is refused where ``sleep`` is refused.
+        """
+        return self._own_lease().wait_for(Wait.of(names, timeout, default, key))
+
+    @overload
+    def await_for(
+        self, *names: str, timeout: float | str | timedelta | None = None, key: str | int | None = None
+    ) -> Async[Signal]: ...
+    @overload
+    def await_for(
+        self,
+        *names: str,
+        timeout: float | str | timedelta | None = None,
+        default: D,
+        key: str | int | None = None,
+    ) -> Async[Signal | D]: ...
+
+    def await_for(
+        self,
+        *names: str,
+        timeout: float | str | timedelta | None = None,
+        default: object = ...,
+        key: str | int | None = None,
+    ) -> Async[Any]:
+        """``wait_for`` for ``async def`` handlers: ``said = await job.await_for("approved")``. The name follows the rule of all twins."""
+        return self._own_lease().await_for(Wait.of(names, timeout, default, key))
 
     @property
     def saved(self) -> Any:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pgqueue.errors import DeadlineExceededError
 from pgqueue.model.retry import RetryPolicy
+from pgqueue.model.suspension import Request
 from pgqueue.model.units import seconds
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import InstructionUnclear
@@ -87,10 +88,11 @@ class Outcome:
     ``kept`` False: the row of the finished job is not kept. ``counted`` False: the attempt does not count. ``crashed``: the process of the
     attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no job with the same concurrency_key starts;
     if the job has no such key, no job of its task starts. ``progress``: the handler's last progress, if it is not written yet.
-    ``recounted``: this attempt counts as attempt 1, because it has stored a checkpoint.
+    ``recounted``: this attempt counts as attempt 1, because it has stored a checkpoint. ``requests``: the sleeps and waits of an attempt
+    that is suspended, which suspend.sql writes.
     """
 
-    state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
+    state: Literal["completed", "cancelled", "dead", "retrying", "pending", "waiting"]
     reason: str
     delay: float = 0.0
     result: str | None = None
@@ -103,6 +105,7 @@ class Outcome:
     paused: bool = False
     progress: Mapping[str, object] | None = None
     recounted: bool = False
+    requests: tuple[Request, ...] = ()
 
     @classmethod
     def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:
@@ -121,6 +124,14 @@ class Outcome:
     @classmethod
     def rate_limited(cls, delay: float) -> Outcome:
         return cls("pending", "rate_limited", delay, counted=False, paused=True)
+
+    @classmethod
+    def suspended(cls, requests: tuple[Request, ...]) -> Outcome:
+        """The outcome of an attempt that sleeps, or waits for a signal. The job goes on when the first request is over."""
+        if any(request.kind == "wait" for request in requests):
+            return cls("waiting", "waiting", counted=False, requests=requests)
+        delay = min(request.delay or 0.0 for request in requests)
+        return cls("pending", "sleeping", delay, counted=False, requests=requests)
 
     @classmethod
     def released(cls, *, begun: bool = True, delay: float = 0.0) -> Outcome:

@@ -13,13 +13,15 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import JsonValue, ValidationError, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError
-from pgqueue.text.values import shown
+from pgqueue.text.described import message
+from pgqueue.text.values import name_of, shown
 
 ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
+SIGNAL_PAYLOAD_LIMIT = 256 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
 # The name of an environment variable. If it is set to 1, errors show the values that do not fit.
@@ -74,6 +76,19 @@ def check_text(text: bytes, what: str, limit: int) -> str:
             raise InvalidPayloadError(f"{what} is nested more than {DEPTH_LIMIT} levels deep.") from None
         walk(value, what)
     return text.decode()
+
+
+def signal_text(payload: object) -> str:
+    """Returns the payload of a signal as JSON text. Raises InvalidPayloadError or PayloadTooLargeError."""
+    what = "The payload of a signal"
+    try:
+        text = to_json(payload, inf_nan_mode="constants")
+    except Exception as error:  # noqa: BLE001 - code of the value's own class can raise any error
+        raise InvalidPayloadError(
+            f"{what} is of type {name_of(payload)}, which is not JSON: {message(error)}",
+            do="give plain data, such as a dict of texts and numbers",
+        ) from None
+    return check_text(plain_numbers(text), what, SIGNAL_PAYLOAD_LIMIT)
 
 
 def plain_numbers(text: bytes) -> bytes:

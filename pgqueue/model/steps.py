@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pgqueue.errors import InvalidNameError
 from pgqueue.text.values import name_of, shown
 
-Kind = Literal["step", "effect", "cursor"]
+Kind = Literal["step", "effect", "cursor", "sleep", "wait"]
 StepName = str | tuple[str, object]
 StepId = tuple[str, str]  # the name and the key of a step; the key is empty if the step has none
 NAME_LIMIT = 255  # the name of a step can have at most this many bytes, and so can its key
@@ -25,8 +25,9 @@ ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job
 class Checkpoint(NamedTuple):
     """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments.
 
-    It is None in a cursor. ``version``: the version of the task whose code has done the step; None: the task has no version. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. Before a checkpoint
-    is stored, the last two have their default values.
+    It is None in a cursor, a sleep and a wait. ``version``: the version of the task whose code has done the step; None: the task has no
+    version. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. ``left``: how many seconds of a
+    sleep were left when the row was read. Before a checkpoint is stored, the last three have their default values.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Checkpoint(NamedTuple):
     version: int | None = None
     lease_id: int = 0
     at: datetime | None = None
+    left: float | None = None
 
     @property
     def step_id(self) -> StepId:
@@ -58,10 +60,22 @@ class Load(NamedTuple):
     """Asks for all checkpoints of a job."""
 
 
+class Take(NamedTuple):
+    """Asks for the end of a wait: takes the oldest signal with one of these ``names``, or finds that the time-out has passed.
+
+    ``name`` and ``key`` name the checkpoint in which the end is stored, with the ``version`` of the task. If the wait is not over, the
+    answer is no checkpoint.
+    """
+
+    name: str
+    key: str
+    names: tuple[str, ...]
+    version: int | None = None
+
+
 LOAD = Load()
-Question = (
-    Checkpoint | Load
-)  # what an attempt asks the checkpointer: to store this checkpoint, or to load all checkpoints
+# What an attempt asks the checkpointer: to store this checkpoint, to load all checkpoints, or to end a wait if it is over.
+Question = Checkpoint | Load | Take
 
 
 def is_first(lease_id: int) -> bool:

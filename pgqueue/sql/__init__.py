@@ -49,6 +49,7 @@ PARTS = (
     "leases",
     "steps",
     "replay",
+    "signals",
     "workflows",
     "batches",
     "jobs",

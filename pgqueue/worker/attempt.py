@@ -20,10 +20,12 @@ from pgqueue.errors import (
     LeaseLostError,
     StepRefusedError,
 )
-from pgqueue.model.job import Job, Lease
+from pgqueue.model.job import Job
+from pgqueue.model.lease import Lease
 from pgqueue.model.outcome import Cancel, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.steps import Checkpoint, Question
+from pgqueue.model.suspension import Request, Suspended, Suspension
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
 from pgqueue.text.described import TRACEBACK
@@ -37,7 +39,7 @@ _ending = threading.Lock()  # the loop and the thread of a handler can end the s
 
 
 class Keeper(Protocol):
-    """Stores and reads checkpoints, when an attempt asks for it.
+    """Stores and reads checkpoints, and ends waits, when an attempt asks for it.
 
     If the question is a new checkpoint, the answer is the checkpoint that is stored now under its name and key: the new one, or another one
     that was stored earlier. If the attempt has lost its lease, the answer is LeaseLostError. If the database refuses the value, the answer
@@ -63,7 +65,7 @@ class Attempt:
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "has_checkpoint", "id",
         "keeper", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
-        "task", "timeout", "trace_context", "worker_id",
+        "suspension", "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
     def __init__(self, worker_id: int, row: Row, *, may_have_seats: bool = True) -> None:
@@ -83,6 +85,7 @@ class Attempt:
         # Whether this attempt has stored a checkpoint. None: it has saved its place on a user's connection, and the user perhaps did not
         # commit.
         self.has_checkpoint: bool | None = False
+        self.suspension: Suspension | None = None  # None: the handler has asked for no suspension
         self.progress: Progress | None = (
             None  # the handler's last progress, if it is not yet written to the database
         )
@@ -136,6 +139,28 @@ class Attempt:
     def note_checkpoint(self) -> None:
         self.has_checkpoint = True
 
+    # ---------------------------------------------------------------- its suspension
+
+    def ask_to_suspend(self, request: Request) -> None:
+        """Notes a sleep or a wait that is not over. The handler goes on until ``begin_to_suspend`` is called."""
+        if self.suspension is None:
+            self.suspension = Suspension()
+        self.suspension.add(request)
+
+    def withdraw(self, request: Request) -> None:
+        """Forgets a sleep or a wait that the handler has given up, for example because it cancelled the asyncio task of the call."""
+        if self.suspension is not None and not self.suspension.is_begun:
+            self.suspension.remove(request)
+
+    def begin_to_suspend(self) -> None:
+        """From now on, every call that the handler makes for its attempt raises Suspended."""
+        assert self.suspension is not None
+        self.suspension.is_begun = True
+
+    @property
+    def is_suspending(self) -> bool:
+        return self.suspension is not None and self.suspension.is_begun
+
     # ---------------------------------------------------------------- its ending
 
     def end(self, ending: Ending) -> bool:
@@ -150,9 +175,11 @@ class Attempt:
             return True
 
     def check(self) -> None:
-        """If the attempt was stopped, raises the error that reports this to the handler."""
+        """If the attempt was stopped, raises the error that reports this to the handler. Raises Suspended if the attempt is suspended."""
         if (reason := self.reason_to_stop()) is not None:
             raise reason
+        if self.is_suspending:
+            raise Suspended
 
     def reason_to_stop(self) -> Exception | None:
         """Returns the error that reports the ending to the handler. Returns None if there is no ending, or if it is not reported."""

@@ -22,12 +22,14 @@ from pgqueue.database import statements
 from pgqueue.database.flows import Flow, drive, drive_async
 from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
 from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
-from pgqueue.errors import CommitUnconfirmedError, LeaseLostError
+from pgqueue.errors import CommitUnconfirmedError, LeaseLostError, StepRefusedError
+from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.steps import StepCall
+from pgqueue.model.suspension import Wait
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
@@ -35,10 +37,12 @@ from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.in_doubt import Answer, ask
 from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
+from pgqueue.worker.under_way import is_in_step
+from pgqueue.worker.waits import sleep, wait_for_signal
 
 
 class AttemptLease:
-    """Has the methods of the protocol ``Lease`` (model/job.py), for one attempt."""
+    """Has the methods of the protocol ``Lease`` (model/lease.py), for one attempt."""
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
@@ -74,6 +78,42 @@ class AttemptLease:
 
     async def astep_transaction(self, name: object, call: StepCall) -> Any:
         return await self.steps.drive_async(self.steps.step(name, call, "effect"))
+
+    def sleep(self, name: object, delay: float) -> None:
+        self._require_suspendable("sleep")
+        self.steps.drive(sleep(self.steps, name, delay))
+
+    async def asleep(self, name: object, delay: float) -> None:
+        self._require_suspendable("asleep")
+        await self.steps.drive_async(sleep(self.steps, name, delay))
+
+    def wait_for(self, wait: Wait) -> Any:
+        self._require_suspendable("wait_for")
+        return wait.result(self.steps.drive(wait_for_signal(self.steps, wait.names, wait.timeout, wait.key)))
+
+    async def await_for(self, wait: Wait) -> Any:
+        self._require_suspendable("await_for")
+        flow = wait_for_signal(self.steps, wait.names, wait.timeout, wait.key)
+        return wait.result(await self.steps.drive_async(flow))
+
+    def _require_suspendable(self, method: str) -> None:
+        """Raises StepRefusedError if the attempt cannot be suspended here."""
+        if (reason := self._attempt.reason_to_stop()) is not None:
+            raise reason
+        task = self._app.tasks.get(self._attempt.task)
+        if task is None:
+            why, do = "it is the job of a hook", "enqueue another job that waits"
+        elif isinstance(task.spec, ChunkSpec):
+            why, do = "its handler takes a chunk of jobs", "declare its task without chunk="
+        elif self._results:
+            why, do = "a job.transaction() block is open", "leave the block first"
+        elif self._attempt.own_commit is not OwnCommit.NONE:
+            why, do = "a job.transaction() block has completed the job", "wait before that block"
+        elif is_in_step():
+            why, do = "the function of a step is running", "wait in the handler, outside of the step"
+        else:
+            return
+        raise StepRefusedError(f"job.{method}() cannot suspend job {self._attempt.id}, because {why}.", do=do)
 
     def saved(self) -> Any:
         return self.steps.drive(self.steps.saved())

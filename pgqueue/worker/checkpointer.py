@@ -1,4 +1,4 @@
-"""Writes the checkpoints of all attempts of a worker in batches, and reads them for later attempts of the same jobs.
+"""Writes the checkpoints of all attempts of a worker in batches, and reads them for later attempts of the same jobs. Ends waits for signals.
 
 The checkpointer works like the settler. If no statement is under way, it writes a checkpoint immediately. Otherwise checkpoints pile up
 until the database has answered, and are then written together. So a step costs one round trip and a share of a commit.
@@ -21,7 +21,7 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble, one_line
 from pgqueue.database.sifting import sift
 from pgqueue.errors import LeaseLostError, StepRefusedError
-from pgqueue.model.steps import Checkpoint, Load, Question
+from pgqueue.model.steps import Checkpoint, Load, Question, Take
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CheckpointRefused
 from pgqueue.worker.attempt import Attempt
@@ -139,17 +139,21 @@ class Checkpointer:
     async def _answer(self, batch: list[Item]) -> None:
         stores: list[Item] = []
         loads: list[Item] = []
+        takes: list[Item] = []
         for item in batch:
             if item.answer.done():  # its handler no longer waits
                 self._open.discard(item)
             elif item.attempt.ending is Ending.LOST:
                 self._end(item).lose()
+            elif isinstance(item.question, Take):
+                takes.append(item)
             else:
                 (loads if item.is_there or isinstance(item.question, Load) else stores).append(item)
         stores.sort(key=lambda item: item.attempt.id)
         await self._each(stores, self._store)
         for at in range(0, len(loads), LOADS_AT_ONCE):
             await self._each(loads[at : at + LOADS_AT_ONCE], self._load)
+        await self._each(takes, self._take)
 
     async def _each(self, batch: list[Item], answer: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
         """Answers these items. If the database refuses one of them, the others are still answered."""
@@ -216,6 +220,28 @@ class Checkpointer:
             else:  # it was forgotten meanwhile
                 item.is_there = False
                 self._add(item)
+
+    async def _take(self, part: Sequence[Item]) -> None:
+        takes = [
+            (item.attempt.worker_id, item.attempt.id, item.attempt.lease_id, item.question)
+            for item in part
+            if isinstance(item.question, Take)
+        ]
+        answers = await self._link.once(statements.take_signals(takes))
+        self._trouble.over()
+        lost: list[Attempt] = []
+        for item, taken in zip(part, answers, strict=True):
+            if taken.what == "locked":
+                self._keep([item], LOCKED)
+            elif taken.what == "lost":
+                lost.append(item.attempt)
+                self._end(item).lose()
+            else:
+                self._end(item).give([] if taken.end is None else [taken.end])
+        if asked := [item.attempt.id for item, taken in zip(part, answers, strict=True) if taken.asked]:
+            self._cancel(asked)
+        if lost:
+            self._lose(lost)
 
     def _end(self, item: Item) -> Item:
         self._open.discard(item)

@@ -15,6 +15,7 @@ from pgqueue.telemetry.events.jobs import (
     JobPutBack,
     JobRetried,
     JobStarted,
+    JobSuspended,
     Run,
 )
 from pgqueue.worker.attempt import Attempt
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Any]] = {
     "dead": JobDead,
     "cancelled": JobCancelled,
     "pending": JobPutBack,
+    "suspended": JobSuspended,
 }
 NOTHING: dict[NothingToSettle, type[Any]] = {
     NothingToSettle.COMMITTED: JobCompleted,
@@ -45,7 +47,7 @@ def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
     COMMIT completed the job, and emits ``CommitUnconfirmed``.
     """
     if isinstance(conclusion, Outcome):
-        kind = KINDS[conclusion.state]
+        kind = KINDS["suspended" if conclusion.requests else conclusion.state]
         if conclusion.error is not None and attempt.own_commit is OwnCommit.UNCONFIRMED:
             return
     else:
@@ -63,6 +65,8 @@ def _details(outcome: Conclusion) -> tuple[object, ...]:
             return outcome.reason, outcome.error
         case Outcome(state="cancelled"):
             return (outcome.error,)
+        case Outcome(requests=(_, *_) as requests):
+            return outcome.delay, tuple(dict.fromkeys(name for request in requests for name in request.names))
         case Outcome(state="pending"):
             return outcome.reason, outcome.delay
     return ()

@@ -9,7 +9,7 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
@@ -29,6 +29,7 @@ OUTCOMES_AT_ONCE = 500
 
 
 Batch = list[tuple[Attempt, Outcome]]
+ToStatement = Callable[[Batch], Statement[list[int]]]
 
 
 class Settler:
@@ -71,12 +72,19 @@ class Settler:
                 batch = (await self._unlocked(waited) if waited else []) + others
             if self._alone:
                 batch = await self._write_alone(batch)
-            plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
-            others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
-            for part, statement in ((plain, self._complete), (others, self._settle)):
+            for part, statement in self._parts(batch):
                 if part:
                     part.sort(key=_job_id)
                     await self._write(part, statement)
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, ToStatement]]:
+        """Yields the parts of a batch, each with the function that makes the statement for it. Plain completions come first."""
+        plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
+        yield plain, self._complete
+        if len(plain) < len(batch):
+            others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
+            yield [item for item in others if not item[1].requests], self._settle
+            yield [item for item in others if item[1].requests], self._suspend
 
     async def _write_alone(self, batch: Batch) -> Batch:
         """Takes the outcomes of ``_alone`` out of the batch, and returns the other outcomes.
@@ -86,7 +94,7 @@ class Settler:
         alone = [item for item in batch if item[0] in self._alone]
         others = [item for item in batch if item[0] not in self._alone]
         if alone:
-            await self._write(alone[:1], self._settle)
+            await self._write(alone[:1], self._suspend if alone[0][1].requests else self._settle)
             self._keep(alone[1:], LOCKED)
         return others
 
@@ -97,7 +105,10 @@ class Settler:
         settled = [(a.id, a.lease_id, outcome) for a, outcome in batch]
         return statements.settle(self.worker_id, settled, self._hooks)
 
-    async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
+    def _suspend(self, batch: Batch) -> Statement[list[int]]:
+        return statements.suspend(self.worker_id, [(a.id, a.lease_id, outcome) for a, outcome in batch])
+
+    async def _write(self, batch: Batch, statement: ToStatement) -> None:
         """Writes the outcomes of attempts, and frees the slots of these attempts.
 
         Outcomes that cannot be written now are kept for later. If the database refuses one outcome, the other outcomes are still written.
@@ -129,9 +140,7 @@ class Settler:
         else:
             self._keep(list(left.items()), LOCKED)
 
-    async def _write_part(
-        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
-    ) -> list[int]:
+    async def _write_part(self, batch: Batch, statement: ToStatement) -> list[int]:
         """Writes these outcomes, and returns the ids of their jobs. Raises an error even if only one of the outcomes is the cause."""
         try:
             written, sent_again = await self._send(statement(batch))

@@ -14,8 +14,10 @@ import asyncio
 import inspect
 import json
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -42,12 +44,20 @@ from pgqueue.model.steps import (
     named,
     step_id,
 )
+from pgqueue.model.suspension import Request, Suspended
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync, version_of
+from pgqueue.worker.under_way import CallsUnderWay, in_step
 
 SLICE = (
     0.05  # a thread that waits for an answer checks every this many seconds whether its attempt was stopped
 )
+
+# Before an attempt is suspended, the tasks and threads of its handler get this many moments. So a task that has just been started, or that has
+# just got the value of a step, can begin its next step.
+MOMENTS = 4
+MOMENT = 0.0005  # seconds
 
 T = TypeVar("T")
 
@@ -62,7 +72,18 @@ class Effect(NamedTuple):
     make: Make
 
 
-Asked = Question | StepCall | Effect
+class Pause(NamedTuple):
+    """Lets other threads and asyncio tasks of the handler go on for a moment."""
+
+
+class Idle(NamedTuple):
+    """Waits until this future has ended: then no other call of the attempt is under way, or at least fewer are."""
+
+    future: Future[None]
+
+
+PAUSE = Pause()
+Asked = Question | StepCall | Effect | Pause | Idle
 StepFlow = Generator[Asked, Any, T]
 
 
@@ -71,11 +92,13 @@ class Steps:
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
-        self._version = version_of(app, attempt)
+        self.version = version_of(app, attempt)
         # The first attempt of a job has nothing to read.
         self._known: dict[StepId, Checkpoint] | None = {} if is_first(attempt.lease_id) else None
         self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
         self._lock = threading.Lock()
+        self._under_way = CallsUnderWay()
+        self._loaded_at = 0.0
         self.has_saved = False  # whether ``save`` was called
         self._is_stale = False  # whether ``save`` was called after the saved place was read
 
@@ -90,46 +113,92 @@ class Steps:
         codec, mark = codec_of(call.function), fingerprint(call.args, call.kwargs)
 
         def make(value: object) -> Checkpoint:
-            return Checkpoint(kind, *me, mark, codec.encode(named(me), value), self._version)
+            return Checkpoint(kind, *me, mark, codec.encode(named(me), value), self.version)
 
-        self._take(me)
-        try:
-            stored = yield from self._find(me)
+        with self.taking(me):
+            if self._under_way.is_closed:
+                raise Suspended
+            stored = yield from self.find(me)
             if stored is None:
-                self._require_room()
-                stored = yield from (
-                    self._store(call, make) if kind == "step" else self._commit(me, call, make)
-                )
+                self.require_room()
+                stored = yield from (self._do(call, make) if kind == "step" else self._commit(me, call, make))
             return self._value(stored, mark, codec)
-        except BaseException:
-            self._taken.discard(me)
-            raise
 
     def saved(self) -> StepFlow[Any]:
         """Returns the place that ``save`` stored last, or None. If ``save`` was called in this attempt, reads the place again."""
         if self._is_stale:
             self._known, self._is_stale = None, False
-        found = yield from self._find((CURSOR, ""))
+        found = yield from self.find((CURSOR, ""))
         return None if found is None else json.loads(found.value)
 
     def note_saved(self) -> None:
         self.has_saved = self._is_stale = True
 
-    def _find(self, me: StepId) -> StepFlow[Checkpoint | None]:
+    # ---------------------------------------------------------------- for steps, sleeps and waits
+
+    @property
+    def is_suspending(self) -> bool:
+        """Whether a call of this attempt has suspended it already. Then its handler is about to end."""
+        return self._attempt.is_suspending
+
+    @contextmanager
+    def taking(self, me: StepId) -> Iterator[None]:
+        """The step is done during the block. Raises DuplicateStepError if it is done already. After an error, it can be taken again."""
+        self._take(me)
+        with self._under_way.one():
+            try:
+                yield
+            except BaseException:
+                self._taken.discard(me)
+                raise
+
+    def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
+        """Returns the checkpoint of a step; None if it has none. The first call of a later attempt reads all checkpoints of the job."""
         if self._known is None:
             found = yield LOAD
             if self._known is None:  # another task of the handler can have read them meanwhile
-                self._known = {one.step_id: one for one in found}
+                self._known, self._loaded_at = {one.step_id: one for one in found}, monotonic()
         return self._known.get(me)
 
-    def _store(self, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
-        made = make((yield call))
+    def store(self, question: Question) -> StepFlow[Checkpoint | None]:
+        """Asks the checkpointer, and returns the checkpoint that is stored now; None if there is none."""
         try:
-            [stored] = yield made
+            stored = yield question
         except BaseException:
-            self._known = None  # it is not known whether the checkpoint was stored, so the next step reads all checkpoints again
+            self._known = (
+                None  # it is not known what was stored, so the next step reads all checkpoints again
+            )
             raise
-        return self._noted(stored)
+        return self._noted(stored[0]) if stored else None
+
+    def left_of(self, slept: Checkpoint) -> float:
+        """Returns how many seconds of a sleep are left, by the clock of the database. Never returns too few."""
+        return (slept.left or 0.0) - (monotonic() - self._loaded_at)
+
+    def suspend(self, request: Request) -> StepFlow[None]:
+        """Suspends the attempt until this request, or another request of the attempt, is over: raises Suspended.
+
+        Waits until the other steps of the attempt have ended, so that their values are stored. Meanwhile they can add requests.
+        """
+        self._attempt.ask_to_suspend(request)
+        try:
+            with self._under_way.set_aside():
+                while not self.is_suspending:
+                    for _ in range(MOMENTS):
+                        yield PAUSE
+                    if (future := self._under_way.idle()) is None:
+                        break
+                    yield Idle(future)
+        except BaseException:
+            self._attempt.withdraw(request)
+            raise
+        self._attempt.begin_to_suspend()
+        raise Suspended
+
+    def _do(self, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
+        stored = yield from self.store(make((yield call)))
+        assert stored is not None
+        return stored
 
     def _commit(self, me: StepId, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
         try:
@@ -139,7 +208,7 @@ class Steps:
             raise
         if stored is None:  # another attempt has committed this step
             self._known = None
-            stored = yield from self._find(me)
+            stored = yield from self.find(me)
             if stored is None:
                 raise LeaseLostError(self._attempt.id, self._attempt.lease_id)
         return self._noted(stored)
@@ -161,14 +230,23 @@ class Steps:
                 )
             self._taken.add(me)
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
         if self._known is not None and len(self._known) >= MOST_STEPS:
             raise StepTooLargeError(
                 f"Job {self._attempt.id} has {MOST_STEPS:,} checkpoints already.",
                 do="do more in one step, or split the work into several jobs",
             )
 
+    def require_kind(self, stored: Checkpoint, *kinds: Kind) -> None:
+        """Raises CheckpointMismatchError if the checkpoint is none of these kinds."""
+        if stored.kind not in kinds:
+            what = f"was stored as a {stored.kind}, but is a {kinds[0]} now"
+            raise self._mismatch(
+                stored, what, "the code has changed since then, or two calls have the same name"
+            )
+
     def _value(self, stored: Checkpoint, mark: int, codec: Codec) -> object:
+        self.require_kind(stored, "step", "effect")
         if stored.fingerprint is not None and stored.fingerprint != mark:
             raise self._mismatch(
                 stored, "was done with other arguments", "its code or its arguments have changed since then"
@@ -183,7 +261,7 @@ class Steps:
     def _mismatch(self, stored: Checkpoint, what: str, why: str) -> CheckpointMismatchError:
         at = f" at {stored.at:%Y-%m-%d %H:%M:%S %Z}" if stored.at is not None else ""
         by = "" if stored.version is None else f" by version {stored.version} of task {self._attempt.task}"
-        now = "" if self._version in (None, stored.version) else f", and this is version {self._version}"
+        now = "" if self.version in (None, stored.version) else f", and this is version {self.version}"
         return CheckpointMismatchError(
             f"Step {named(stored.step_id)} of job {self._attempt.id} {what}; it was stored{at}{by}{now}.",
             job_id=self._attempt.id,
@@ -191,7 +269,7 @@ class Steps:
             key=stored.key,
             why=why,
             stored_by=stored.version,
-            version=self._version,
+            version=self.version,
         )
 
     # ---------------------------------------------------------------- carrying a flow out
@@ -202,7 +280,8 @@ class Steps:
             flow.close()
             raise StepRefusedError(
                 "A step was taken on an event loop by a function that would block the loop.",
-                do="write: await job.astep(…), await job.astep_transaction(…) or await job.asaved()",
+                do="write: await job.astep(…), await job.astep_transaction(…), await job.asaved(), await job.asleep(…)"
+                " or await job.await_for(…)",
             )
         go: Callable[[Any], Asked] = flow.send
         given: Any = None
@@ -231,19 +310,40 @@ class Steps:
                 given, go = error, flow.throw
 
     def _perform(self, asked: Asked) -> object:
-        if isinstance(asked, Effect):
-            return commit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
-        if not isinstance(asked, StepCall):
-            return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
-        return value_of_sync(asked.function(*asked.args, **asked.kwargs), "step")
+        match asked:
+            case Effect():
+                with in_step():
+                    return commit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
+            case StepCall():
+                with in_step():
+                    return value_of_sync(asked.function(*asked.args, **asked.kwargs), "step")
+            case Pause():
+                time.sleep(MOMENT)
+                return None
+            case Idle():
+                return self._wait(asked.future)
+            case _:
+                return self._wait(required(self._attempt.keeper).ask(self._attempt, asked))
 
     async def _perform_async(self, asked: Asked) -> object:
-        if isinstance(asked, Effect):
-            return await acommit_effect(self._app, self._attempt, asked.call.with_connection(), asked.make)
-        if not isinstance(asked, StepCall):
-            return await required(self._attempt.keeper).aask(self._attempt, asked)
-        value = asked.function(*asked.args, **asked.kwargs)
-        return await value if inspect.isawaitable(value) else value
+        match asked:
+            case Effect():
+                with in_step():
+                    return await acommit_effect(
+                        self._app, self._attempt, asked.call.with_connection(), asked.make
+                    )
+            case StepCall():
+                with in_step():
+                    value = asked.function(*asked.args, **asked.kwargs)
+                    return await value if inspect.isawaitable(value) else value
+            case Pause():
+                await asyncio.sleep(0)
+                return None
+            case Idle():
+                await asyncio.wrap_future(asked.future)
+                return None
+            case _:
+                return await required(self._attempt.keeper).aask(self._attempt, asked)
 
     def _wait(self, answer: Future[T]) -> T:
         """Waits for an answer. In between, an interruption can come in, and a stopped attempt ends the wait."""

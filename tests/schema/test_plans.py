@@ -21,7 +21,8 @@ from pgqueue.model.new_job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import Schedule
-from pgqueue.model.steps import Checkpoint
+from pgqueue.model.steps import Checkpoint, Take
+from pgqueue.model.suspension import Request
 from pgqueue.sql import Statement, names
 
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
@@ -147,6 +148,12 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.check_fence(),
         statements.forget_step(1, "a", ""),
         statements.purge_checkpoints(0, 100),
+        statements.purge_signals(0, 100),
+        statements.signal(1, "approved", "{}", "k", "ann"),
+        statements.suspend(1, [(1, 1, Outcome.suspended((Request("sleep", "a", "", 1.0),)))]),
+        statements.take_signals([(1, 1, 1, Take("wait:a", "", ("a",)))]),
+        statements.time_out_waits(100),
+        statements.choose_timed_out(100),
         statements.load_checkpoints([1, 2]),
         statements.store_checkpoints([(1, 1, 1, Checkpoint("step", "a", "", 1, "{}"))]),
         statements.store_effect(1, 1, 1, Checkpoint("effect", "a", "", 1, "{}")),

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.maintenance.checkpoints import JOBS_AT_ONCE
+from pgqueue.maintenance.leftovers import JOBS_AT_ONCE
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.steps import Checkpoint, is_first
 from pgqueue.worker.attempt import Attempt

@@ -389,6 +389,21 @@ def test_parallel_steps_without_values_are_all_named(app: App, db: Connection[An
     assert "would call anote(0)" in findings.sentence
 
 
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_sleep_or_a_wait_that_is_not_over_ends_the_replay(
+    app: App, db: Connection[Any], twin: bool
+) -> None:
+    def handler(job: Job) -> None:
+        job.wait_for("approved", "refused")
+
+    async def ahandler(job: Job) -> None:
+        await job.asleep("nap", "1h")
+
+    findings = of(app, db, ahandler if twin else handler)
+    said = "would sleep for 3600.0 s" if twin else "would wait for the signal 'approved' or 'refused'"
+    assert (findings.ended, said in findings.sentence) == ("stopped", True)
+
+
 def test_a_wait_for_another_job_ends_the_replay(app: App, db: Connection[Any]) -> None:
     def handler() -> None:
         app.tasks["t"].enqueue().result(timeout=60)

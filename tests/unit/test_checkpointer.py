@@ -104,7 +104,7 @@ def test_a_batch_has_a_limit_of_items_and_of_bytes(monkeypatch: pytest.MonkeyPat
 
 def test_a_batch_whose_answer_is_lost_is_sent_again_and_finds_its_own_checkpoint() -> None:
     [attempt] = attempts(1)
-    row = (1, "step", "a", "", 7, attempt.lease_id, None, "1", None)
+    row = (1, "step", "a", "", 7, attempt.lease_id, None, "1", None, None)
     play = Play(store_checkpoints=[LOST, there], load_checkpoints=[[row]])
     [[answer]] = play.ask((attempt, made()))
     assert (answer.value, attempt.has_checkpoint) == ("1", True)
@@ -113,7 +113,9 @@ def test_a_batch_whose_answer_is_lost_is_sent_again_and_finds_its_own_checkpoint
 
 def test_a_checkpoint_of_another_attempt_wins_and_does_not_count_as_new() -> None:
     [attempt] = attempts(1)
-    play = Play(store_checkpoints=[there], load_checkpoints=[[(1, "step", "a", "", 7, 99, None, "2", None)]])
+    play = Play(
+        store_checkpoints=[there], load_checkpoints=[[(1, "step", "a", "", 7, 99, None, "2", None, None)]]
+    )
     [[answer]] = play.ask((attempt, made()))
     assert (answer.value, attempt.has_checkpoint) == ("2", False)
 
@@ -177,7 +179,7 @@ def test_jobs_that_were_asked_to_stop_are_cancelled() -> None:
 
 def test_questions_of_one_job_for_all_its_checkpoints_share_a_statement() -> None:
     [attempt] = attempts(1)
-    play = Play(load_checkpoints=[[(1, "step", "a", "", 7, 1, None, "1", None)]])
+    play = Play(load_checkpoints=[[(1, "step", "a", "", 7, 1, None, "1", None, None)]])
     answers = play.ask(*[(attempt, LOAD)] * 3)
     assert [answer[0].name for answer in answers] == ["a"] * 3
     assert play.link.names == ["load_checkpoints"]

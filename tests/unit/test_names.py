@@ -29,7 +29,7 @@ from tests.package import PACKAGE, modules
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
         "App", "AsyncWorkflow", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
-        "NewJob", "Node", "NodeEnd", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Snooze", "Task", "Workflow",
+        "NewJob", "Node", "NodeEnd", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
         "WorkflowHandle", "WorkflowProgress", "chain", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
@@ -55,6 +55,7 @@ def test_the_public_names_are_these():
         (JobHandle, "cancel", "acancel"),
         (JobHandle, "revive", "arevive"),
         (JobHandle, "edit", "aedit"),
+        (JobHandle, "signal", "asignal"),
         (run, "run", "run_async"),
         (run, "run_and_commit", "run_and_commit_async"),
         (flows, "drive", "drive_async"),
@@ -70,6 +71,8 @@ def test_the_public_names_are_these():
         (WorkflowHandle, "cancel", "acancel"),
         (WorkflowHandle, "retry", "aretry"),
         (WorkflowHandle, "join", "ajoin"),
+        (pgqueue.Job, "sleep", "asleep"),
+        (pgqueue.Job, "wait_for", "await_for"),
     ],
 )
 def test_a_sync_function_and_its_async_variant_have_the_same_parameters(home, sync, other):

@@ -11,7 +11,7 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.sql import Statement
 
-OUTCOME = tuple(field.name for field in fields(Outcome))
+OUTCOME = tuple(field.name for field in fields(Outcome) if field.name not in ("result", "requests"))
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
@@ -62,7 +62,7 @@ def settle(
 
 
 def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
-    fields = {field: getattr(outcome, field) for field in OUTCOME if field != "result"}
+    fields = {field: getattr(outcome, field) for field in OUTCOME}
     head = json.dumps({"id": job_id, "lease_id": lease_id, **fields})
     return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
 

@@ -65,8 +65,8 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
 
     def decode(rows: Sequence[Row]) -> dict[int, list[Checkpoint]]:
         found: defaultdict[int, list[Checkpoint]] = defaultdict(list)
-        for job_id, kind, name, key, fingerprint, lease_id, at, value, version in rows:
-            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at))
+        for job_id, kind, name, key, fingerprint, lease_id, at, value, version, left in rows:
+            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left))
         return {job_id: found[job_id] for job_id in job_ids}
 
     return statement("load_checkpoints", decode, ids=array(job_ids))

@@ -1,5 +1,6 @@
--- The rights of an application that enqueues from Python or SQL: one job, many jobs, jobs with unique keys, a workflow, or a batch. With these
--- rights it cannot read arguments, results or errors, cannot change a job, and cannot store a job of a hook.
+-- The rights of an application that enqueues from Python or SQL: one job, many jobs, jobs with unique keys, a workflow, or a batch. It can
+-- also send signals to jobs. With these rights it cannot read arguments, results or errors, cannot change a job, and cannot store a job of
+-- a hook.
 grant usage on schema pgqueue to ROLE;
 grant insert (id, task, args, queue, priority, created_at, run_at, max_attempts, timeout, unique_key, concurrency_key, weight,
     ordering, tags, meta, trace_context, expires_at, deadline_at, workflow_id) on pgqueue.jobs_live, pgqueue.jobs to ROLE;
@@ -9,7 +10,7 @@ grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.enqueue_workflow, pgqueue.enqueue_batch, pgqueue.add_to_batch, pgqueue.open_parts,
     pgqueue.seal_batch, pgqueue.abandon_batch, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared,
     pgqueue.take_idempotency_keys, pgqueue.return_idempotency_keys, pgqueue.insert_jobs, pgqueue.store_one_by_one, pgqueue.job_items,
-    pgqueue.unique_key, pgqueue.option_time, pgqueue.split_each, pgqueue.is_overdue, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
+    pgqueue.unique_key, pgqueue.option_time, pgqueue.split_each, pgqueue.is_overdue, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake, pgqueue.signal to ROLE;
 -- If the application also uses idempotency_key or throttle, add these rights. With them, it can read how a job ended if it knows the job's
 -- key:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;

@@ -8,6 +8,7 @@ grant update on pgqueue.nodes, pgqueue.workflows to ROLE;
 grant insert on pgqueue.transitions, pgqueue.jobs_done, pgqueue.jobs to ROLE;
 grant update on pgqueue.jobs, pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.alerts to ROLE;
 grant delete on pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.checkpoints to ROLE;
+grant update (value) on pgqueue.checkpoints to ROLE;
 grant insert, update on pgqueue.queues to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant usage, update on sequence pgqueue.waited_until to ROLE;

@@ -31,7 +31,8 @@ cross join lateral (
         when n.is_left then 'left'
         when n.is_stopping and (n.is_gate or n.state <> 'running') then 'stopping'
         when n.unmet = 0 and (n.is_gate or n.state = 'waiting' and not n.waits_for_signal) then 'unreleased'
-        when n.needs = 'completed' and n.failed > 0 and not n.is_gate and n.state = 'waiting' then 'unreleased' end as fault
+        when n.needs = 'completed' and n.failed > 0 and not n.is_gate and n.state = 'waiting'
+             and not n.waits_for_signal then 'unreleased' end as fault
 ) f
 where f.fault is not null and (f.fault not in ('left', 'stopping') or not (select l.possible from leader l))
 order by array_position(array['miscounted', 'unreleased', 'jobless', 'left', 'stopping'], f.fault), n.workflow_id, n.id

@@ -88,6 +88,15 @@ class JobPutBack(NamedTuple):
     delay: float
 
 
+class JobSuspended(NamedTuple):
+    """The job sleeps, or waits for one of the ``signals`` (none: it only sleeps). ``delay``: for how long it sleeps, in seconds."""
+
+    run: Run
+    seconds: float
+    delay: float
+    signals: tuple[str, ...]
+
+
 class JobLost(NamedTuple):
     """When the attempt ended, the worker already knew that the lease of the job was lost. So no outcome is written."""
 

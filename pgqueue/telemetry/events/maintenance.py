@@ -55,6 +55,12 @@ class CrashLoopEnded(NamedTuple):
     task: str
 
 
+class WaitsTimedOut(NamedTuple):
+    """The time-outs of these jobs have passed, which wait for signals. The jobs are due now."""
+
+    job_ids: tuple[int, ...]
+
+
 class OverdueJobFinished(NamedTuple):
     """The job was overdue, so no worker was allowed to run it any more. The job was finished, and its state is now ``state``."""
 

@@ -22,6 +22,10 @@ LINES: dict[type[Fact], Wording] = {
     ),
     j.JobDead: error("job %d (%s) is dead (%s): %s", *RUN, "reason", "error", extra=FIELDS),
     j.JobCancelled: info("job %d (%s) is cancelled: %s", *RUN, "error", extra=FIELDS),
+    j.JobSuspended: debug(
+        "job %d (%s) %s", *RUN,
+        lambda fact: "waits for the signal " + " or ".join(fact.signals) if fact.signals else f"sleeps for {fact.delay:.1f} s",
+    ),
     j.OutcomeLost: warning(
         "job %d (%s): its lease %d was lost, so its outcome (%s) was not written", *JOB, "lease_id", "state"
     ),

@@ -23,6 +23,7 @@ LINES: dict[type[Fact], Wording] = {
         "rescued %s of dead %s", lambda fact: count(fact.jobs, "job"), lambda fact: listed("worker", fact.worker_ids)
     ),
     m.CrashLoopEnded: error("job %d (%s) is dead: its workers die while they run it", "job_id", "task"),
+    m.WaitsTimedOut: info("no signal came in time for %s", lambda fact: listed("job", fact.job_ids)),
     m.OverdueJobFinished: by(
         "state",
         {

@@ -15,6 +15,7 @@ from pgqueue.ui.cli import (
     queues,
     replay,
     schema,
+    signal,
     steps,
     tasks,
     wait,
@@ -33,6 +34,7 @@ schema.add(cli)
 doctor.add(cli)
 why.add(cli)
 edit.add(jobs.commands)
+signal.add(jobs.commands)
 steps.add(jobs.commands)
 replay.add(jobs.commands)
 wait.add(jobs.commands)

@@ -15,9 +15,12 @@ from typing import Any
 from pgqueue.app.app import App
 from pgqueue.app.waiters import Waiters
 from pgqueue.errors import LeaseLostError
-from pgqueue.model.job import Job, Lease
+from pgqueue.model.job import Job
+from pgqueue.model.lease import Lease
 from pgqueue.model.step_values import ANY
 from pgqueue.model.steps import CURSOR, Checkpoint, Kind, Load, StepCall, StepId, step_id
+from pgqueue.model.suspension import Request
+from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
 from pgqueue.text.described import clean
 from pgqueue.text.values import shown
@@ -27,7 +30,7 @@ from pgqueue.worker.ending import OwnCommit
 from pgqueue.worker.replay.findings import Notes
 from pgqueue.worker.replay.sessions import Sessions
 from pgqueue.worker.step_commits import value_of_sync
-from pgqueue.worker.steps import Asked, Effect, StepFlow, Steps
+from pgqueue.worker.steps import PAUSE, Asked, Effect, StepFlow, Steps
 
 CALL_LIMIT = 300  # the middle of a longer call is cut out; in characters
 
@@ -66,7 +69,7 @@ class ReplaySteps(Steps):
     ) -> None:
         super().__init__(attempt, app)
         self._stored, self._notes, self._run_steps = stored, notes, run_steps
-        self._known = dict(stored)
+        self._known, self._loaded_at = dict(stored), monotonic()
 
     def step(self, name: object, call: StepCall, kind: Kind = "step") -> StepFlow[Any]:
         self._notes.check()
@@ -84,6 +87,13 @@ class ReplaySteps(Steps):
         self._stored[made.step_id] = made
         self._notes.stepped("saved", clean(text, CALL_LIMIT), "saved")
         self.note_saved()
+
+    def suspend(self, request: Request) -> StepFlow[None]:
+        """Ends the replay where a worker would suspend the job."""
+        yield PAUSE
+        if request.kind == "sleep":
+            self._notes.stop(f"would sleep for {request.delay or 0.0:.1f} s")
+        self._notes.stop(f"would wait for the signal {' or '.join(map(ascii, request.names))}")
 
     def _perform(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
@@ -106,10 +116,12 @@ class ReplaySteps(Steps):
             return await super()._perform_async(asked)
         return self._answer(asked)
 
-    def _answer(self, asked: Checkpoint | Load) -> list[Checkpoint]:
-        """Answers as the database would: with all checkpoints, or with the one that is stored under this name."""
+    def _answer(self, asked: Asked) -> list[Checkpoint]:
+        """Answers as the database would: with all checkpoints, or with the one that is stored under this name. Takes no signal."""
         if isinstance(asked, Load):
             return list(self._stored.values())
+        if not isinstance(asked, Checkpoint):
+            return []
         made = asked._replace(lease_id=self._attempt.lease_id, at=datetime.now(UTC))
         return [self._stored.setdefault(made.step_id, made)]
 

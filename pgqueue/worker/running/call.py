@@ -18,6 +18,7 @@ from pgqueue.app.app import App
 from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.model.hooks import Call
 from pgqueue.model.job import Job
+from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import JsonObject
@@ -128,7 +129,7 @@ def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if span is not None:
+            if span is not None and not is_suspension(error):
                 mark_failed(span, error)
             raise
 

@@ -8,7 +8,7 @@
     child ─► parent    ready: the app is imported
                        progress: the progress of this attempt
                        checkpointed: this attempt has committed a step with its own rows, or has saved its place
-                       question: a step of this attempt asks to store a checkpoint, or to read all of them
+                       question: a step of this attempt asks to store a checkpoint, to read all of them, or to end a wait
                        conclusion: the outcome of this attempt, or the reason why none is written
 """
 
@@ -23,7 +23,8 @@ from typing import Any
 from pgqueue.errors import LeaseLostError, PgQueueError, StepRefusedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
-from pgqueue.model.steps import LOAD, Checkpoint, Question
+from pgqueue.model.steps import LOAD, Checkpoint, Question, Take
+from pgqueue.model.suspension import Request
 from pgqueue.runtime.clock import server_time
 from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
@@ -68,7 +69,14 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
     if "own_commit" not in said:
         return None
     attempt.own_commit = OwnCommit(said["own_commit"])
-    return Outcome(**said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
+    return _outcome(said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
+
+
+def _outcome(said: JsonObject) -> Outcome:
+    requests = tuple(
+        made._replace(names=tuple(made.names)) for made in map(Request._make, said.pop("requests"))
+    )
+    return Outcome(**said, requests=requests)
 
 
 def question(attempt: Attempt, number: int, asked: Question) -> bytes:
@@ -77,10 +85,14 @@ def question(attempt: Attempt, number: int, asked: Question) -> bytes:
     The answer has the same ``number``, because several threads and tasks can ask together.
     """
     made = _row(asked) if isinstance(asked, Checkpoint) else None
-    return _line(id=attempt.id, number=number, question=made)
+    take = {"take": asked} if isinstance(asked, Take) else {}
+    return _line(id=attempt.id, number=number, question=made, **take)
 
 
 def asked(said: JsonObject) -> Question:
+    if "take" in said:
+        made = Take._make(said["take"])
+        return made._replace(names=tuple(made.names))
     return LOAD if said["question"] is None else _checkpoint(said["question"])
 
 
@@ -103,12 +115,12 @@ def answered(said: JsonObject) -> list[Checkpoint] | Exception:
 
 
 def _row(one: Checkpoint) -> list[object]:
-    return [*one[:-1], None if one.at is None else one.at.isoformat()]
+    return list(one._replace(at=None if one.at is None else one.at.isoformat()))  # type: ignore[arg-type]
 
 
 def _checkpoint(row: list[Any]) -> Checkpoint:
-    *values, at = row
-    return Checkpoint._make([*values, None if at is None else datetime.fromisoformat(at)])
+    made = Checkpoint._make(row)
+    return made if made.at is None else made._replace(at=datetime.fromisoformat(row[-2]))
 
 
 def decoded(line: bytes) -> JsonObject:

@@ -13,12 +13,15 @@ from pgqueue.errors import (
     BadResultError,
     DeadlineExceededError,
     InvalidArgumentsError,
+    SignalTimeoutError,
     StepError,
+    SwallowedSuspensionError,
     UndecodableJobError,
 )
 from pgqueue.model.names import is_reserved
-from pgqueue.model.outcome import INSTRUCTIONS, Outcome, decide
+from pgqueue.model.outcome import INSTRUCTIONS, Cancel, Outcome, decide
 from pgqueue.model.retry import DEFAULT_POLICY, RetryPolicy
+from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.telemetry.events import emit
@@ -70,12 +73,37 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
     """Returns the conclusion of an attempt whose handler returned ``value``."""
     if (attempt.ending or attempt.own_commit) and (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
+    if attempt.suspension is not None and attempt.is_suspending:
+        return swallowed(spec)
     if value is None and attempt.rare is None:
         return spec.completion
     result = spec.encode_result(value_of(value))
+    if attempt.suspension is not None and attempt.is_suspending:  # the handler is a generator
+        return swallowed(spec)
     if result is None and not attempt.is_node:
         return spec.completion
     return Outcome.completed(result, spec.keep)
+
+
+def swallowed(spec: TaskSpec) -> Conclusion:
+    """Returns the conclusion of an attempt whose handler returned although it sleeps or waits for a signal."""
+    error = SwallowedSuspensionError(
+        "The handler went on although the job sleeps or waits for a signal.",
+        why="it has caught Suspended, for example by a bare `except:`",
+        do="catch Exception instead, or raise Suspended again; then run pgq jobs revive",
+    )
+    return Outcome.dead("swallowed_suspension", error, spec.keep)
+
+
+def suspended(spec: TaskSpec, attempt: Attempt) -> Outcome:
+    """Returns the outcome of an attempt that sleeps or waits for a signal. If the job sleeps beyond its deadline, it is dead at once."""
+    assert attempt.suspension is not None
+    outcome = Outcome.suspended(tuple(attempt.suspension.requests.values()))
+    left = attempt.until_deadline()
+    if left is None or outcome.state == "waiting" or outcome.delay < left:
+        return outcome
+    late = DeadlineExceededError(f"The job asked to sleep {outcome.delay:g} s, but its deadline is sooner.")
+    return Outcome.dead("deadline_exceeded", late, spec.keep)
 
 
 def failed(
@@ -87,6 +115,10 @@ def failed(
     """
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
+    if attempt.suspension is not None and attempt.is_suspending and is_suspension(error):
+        if attempt.ending is not Ending.CANCELLED:
+            return suspended(spec, attempt)
+        error = Cancel("cancelled on request")
     decided = partial(_outcome, spec, attempt, crashed=crashed, crash_limit=crash_limit)
     try:
         return decided(error, spec.retry)
@@ -101,15 +133,8 @@ def _outcome(
     if attempt.ending is Ending.RELEASED:
         return Outcome.released()
     cause = attempt.cause_of(error)
-    match cause:
-        case InvalidArgumentsError() if not attempt.started_at:
-            return Outcome.dead("bad_arguments", cause, spec.keep)
-        case UndecodableJobError():
-            return Outcome.dead("undecodable", cause, spec.keep)
-        case BadResultError():
-            return Outcome.dead("bad_result", cause, spec.keep)
-        case StepError():
-            return Outcome.dead("bad_step", cause, spec.keep)
+    if (reason := _permanent(attempt, cause)) is not None:
+        return Outcome.dead(reason, cause, spec.keep)
     decided = decide(
         cause,
         policy,
@@ -124,3 +149,19 @@ def _outcome(
     )
     is_recounted = attempt.has_checkpoint and decided.state == "retrying"
     return replace(decided, recounted=True) if is_recounted else decided
+
+
+def _permanent(attempt: Attempt, cause: BaseException) -> str | None:
+    """Returns the reason for which the job is dead if another attempt would end in the same way. None: the policy decides."""
+    match cause:
+        case InvalidArgumentsError() if not attempt.started_at:
+            return "bad_arguments"
+        case UndecodableJobError():
+            return "undecodable"
+        case BadResultError():
+            return "bad_result"
+        case SignalTimeoutError():
+            return "signal_timed_out"
+        case StepError():
+            return "bad_step"
+    return None

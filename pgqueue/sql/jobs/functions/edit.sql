@@ -7,6 +7,7 @@
 -- running.
 -- Never locks a running job. Otherwise its worker could not settle it before the caller's transaction ends, and all other jobs that the
 -- worker settles with it would wait, too.
+-- If the job sleeps or waits for a signal, a new run_at is also the new end of the sleep, or the new time-out of the wait.
 -- The idempotency key still stands for the request with which the job was enqueued. If a job has been tried before, a new expiry applies to
 -- its next start.
 create or replace function pgqueue.edit(job bigint, changes jsonb)
@@ -20,6 +21,7 @@ declare
                                     'meta', 'expires', 'deadline'];
     wrong  text;
     held   text;
+    former timestamptz;
     edited record;
 begin
     if jsonb_typeof(changes) is distinct from 'object' or changes = '{}' then
@@ -40,7 +42,7 @@ begin
     end if;
 
     for rounds in 1 .. 100 loop
-        select j.state into held from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
+        select j.state, j.run_at into held, former from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
         exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
         if held is null or held not in ('pending', 'retrying', 'waiting') then  -- otherwise the job has just become unfinished again
@@ -64,6 +66,11 @@ begin
         tags text[], meta jsonb, expires jsonb, deadline jsonb)
     where j.id = job
     returning j.lease_id, j.attempt, j.queue, j.run_at into edited;
+    if edited.run_at <> former then
+        update pgqueue.checkpoints c set value = jsonb_set(c.value, '{until}', to_jsonb(edited.run_at))
+        where c.job_id = job and (c.kind = 'sleep' or c.kind = 'wait' and c.value ? 'names')
+          and (c.value ->> 'until')::timestamptz = former;
+    end if;
     insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, run_at)
     values (job, edited.lease_id, edited.attempt, held, held, 'edited', edited.run_at);
     if held <> 'waiting' and edited.run_at <= moment + interval '1 second' then

@@ -1,5 +1,6 @@
 -- Says why a job is not running. The answer is the first of these reasons that is true:
---   its row is not visible (not committed, or gone); it has finished; it runs; it is not due yet; its queue is paused;
+--   its row is not visible (not committed, or gone); it has finished; it runs; it waits for a signal or for other nodes of its workflow;
+--   it sleeps or is not due yet; its queue is paused;
 --   no living worker serves its queue; none of the workers that serve it knows the job's task; none of those that know it accepts the
 --     version of the job's checkpoints; another job of its key must end first;
 --   its key or its task is paused, or a limit is used up; all slots of the workers that can run it, or all their slots for its queue, are
@@ -34,7 +35,8 @@ declare
          where row_security_active(('pgqueue.' || t)::regclass) having count(*) > 0), '');
 begin
     select l.id, l.state, l.queue, l.task, l.priority, l.run_at, l.created_at, l.started_at, l.finished_at, l.attempt, l.max_attempts,
-           l.worker_id, l.concurrency_key, l.ordering, l.weight, l.version, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
+           l.worker_id, l.waits_for, l.concurrency_key, l.ordering, l.weight, l.version,
+           split_part(coalesce(l.last_error, ''), E'\n', 1) as error
     into j
     from pgqueue.jobs l where l.id = why.job order by l.finished_at nulls first limit 1;
 
@@ -87,6 +89,20 @@ begin
         return;
     end if;
 
+    if j.waits_for is not null then
+        reason := 'signal';
+        until := nullif(j.run_at, --+ no_end)
+        ;
+        sentence := format('It waits for the signal %s', array_to_string(j.waits_for, ' or '))
+            || coalesce((select format(', since %s', pgqueue.time_in_words(min(c.at))) from pgqueue.checkpoints c
+                         where c.job_id = j.id and c.kind = 'wait' and c.value ? 'names' having count(*) > 0), '')
+            || case when until is null then ', without a time-out.'
+                    when until > moment then format(', until %s.', pgqueue.time_in_words(until))
+                    else format('. Its time-out passed at %s; the leader wakes it.', pgqueue.time_in_words(until)) end;
+        do_this := format('pgq jobs signal %s %s', j.id, j.waits_for[1]);
+        return;
+    end if;
+
     if j.state = 'waiting' then
         select n.name, n.unmet, n.workflow_id into w from pgqueue.nodes n where n.id = j.id;
         if found then
@@ -110,6 +126,14 @@ begin
         else
             reason := 'scheduled';
             sentence := format('It is due at %s.', pgqueue.time_in_words(j.run_at));
+            select c.name into before from pgqueue.checkpoints c
+            where c.job_id = j.id and c.kind = 'sleep' and (c.value ->> 'until')::timestamptz = j.run_at
+            order by c.name limit 1;
+            if found then
+                reason := 'sleeping';
+                sentence := format('It sleeps until %s, by its step %s.', pgqueue.time_in_words(j.run_at), quote_literal(before));
+                do_this := format('to wake it now: pgq jobs edit %s --in 0s', j.id);
+            end if;
         end if;
         return;
     end if;

@@ -1,5 +1,6 @@
 -- Ends the waiting jobs of these nodes: as cancelled, because of a node that they wait for, or as dead, because the results that they wait
 -- for do not fit into their arguments.
+-- Leaves out jobs that have run and wait for a signal now, as it leaves out jobs that run.
 -- Never waits for the row of a job. If another transaction has locked the row, the node is put into `unresolved`, as in release_nodes.sql.
 -- For dead jobs, stores a job for the hook on_dead if a living worker knows it, as finish_overdue does.
 -- Only resolve() calls it, with the nodes locked. Returns the nodes whose jobs it ended; null: none.
@@ -12,11 +13,11 @@ declare
 begin
     select array_agg(l.id order by l.id) into free
     from unnest(ids) i (id)
-    cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' for update skip locked) l;
+    cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' and l.waits_for is null for update skip locked) l;
     if coalesce(cardinality(free), 0) < cardinality(ids) then
         insert into pgqueue.unresolved (node_id)
         select l.id from unnest(ids) i (id)
-        cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' offset 0) l
+        cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' and l.waits_for is null offset 0) l
         where l.id <> all(coalesce(free, '{}'));
     end if;
     if free is null then

@@ -1,0 +1,80 @@
+"""The statements of sleeps and signals: they suspend jobs, send and take signals, and wake jobs whose time-out has passed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pgqueue.database.statements.decoding import array, column, one, statement
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.steps import Checkpoint, Take
+from pgqueue.sql import Row, Statement
+
+
+class Taken(NamedTuple):
+    """The answer about one wait. ``what``: over, open, locked or lost, as functions/take_signals.sql says.
+
+    ``end``: the checkpoint that says how the wait has ended, if it is over. ``asked``: whether the job was asked to stop.
+    """
+
+    what: str
+    end: Checkpoint | None
+    asked: bool
+
+
+def suspend(worker_id: int, suspended: Sequence[tuple[int, int, Outcome]]) -> Statement[list[int]]:
+    """Suspends jobs: (job id, lease id, outcome). Returns the ids of the jobs whose lease this worker still had."""
+    items = [
+        {"id": job_id, "lease_id": lease_id, "progress": outcome.progress,
+         "requests": [request._asdict() for request in outcome.requests]}
+        for job_id, lease_id, outcome in suspended
+    ]  # fmt: skip
+    return statement("suspend", column, worker_id=worker_id, items=json.dumps(items))
+
+
+def take_signals(items: Sequence[tuple[int, int, int, Take]]) -> Statement[list[Taken]]:
+    """Ends waits that are over. ``items``: (worker id, job id, lease id, wait). Returns one answer for each item, in the same order."""
+    asked = [
+        {"worker_id": worker_id, "job_id": job_id, "lease_id": lease_id, **take._asdict()}
+        for worker_id, job_id, lease_id, take in items
+    ]
+
+    def decode(rows: Sequence[Row]) -> list[Taken]:
+        found: list[Taken] = []
+        for rank, what, kind, lease_id, value, stop in sorted(rows, key=lambda row: int(row[0])):
+            take = items[rank - 1][3]
+            end = (
+                None
+                if value is None
+                else Checkpoint(kind, take.name, take.key, None, value, lease_id=lease_id)
+            )
+            found.append(Taken(what, end, bool(stop)))
+        return found
+
+    return statement("take_signals", decode, items=json.dumps(asked))
+
+
+def signal(
+    job_id: int, name: str, payload: str | None = None, key: str | None = None, sender: str | None = None
+) -> Statement[str | None]:
+    """Sends a signal. ``payload`` is JSON text. Returns ``sent``, the final state of the job, or None if there is no such job."""
+    return statement("signal", one, job_id=job_id, name=name, payload=payload, key=key, sender=sender)
+
+
+def time_out_waits(count: int, only: Sequence[int] | None = None) -> Statement[list[int]]:
+    """Makes up to ``count`` jobs pending whose time-out has passed. Returns their ids. ``only``: only jobs with these ids."""
+    return statement("time_out_waits", column, count=count, only=None if only is None else array(only))
+
+
+def choose_timed_out(count: int) -> Statement[list[int]]:
+    """Returns the ids of the jobs that the next ``time_out_waits`` makes pending, at most ``count``."""
+    return statement("choose_timed_out", column, count=count)
+
+
+def purge_signals(after: int, count: int) -> Statement[int | None]:
+    """Deletes signals of jobs that are gone, among the next ``count`` jobs that have signals and whose ids are above ``after``.
+
+    Returns the id after which the next call goes on; None: there are no more such jobs.
+    """
+    return statement("purge_signals", one, after=after, count=count)
