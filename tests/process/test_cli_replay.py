@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 from tests.factories import add_jobs, count
@@ -115,3 +118,41 @@ def test_the_process_ends_although_a_thread_of_the_handler_goes_on(pgq, db, dsn,
     process = replay(dsn, tmp_path, job_id, "--yes")
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, "1 thread of the handler did not end" in out) == (0, True)
+
+
+def ask(folder, dsn, job_id: int, answer: bytes) -> tuple[int, str]:
+    """Runs the command on a terminal, and types the answer. Returns the exit code, and what the terminal shows."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pgqueue", "jobs", "replay", str(job_id), "--dry-run", "-A", "shop:app"]
+    environment = {**os.environ, "PGQUEUE_DSN": dsn, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"Go on?" not in shown:
+        shown += os.read(ours, 1000)
+    os.write(ours, answer)
+    try:
+        while part := os.read(ours, 1000):
+            shown += part
+    except OSError:  # the terminal is closed
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+def test_the_command_asks_first_and_calls_nothing_after_a_no_or_ctrl_c(pgq, db, dsn, tmp_path):
+    [job_id] = add_jobs(db, task="greet", args='{"name": "Ada"}')
+    code, shown = ask(tmp_path, dsn, job_id, b"n\n")
+    assert (code, "not undone" in shown, "no handler was called" in shown, "Hello" in shown) == (
+        0,
+        True,
+        True,
+        False,
+    )
+    code, shown = ask(tmp_path, dsn, job_id, b"\x03")
+    assert (code, "Traceback" in shown, "PGQ" in shown, "Hello" in shown) == (130, False, False, False)
+    code, shown = ask(tmp_path, dsn, job_id, b"y\n")
+    assert (code, "Hello, Ada" in shown) == (0, True)

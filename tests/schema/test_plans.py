@@ -146,6 +146,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.pause_schedule("nightly", True),
         statements.purge(100),
         statements.check_fence(),
+        statements.check_deferred(),
         statements.forget_step(1, "a", ""),
         statements.purge_checkpoints(0, 100),
         statements.purge_signals(0, 100),

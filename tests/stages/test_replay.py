@@ -171,6 +171,20 @@ def test_a_commit_that_the_handler_sends_as_a_statement_commits_nothing(
     findings = of(app, db, handler)
     assert "has ended the transaction itself" in str(findings.error)
     assert caught
+    assert (replay.REFUSED in findings.notes) is ("commit" in command or command == "end")
+
+
+@pytest.mark.parametrize("way", ALL)
+def test_a_deferred_constraint_fails_at_the_end_of_a_block_as_at_a_commit(app, db, dsn, way) -> None:
+    db.execute("create table public.parents (n int primary key)")
+    db.execute("create table public.effects (n int references public.parents deferrable initially deferred)")
+    shop = Shop(app, db, way, dsn)
+    job_id = shop.pay.enqueue().id
+    before = everything(db)
+    findings = replayed(app, db, job_id)
+    assert everything(db) == before
+    assert findings.ended == "raised"
+    assert "violates foreign key constraint" in str(findings.error)
 
 
 @pytest.mark.usefixtures("effects")

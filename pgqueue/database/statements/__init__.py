@@ -79,7 +79,7 @@ from pgqueue.database.statements.queues import (
     remove_queue,
     resume_queue,
 )
-from pgqueue.database.statements.replay import get_replayed, list_writes, refuse_commit
+from pgqueue.database.statements.replay import check_deferred, get_replayed, list_writes, refuse_commit
 from pgqueue.database.statements.schedules import (
     add_schedule,
     edit_schedule,
@@ -177,6 +177,7 @@ __all__ = [
     "before_commit",
     "cancel",
     "cancel_workflow",
+    "check_deferred",
     "check_fence",
     "check_indexes",
     "check_partitions",

@@ -48,6 +48,11 @@ def refuse_commit(job_id: int, key: str) -> Statement[None]:
     return statement("refuse_commit", nothing, job_id=job_id, key=key)
 
 
+def check_deferred() -> Statement[None]:
+    """Checks the deferred constraints of what this transaction has written, as a COMMIT would."""
+    return statement("check_deferred", nothing)
+
+
 def list_writes(most_bytes: int, most_rows: int) -> Statement[list[Write]]:
     """Returns the tables that this transaction has written. Does not read the rows of tables that are larger than ``most_bytes``."""
 

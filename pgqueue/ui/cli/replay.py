@@ -113,7 +113,13 @@ def _ask(job_id: int, task: str, *, run_steps: bool) -> None:
     say("not undone", "effects outside the database, such as mails, HTTP calls and files" + (
         "; the functions of its steps are called, too" if run_steps else ""
     ))  # fmt: skip
-    typer.confirm("Go on?", abort=True, err=True)
+    try:
+        goes_on = typer.confirm("Go on?", err=True)
+    except typer.Abort:
+        raise typer.Exit(INTERRUPTED) from None
+    if not goes_on:
+        say("ended", "no handler was called")
+        raise typer.Exit
 
 
 def _leave(code: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+from pgqueue.database import statements
 from pgqueue.database.opened import AsyncOpened, Opened, one_commit, require_transaction
 from pgqueue.database.run import command, command_async, run, run_async
 from pgqueue.database.statements.replay import READ_ONLY_SESSION, READ_WRITE
@@ -94,11 +95,12 @@ class SqlAlchemySession:
             if self._is_orm:
                 with self._using(bind=connection, join_transaction_mode=SAVEPOINTS) as session:
                     require_transaction(session.connection())
-                    yield Opened(session, session.flush, one_commit(session))
+                    yield Opened(session, session.flush, _checked(session, one_commit(session)))
                 return
             savepoint = connection.begin_nested()
             with savepoint:
-                yield Opened(connection, lambda: None, lambda: _require_active(savepoint))
+                commit = _checked(connection, lambda: _require_active(savepoint))
+                yield Opened(connection, lambda: None, commit)
 
     def close(self) -> Session | None:
         connection = self._connection
@@ -168,7 +170,8 @@ class AsyncSqlAlchemySession:
             if self._is_orm:
                 async with self._using(bind=connection, join_transaction_mode=SAVEPOINTS) as session:
                     require_transaction((await session.connection()).sync_connection)
-                    yield AsyncOpened(session, session.flush, one_commit(session))
+                    commit = _achecked(session, one_commit(session))
+                    yield AsyncOpened(session, session.flush, commit)
                 return
             savepoint = await connection.begin_nested()
 
@@ -176,7 +179,7 @@ class AsyncSqlAlchemySession:
                 _require_active(savepoint)
 
             async with savepoint:
-                yield AsyncOpened(connection, _nothing_async, check)
+                yield AsyncOpened(connection, _nothing_async, _achecked(connection, check))
 
     async def close(self) -> Session | None:
         connection = self._connection
@@ -196,6 +199,26 @@ class AsyncSqlAlchemySession:
                 await connection.invalidate()
                 await connection.close()
         return found
+
+
+def _checked(given: Any, commit: Callable[[], object]) -> Callable[[], object]:
+    """Returns a function that first checks the deferred constraints, as a COMMIT would."""
+
+    def checked() -> object:
+        run(given, statements.check_deferred())
+        return commit()
+
+    return checked
+
+
+def _achecked(given: Any, commit: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    """``_checked`` for an async connection or session."""
+
+    async def checked() -> object:
+        await run_async(given, statements.check_deferred())
+        return await commit()
+
+    return checked
 
 
 def _require_active(savepoint: Any) -> None:
@@ -247,7 +270,7 @@ class AsyncpgSession:
             if not connection.is_in_transaction():
                 raise ended_by_handler()
             async with connection.transaction():
-                yield AsyncOpened(connection, _nothing_async, _nothing_async)
+                yield AsyncOpened(connection, _nothing_async, _achecked(connection, _nothing_async))
 
     async def close(self) -> Session | None:
         connection = self._connection

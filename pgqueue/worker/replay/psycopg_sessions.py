@@ -204,9 +204,17 @@ def require_open(connection: Connection[Any] | AsyncConnection[Any]) -> None:
 
 
 def _end(connection: Connection[Any], *, keep: bool) -> None:
-    """Ends the savepoint of a block. A block that has left its transaction in an error is rolled back, as a COMMIT would do."""
+    """Ends the savepoint of a block. A block that has left its transaction in an error is rolled back, as a COMMIT would do.
+
+    Raises the error of a deferred constraint that does not hold.
+    """
     status = connection.info.transaction_status
     if status is TransactionStatus.INTRANS and keep:
+        try:
+            run(connection, statements.check_deferred())
+        except psycopg.Error:
+            _end(connection, keep=False)
+            raise
         command(connection, KEEP)
     elif status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
         command(connection, UNDO)
@@ -225,6 +233,11 @@ def _undo(connection: Connection[Any]) -> None:
 async def _aend(connection: AsyncConnection[Any], *, keep: bool) -> None:
     status = connection.info.transaction_status
     if status is TransactionStatus.INTRANS and keep:
+        try:
+            await run_async(connection, statements.check_deferred())
+        except psycopg.Error:
+            await _aend(connection, keep=False)
+            raise
         await command_async(connection, KEEP)
     elif status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
         await command_async(connection, UNDO)

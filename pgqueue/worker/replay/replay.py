@@ -7,6 +7,7 @@ takes no lease, stores no checkpoint, and settles no outcome. So it is safe whil
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 import traceback
@@ -53,6 +54,7 @@ READ_ONLY = (
     "The handler has written on a connection that pgqueue has not made. Such connections are read-only in a replay, because pgqueue"
     " could not roll them back. Pass what makes the connection to job.transaction(using=…)."
 )
+REFUSED = "The server refuses each COMMIT of a replay, and each check of all deferred constraints: the handler has sent COMMIT or SET CONSTRAINTS ALL."
 RUN_STEPS = "With --run-steps, a replay calls the functions of such steps. Their effects outside the database are not undone."
 
 
@@ -88,12 +90,12 @@ class Replay:
         job_of(self.attempt, app)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_performed = False
-        self._ended = threading.Event()
+        self._ended, self._interrupted = threading.Event(), threading.Event()
         self._conclusion: Conclusion | None = None
         self._broken: BaseException | None = None
 
     def run(self) -> Findings:
-        """Calls the handler, and returns the findings. The caller's thread must be the main thread, so that Ctrl-C ends the replay."""
+        """Calls the handler, and returns the findings. If the caller's thread is the main thread, Ctrl-C ends the replay."""
         before = set(threading.enumerate())
         with connect(self._app.dsn, name="pgqueue replay") as connection:
             self._prepare(connection)
@@ -102,6 +104,7 @@ class Replay:
             read_only_by_default() if self._setting.lasting else nullcontext(),
             _replacing(self._app, self._sessions, self._notes),
             captured(self._notes.logged),
+            _noting_ctrl_c(self._interrupted),
         ):
             thread.start()
             cut = self._watch(thread)
@@ -160,13 +163,12 @@ class Replay:
     def _watch(self, thread: threading.Thread) -> Ended | None:
         """Waits for the end. Returns None, or how the replay was cut off."""
         until = monotonic() + self.limit
-        try:
-            while monotonic() < until:
-                if self._ended.wait(SLICE):
-                    return None
-        except KeyboardInterrupt:
-            self._stop(thread, Ending.CANCELLED)
-            return "interrupted"
+        while monotonic() < until:
+            if self._ended.wait(SLICE):
+                return None
+            if self._interrupted.is_set():
+                self._stop(thread, Ending.CANCELLED)
+                return "interrupted"
         self._stop(thread, Ending.TIMED_OUT)
         return "timed out"
 
@@ -229,6 +231,8 @@ class Replay:
             errors.append(self._conclusion.error)
         if any("LockNotAvailable" in error for error in errors):
             yield LOCKED
+        if any("the lease 0 on job" in error for error in errors):
+            yield REFUSED
         if any("ReadOnlySqlTransaction" in error or "read-only transaction" in error for error in errors):
             yield READ_ONLY
 
@@ -257,6 +261,25 @@ def _spec(app: App, task: str) -> TaskSpec:
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in asyncio.all_tasks(loop):
         task.cancel()
+
+
+@contextmanager
+def _noting_ctrl_c(interrupted: threading.Event) -> Iterator[None]:
+    """In this block, the first Ctrl-C sets ``interrupted``. The second one raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _: object) -> None:
+        interrupted.set()
+        signal.signal(number, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
