@@ -31,6 +31,7 @@ from pgqueue.worker.replay.findings import Notes
 from pgqueue.worker.replay.sessions import Sessions
 from pgqueue.worker.step_commits import value_of_sync
 from pgqueue.worker.steps import PAUSE, Asked, Effect, StepFlow, Steps
+from pgqueue.worker.under_way import in_step
 
 CALL_LIMIT = 300  # the middle of a longer call is cut out; in characters
 
@@ -97,7 +98,7 @@ class ReplaySteps(Steps):
 
     def _perform(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
-            with self._app.connection() as connection:
+            with in_step(), self._app.connection() as connection:
                 made = asked.make(value_of_sync(asked.call.with_connection()(connection), "step_transaction"))
             return self._answer(made)[0]
         if isinstance(asked, StepCall):
@@ -107,9 +108,10 @@ class ReplaySteps(Steps):
 
     async def _perform_async(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
-            async with self._app.aconnection() as connection:
-                value = asked.call.with_connection()(connection)
-                made = asked.make(await value if asyncio.iscoroutine(value) else value)
+            with in_step():
+                async with self._app.aconnection() as connection:
+                    value = asked.call.with_connection()(connection)
+                    made = asked.make(await value if asyncio.iscoroutine(value) else value)
             return self._answer(made)[0]
         if isinstance(asked, StepCall):
             self._require_leave(asked)
