@@ -35,14 +35,20 @@ class WorkerProcess:
     """A process of ``pgq work``, with its log in a file."""
 
     def __init__(
-        self, dsn: str, log: Path, options: tuple[str, ...], environment: Mapping[str, str], broken: str
+        self,
+        dsn: str,
+        log: Path,
+        options: tuple[str, ...],
+        environment: Mapping[str, str],
+        broken: str,
+        app: str = APP,
     ) -> None:
         module = ("tests.apps.workload", broken) if broken else ("pgqueue",)
         self.log = log
         self.stopped = False
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, "work", "-A", APP, *options],
+                [sys.executable, "-m", *module, "work", "-A", app, *options],
                 cwd=ROOT,
                 env={**os.environ, **environment, "PGQUEUE_DSN": dsn, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -82,19 +88,25 @@ class WorkerProcess:
 class WorkerProcesses:
     """Starts workers on one database. When the ``with`` block ends, all of them are killed and their logs are printed.
 
-    If ``quiet`` is true, the logs are printed only if the block raises an error.
+    If ``quiet`` is true, the logs are printed only if the block raises an error. ``app`` is the path of the app of the workers.
     """
 
     def __init__(
-        self, dsn: str, directory: Path, environment: Mapping[str, str] | None = None, *, quiet: bool = False
+        self,
+        dsn: str,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        quiet: bool = False,
+        app: str = APP,
     ) -> None:
-        self.dsn, self.directory, self.quiet = dsn, directory, quiet
+        self.dsn, self.directory, self.quiet, self.app = dsn, directory, quiet, app
         self.environment = dict(environment or {})
         self.all: list[WorkerProcess] = []
 
     def start(self, *options: str, broken: str = "") -> WorkerProcess:
         log = self.directory / f"worker-{len(self.all)}.log"
-        worker = WorkerProcess(self.dsn, log, options, self.environment, broken)
+        worker = WorkerProcess(self.dsn, log, options, self.environment, broken, self.app)
         self.all.append(worker)
         return worker
 
