@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from psycopg import Connection
@@ -37,6 +39,13 @@ class Hand:
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Settles the attempt, and returns whether it still belonged to this worker."""
         return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))
+
+    def complete_nodes(
+        self, *attempts: Attempt, results: Mapping[int, str] = MappingProxyType({})
+    ) -> list[int]:
+        """Completes nodes of workflows, with results by id, as JSON text. Returns the ids of the jobs that still belonged to this worker."""
+        items = sorted((one.id, one.lease_id, True, results.get(one.id)) for one in attempts)
+        return run(self.db, statements.complete_nodes(self.id, items))
 
 
 class LimitedHand(Hand):

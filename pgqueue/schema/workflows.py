@@ -86,11 +86,10 @@ nodes = Table(
     CheckConstraint("state in ('completed', 'cancelled', 'dead')", "nodes_state_check"),
     CheckConstraint("gives in ('members', 'nothing')", "nodes_gives_check"),
     CheckConstraint("octet_length(name) between 1 and 255", "nodes_name_check"),
-    postgresql_with={"fillfactor": 70},
+    postgresql_with={"fillfactor": 45},
 )
 Index("nodes_workflow_key", nodes.c.workflow_id, nodes.c.rank, unique=True)
-Index("nodes_parts_idx", nodes.c.workflow_id, nodes.c.state, postgresql_where=nodes.c.members.is_not(None))
-Index("nodes_open_idx", nodes.c.workflow_id, nodes.c.id, postgresql_where=nodes.c.state.is_(None))
+Index("nodes_parts_idx", nodes.c.workflow_id, nodes.c.id, postgresql_where=nodes.c.members.is_not(None))
 
 dependencies = Table(
     "dependencies",

@@ -234,7 +234,11 @@ class AttemptLease:
         spec = self._app.tasks[attempt.task].spec
         outcome = attempt.with_progress(Outcome.completed(spec.encode_result(self._results[-1]), spec.keep))
         has_hooks = "completed" in self._app.events_of(attempt.task)
-        if outcome.result is None and outcome.progress is None and not has_hooks and not attempt.is_node:
+        is_plain = outcome.progress is None and not has_hooks
+        if is_plain and attempt.is_node:
+            completed = (attempt.id, attempt.lease_id, outcome.kept, outcome.result)
+            return statements.complete_nodes(attempt.worker_id, [completed])
+        if is_plain and outcome.result is None:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
         hooks = [hook_name(attempt.task, "completed")] if has_hooks else []
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)

@@ -15,6 +15,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.database.sifting import make_dead, sift
+from pgqueue.model.hooks import hook_name
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
@@ -26,6 +27,8 @@ UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until the settler tries again to write to a row that was locked
 # The most outcomes in one batch. A larger batch would not make an outcome cheaper, and would free the slots later.
 OUTCOMES_AT_ONCE = 500
+# A result of more characters goes to settle.sql. complete_nodes.sql finds each result by walking over those before it.
+SHORT_RESULT = 1000
 
 
 Batch = list[tuple[Attempt, Outcome]]
@@ -78,11 +81,17 @@ class Settler:
                     await self._write(part, statement)
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, ToStatement]]:
-        """Yields the parts of a batch, each with the function that makes the statement for it. Plain completions come first."""
+        """Yields the parts of a batch, each with the function that makes the statement for it.
+
+        Plain completions come first. The other statements can wait for counters of workflows.
+        """
         plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
         yield plain, self._complete
         if len(plain) < len(batch):
-            others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
+            rest = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
+            nodes = {item[0] for item in rest if self._completes_node(*item)}
+            others = [item for item in rest if item[0] not in nodes]
+            yield [item for item in rest if item[0] in nodes], self._complete_nodes
             yield [item for item in others if not item[1].requests], self._settle
             yield [item for item in others if item[1].requests], self._suspend
 
@@ -100,6 +109,20 @@ class Settler:
 
     def _complete(self, batch: Batch) -> Statement[list[int]]:
         return statements.complete(self.worker_id, [(a.id, a.lease_id, outcome.kept) for a, outcome in batch])
+
+    def _completes_node(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """Returns whether complete_nodes.sql can write this outcome: a node completed, with nothing but a short result."""
+        return (
+            attempt.is_node
+            and outcome.state == "completed"
+            and outcome.progress is None
+            and len(outcome.result or "") <= SHORT_RESULT
+            and hook_name(attempt.task, "completed") not in self._hooks
+        )
+
+    def _complete_nodes(self, batch: Batch) -> Statement[list[int]]:
+        completed = [(a.id, a.lease_id, outcome.kept, outcome.result) for a, outcome in batch]
+        return statements.complete_nodes(self.worker_id, completed)
 
     def _settle(self, batch: Batch) -> Statement[list[int]]:
         settled = [(a.id, a.lease_id, outcome) for a, outcome in batch]

@@ -67,6 +67,13 @@ OF_WORKERS = (
     # ---------------------------------------------------------------- workflows
     mutant("sql/settling/settle.sql", " and (select count(*) from back b) >= 0", "",
            f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),
+    mutant("sql/workflows/functions/resolve.sql", "        else\n            due := null;\n", "",
+           "stages/test_completed_nodes.py::test_a_chain_can_complete_in_one_statement_after_a_retry_of_its_beginning"),
+    mutant("sql/workflows/functions/resolve.sql", "due is null or due[1] > (select max(i.id) from unnest(ids) i (id))", "true",
+           "stages/test_completed_nodes.py::test_a_chain_can_complete_in_one_statement_after_a_retry_of_its_beginning"),
+    mutant("sql/settling/complete_nodes.sql", "      and j.lease_id operator(pg_catalog.=) (%(lease_ids)s::bigint[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])]\n", "",
+           f"{FENCES}::test_a_former_attempt_writes_nothing"),
+    mutant("worker/settler.py", "            and outcome.progress is None\n", "", "stages/test_progress.py"),
     mutant("sql/workflows/functions/resolve.sql", "        perform pgqueue.lock_downstream(ids);\n", "        null;\n", WORKFLOW_MODEL),
     mutant("sql/workflows/functions/resolve.sql", "when c.needs = 'completed' and c.failed > 0 or", "when",
            f"{WORKFLOWS}::test_a_dead_node_cancels_what_needs_it_and_all_behind_that"),
@@ -74,7 +81,7 @@ OF_WORKERS = (
            "races/test_workflow_races.py::test_the_end_of_a_node_does_not_wait_for_an_edit_of_the_node_behind_it_which_the_leader_then_resolves"),
     mutant("worker/running/conclusions.py", "if result is None and not attempt.is_node:", "if result is None:",
            "stages/test_whole_workflows.py::test_a_worker_runs_a_workflow_in_each_executor"),
-    mutant("worker/attempt_lease.py", " and not has_hooks and not attempt.is_node:", " and not has_hooks:",
+    mutant("worker/attempt_lease.py", "if is_plain and attempt.is_node:", "if False:",
            "stages/test_whole_workflows.py::test_a_node_that_completes_in_its_own_transaction_releases_what_follows"),
     # ---------------------------------------------------------------- keys
     mutant("sql/enqueuing/functions/insert_jobs.sql", '                order by w.task collate "C", w.unique_key collate "C", w.item\n                on conflict',

@@ -60,6 +60,11 @@ def stored(db: Connection[Any]) -> Row:
 # Each statement that ends a job: the columns of the job before it, the statement, and the columns that it changes besides the state.
 MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]]] = {
     "complete": (RUNNING, lambda worker: statements.complete(worker, [(7, 5, True)]), set()),
+    "complete_nodes": (
+        RUNNING,
+        lambda worker: statements.complete_nodes(worker, [(7, 5, True, None)]),
+        set(),
+    ),
     "settle": (RUNNING, lambda worker: statements.settle(worker, [(7, 5, COMPLETED)]), set()),
     "settle, dead": (
         RUNNING,

@@ -61,6 +61,9 @@ def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
     snoozed = [(job_id, 0, Outcome.snoozed(1.0) if job_id % 2 else COMPLETED) for (job_id,) in running]
     return {name: SAMPLES[name] for name in HOT} | {
         "complete": statements.complete(ALIVE, [(job_id, 0, True) for (job_id,) in running]),
+        "complete_nodes": statements.complete_nodes(
+            ALIVE, [(job_id, 0, True, None) for (job_id,) in running]
+        ),
         "settle": statements.settle(ALIVE, snoozed),
     }
 

@@ -18,6 +18,7 @@ from tests.worker_by_hand import Hand, LimitedHand
 
 WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
     "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),
+    "complete_nodes": lambda hand, job, lease: run(hand.db, statements.complete_nodes(hand.id, [(job, lease, True, None)])),
     "lock": lambda hand, job, lease: run(hand.db, statements.lock_running_job(hand.id, job, lease)),
     **{
         outcome.state: lambda hand, job, lease, outcome=outcome: run(hand.db, statements.settle(hand.id, [(job, lease, outcome)]))
@@ -75,7 +76,7 @@ def test_an_attempt_that_has_been_settled_writes_nothing_more(db: Connection[Any
     assert db.execute(ROWS).fetchall() == before
 
 
-@pytest.mark.parametrize("write", ["complete", "settle"])
+@pytest.mark.parametrize("write", ["complete", "complete_nodes", "settle"])
 def test_the_outcome_of_a_former_attempt_gives_back_no_seat_of_the_next_attempt(
     db: Connection[Any], write: str
 ) -> None:
@@ -91,6 +92,9 @@ def test_the_outcome_of_a_former_attempt_gives_back_no_seat_of_the_next_attempt(
     both = sorted([(again.id, former.lease_id, COMPLETED), (own.id, own.lease_id, COMPLETED)])
     if write == "settle":
         assert run(db, statements.settle(player.id, both)) == [own.id]
+    elif write == "complete_nodes":
+        nodes = [(job, lease, True, None) for job, lease, _ in both]
+        assert run(db, statements.complete_nodes(player.id, nodes)) == [own.id]
     else:
         assert run(db, statements.complete(player.id, [(job, lease, True) for job, lease, _ in both])) == [
             own.id

@@ -19,6 +19,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.sql import Statement
 from tests.random_flows import Flow, random_flow, rename
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
@@ -59,15 +60,24 @@ class Worker:
             )
             for job, lease in part
         ]
+        completed = [item for item in outcomes if item[2] is COMPLETED]
+        if self.chance.random() < 0.7:
+            nodes = [(job, lease, True, None) for job, lease, _ in completed]
+            self._write(statements.complete_nodes(self.hand.id, nodes), completed)
+            outcomes = [item for item in outcomes if item[2] is not COMPLETED]
+        self._write(statements.settle(self.hand.id, outcomes), outcomes)
+        return True
+
+    def _write(self, statement: Statement[list[int]], outcomes: list[tuple[int, int, Outcome]]) -> None:
         with self.db.transaction():
-            assert len(run(self.db, statements.settle(self.hand.id, outcomes))) == len(part)
+            assert len(run(self.db, statement)) == len(outcomes)
             if self.chance.random() < 0.1:
                 raise psycopg.Rollback
             self.settled.update(
                 self.names[job] for job, _, outcome in outcomes if outcome.state != "retrying"
             )
-            self.open = [item for item in self.open if item not in part]
-        return True
+            written = {job for job, _, _ in outcomes}
+            self.open = [item for item in self.open if item[0] not in written]
 
 
 @pytest.mark.parametrize("seed", range(12))

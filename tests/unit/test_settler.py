@@ -16,6 +16,7 @@ from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost
 from pgqueue.worker import settler as settling
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import OwnCommit
+from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.settler import Settler
 from tests import factories
 from tests.unit.fake_link import Answer, FakeLink
@@ -70,6 +71,19 @@ def test_outcomes_that_pile_up_are_written_in_one_statement_by_id_and_their_slot
 def test_completions_without_a_result_and_other_outcomes_are_written_in_two_statements() -> None:
     link, freed = settled([(attempt(1), COMPLETED), (attempt(2), BOOM)], complete=[ours(1)], settle=[ours(2)])
     assert (link.names, freed) == (["complete", "settle"], [1, 2])
+
+
+def node(job_id: int) -> Attempt:
+    return factories.attempt(job_id, "t", rare=RareFields(None, None, None, workflow_id=5).text())
+
+
+def test_completed_nodes_are_written_after_plain_completions_and_by_a_statement_of_their_own() -> None:
+    done, large = Outcome.completed("7"), Outcome.completed('"' + "x" * settling.SHORT_RESULT + '"')
+    link, freed = settled(
+        [(node(1), BOOM), (node(2), done), (node(3), large), (attempt(4), COMPLETED), (node(5), done), (attempt(6), done)],
+        complete=[ours(4)], complete_nodes=[ours(2, 5)], settle=[ours(1, 3, 6)],
+    )  # fmt: skip
+    assert (link.names, freed) == (["complete", "complete_nodes", "settle"], [4, 2, 5, 1, 3, 6])
 
 
 def test_an_outcome_that_was_not_written_because_its_lease_is_lost_is_reported(facts: list[Any]) -> None:

@@ -109,6 +109,7 @@ from pgqueue.database.statements.server import (
 from pgqueue.database.statements.settling import (
     before_commit,
     complete,
+    complete_nodes,
     find_committed,
     find_locked,
     lock_running_job,
@@ -190,6 +191,7 @@ __all__ = [
     "claim_limited",
     "compare_ids",
     "complete",
+    "complete_nodes",
     "copy_jobs",
     "copy_nodes",
     "count_jobs",

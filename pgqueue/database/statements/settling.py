@@ -26,6 +26,25 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
     )
 
 
+def complete_nodes(
+    worker_id: int, completed: Sequence[tuple[int, int, bool, str | None]]
+) -> Statement[list[int]]:
+    """Completes nodes of workflows: sorted (job id, lease id, whether the row is kept, result as JSON text).
+
+    Returns the ids of jobs whose lease this worker still had.
+    """
+    results = [result for _, _, _, result in completed]
+    return statement(
+        "complete_nodes",
+        column,
+        worker_id=worker_id,
+        ids=array([job_id for job_id, _, _, _ in completed]),
+        lease_ids=array([lease_id for _, lease_id, _, _ in completed]),
+        kept=array([kept for _, _, kept, _ in completed]),
+        results=results if any(result is not None for result in results) else [],
+    )
+
+
 def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
     """Locks a job's row. Returns a list with the job's id if this worker still has the lease of the job, otherwise an empty list."""
     return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)

@@ -16,7 +16,7 @@ NodePosition = tuple[int, int]  # a workflow's id and a node's id
 
 @dataclass(frozen=True, slots=True)
 class MendedNodes:
-    """``last``: the open node at which the statement stopped; None: there are no more. ``mended``: whether it ended that node."""
+    """``last``: the node at which the statement stopped; None: there are no more. ``mended``: whether it ended that node."""
 
     last: NodePosition | None
     mended: bool
@@ -222,7 +222,7 @@ def finish_workflow(after: int) -> Statement[int | None]:
 
 
 def mend_nodes(after: NodePosition, count: int) -> Statement[MendedNodes]:
-    """Looks at up to ``count`` open nodes after a position. Ends the first one whose job is gone."""
+    """Looks at up to ``count`` nodes after a position. Ends the first open one whose job is gone."""
     return statement(
         "mend_nodes",
         lambda rows: MendedNodes(None if rows[0][1] is None else (rows[0][0], rows[0][1]), rows[0][2] > 0),

@@ -12,8 +12,8 @@
 -- `hooks` are the names of the hooks that this worker knows, in the form <task>:on_<event>. If an outcome concerns one of them, the
 -- statement stores a job for that hook. This job is in a queue of its own, and has no key, order or limit. So a hook does not wait for the
 -- slots and limits of the job's queue, and does not use them up.
--- If finished jobs are nodes of a workflow, the workflow is told (functions/resolve.sql). So the attempt of a node is always settled here,
--- and never by complete.sql.
+-- If finished jobs are nodes of a workflow, the workflow is told (functions/resolve.sql). So the attempt of a node is settled here or by
+-- complete_nodes.sql, and never by complete.sql.
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,

@@ -5,7 +5,7 @@
 --   left: it was left to the leader, and no worker lives that could lead;
 --   stopping: its workflow is being stopped, and no worker lives that could lead.
 -- It is for `pgq doctor`. One statement sees one moment, at which the transactions that end jobs are complete. So what it finds is not just
--- about to be done, except by the leader. Reads all open nodes, by nodes_open_idx, and what they wait for. Locks nothing.
+-- about to be done, except by the leader. Reads all nodes, and what the open ones wait for. Locks nothing.
 -- Zero rows, the normal case: each open node waits for one that is open, or its job can run.
 with leader as materialized (
     select exists (select from pgqueue.workers w where w.state in ('running', 'draining') and w.expires_at > clock_timestamp()) as possible

@@ -10,14 +10,13 @@ declare
 begin
     mended := 0;
     for n in
-        select o.workflow_id, o.id, o.is_gate, (select l.id from pgqueue.jobs_live l where l.id = o.id) as live
-        from pgqueue.nodes o
-        where o.state is null and (o.workflow_id, o.id) > (mend_nodes.workflow, mend_nodes.node)
-        order by o.workflow_id, o.id limit mend_nodes.count
+        select o.workflow_id, o.id,
+               o.state is null and not o.is_gate and not exists (select from pgqueue.jobs_live l where l.id = o.id) as is_jobless
+        from pgqueue.nodes o where o.id > mend_nodes.node order by o.id limit mend_nodes.count
     loop
         last_workflow := n.workflow_id;
         last_node := n.id;
-        continue when n.is_gate or n.live is not null;
+        continue when not n.is_jobless;
         perform from pgqueue.nodes o where o.id = n.id and o.state is null for update skip locked;
         continue when not found;
         perform pgqueue.resolve(array[n.id], array[coalesce(j.state, 'cancelled')], array[j.result],
