@@ -110,6 +110,20 @@ union all select 'D3 a checkpoint was stored under a lease after a later claim o
 union all select 'D17 a job runs on a worker that does not accept its version', count(*), (array_agg(j.id))[:3]
     from job j join pgqueue.workers w on w.id = j.worker_id
     where j.state = 'running' and j.version is not null and j.task || '@' || j.version <> all(w.accepts)
+union all select 'D10 a signal was taken by two waits', count(*), (array_agg(x.job_id))[:3] from (
+    select min(c.job_id) as job_id from pgqueue.checkpoints c where c.kind = 'wait' and c.value ? 'signal'
+    group by c.value #>> '{signal,id}' having count(*) > 1) x
+union all select 'D10b a signal was not taken although its job waits for it', count(*), (array_agg(s.job_id))[:3] from pgqueue.signals s
+    join job j on j.id = s.job_id
+    where s.taken_by is null and j.state = 'waiting' and s.name = any(j.waits_for)
+union all select 'D11 a wait has ended by a signal and by a time-out', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
+    where c.kind = 'wait' and (c.value ? 'signal')::int + (c.value ? 'timed_out')::int + (c.value ? 'names')::int <> 1
+union all select 'D12 a job went on before the end of its sleep', count(*), (array_agg(t.job_id))[:3] from pgqueue.transitions t
+    where t.reason = 'sleeping'
+      and exists (select from claim c where c.job_id = t.job_id and c.lease_id > t.lease_id and c.at < t.run_at)
+      and not exists (select from pgqueue.transitions e where e.job_id = t.job_id and e.at > t.at and e.reason in ('edited', 'revived'))
+union all select 'D16b a signal has no job', count(*), (array_agg(s.job_id))[:3] from pgqueue.signals s
+    where not exists (select from job j where j.id = s.job_id)
 union all select 'D16 a checkpoint has no job', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
     where not exists (select from job j where j.id = c.job_id)
 union all select 'D1 the rows of a step were written twice', count(*), (array_agg(x.job_id))[:3] from (

@@ -11,7 +11,7 @@ from typing import Any
 from pgqueue import App, Job, Signal
 from pgqueue.errors import SignalTimeoutError
 from tests.apps.step_functions import note
-from tests.apps.step_tasks import die_at
+from tests.apps.step_tasks import die_at, is_open
 
 PATH = "tests.apps.waiting_tasks:app"
 
@@ -259,3 +259,12 @@ async def killed_async(job: Job, point: str) -> Any:
     said = await job.await_for("go", timeout="1h")
     die_at(job, point, "after the wait")
     return said.payload
+
+
+@app.task(name="slow", retry=[0.0] * 8)
+def slow(job: Job) -> Any:
+    """Waits until a file is there, outside of any step, and then for a signal."""
+    note("inside", job.attempt)
+    while not is_open():
+        time.sleep(0.02)
+    return job.wait_for("go").payload

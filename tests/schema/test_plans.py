@@ -215,6 +215,8 @@ HOT = {
     "choose_overdue": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
     "list_cancel_requests": {"jobs_live_cancel_idx"},
     "write_progress": {"jobs_live_id_key"},
+    "time_out_waits": {"jobs_live_timer_idx", "Tid Scan"},
+    "choose_timed_out": {"jobs_live_timer_idx"},
     "store_checkpoints": {"jobs_live_id_key", "hashed SubPlan"},
     "load_checkpoints": {"checkpoints_default_pkey"},
     "finish_overdue": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
