@@ -56,6 +56,15 @@ class Nested:
         befores = tuple(_nodes(after)) if after is not None else self._befores
         return self._graph.add(part, name, befores, when, self._prefix)
 
+    def gate(
+        self, nodes: Node | Nested | str | Iterable[Node | Nested | str], *, name: str | None = None
+    ) -> Node:
+        """Adds a node without a job, which ends when all these nodes have ended. Its ``result`` is the list of their results.
+
+        It completes if all of them completed. The list is in the order in which they were added to the workflow.
+        """
+        return self._graph.gate(name, tuple(_nodes(nodes)), (), self._prefix, base="gate")
+
     @contextmanager
     def nested(
         self, name: str, *, after: Node | Nested | str | Iterable[Node | Nested | str] | None = None

@@ -84,14 +84,7 @@ class Graph:
         prefix: str = "",
     ) -> Node:
         """Adds a job, a chain or a group, and returns its last node."""
-        if self.is_closed:
-            raise InvalidWorkflowError(
-                "A node is added to a workflow whose block has ended.",
-                do="add all nodes inside the with block",
-            )
-        for before in befores:
-            if isinstance(before, Node):
-                self._require_own(before)
+        self._require_open(befores)
         if when is not None:
             self._check_when(checked(part), when, befores)
         stack: list[Adding] = [self._add_part(checked(part), name, befores, when, prefix)]
@@ -137,11 +130,17 @@ class Graph:
         return self.gate(name, tuple(ends), befores, prefix)
 
     def gate(
-        self, name: str | None, members: tuple[Node, ...], befores: tuple[Node | str, ...], prefix: str
+        self,
+        name: str | None,
+        members: tuple[Node | str, ...],
+        befores: tuple[Node | str, ...],
+        prefix: str,
+        base: str = "group",
     ) -> Node:
         """Adds the gate of a group. The gate of an empty group waits for what the group would wait for, and has no results."""
+        self._require_open(members)
         gives: Gives | None = "nothing" if befores and not members else None
-        named = self._named(name, "group", prefix)
+        named = self._named(name, base, prefix)
         return self._note(Node(self, named, len(self.nodes), None, members or befores, None, gives, prefix))
 
     def _job(
@@ -179,6 +178,16 @@ class Graph:
         self._names.add(name)
         self._unnamed.add(name)
         return name
+
+    def _require_open(self, befores: tuple[Node | str, ...]) -> None:
+        if self.is_closed:
+            raise InvalidWorkflowError(
+                "A node is added to a workflow whose block has ended.",
+                do="add all nodes inside the with block",
+            )
+        for before in befores:
+            if isinstance(before, Node):
+                self._require_own(before)
 
     def _require_own(self, node: Node) -> None:
         if node.graph is not self:

@@ -8,6 +8,7 @@ FENCES = "stages/test_fences.py"
 CLAIMS = "stages/test_what_is_claimed.py"
 UPKEEP = "stages/test_what_is_kept.py"
 WORKFLOWS, WORKFLOW_MODEL = "stages/test_workflows.py", "stages/test_workflow_model.py"
+BUILDER, GRAPH = "stages/test_workflow_builder.py", "unit/test_graph.py"
 PARTS = "stages/test_small_parts.py"
 RUNNER = "races/test_runner_races.py"
 THREADS = "unit/test_threads.py"
@@ -83,6 +84,20 @@ OF_WORKERS = (
            "stages/test_whole_workflows.py::test_a_worker_runs_a_workflow_in_each_executor"),
     mutant("worker/attempt_lease.py", "if is_plain and attempt.is_node:", "if False:",
            "stages/test_whole_workflows.py::test_a_node_that_completes_in_its_own_transaction_releases_what_follows"),
+    mutant("model/graph.py", 'gives: Gives | None = "nothing" if befores and not members else None', "gives: Gives | None = None",
+           f"{BUILDER}::test_an_empty_group_in_a_chain_keeps_the_order_and_passes_a_failure_on"),
+    mutant("model/graph.py", "        if node.graph is not self:\n", "        if node.graph is None:\n", f"{GRAPH}::test_a_node_of_another_workflow_is_refused"),
+    mutant("model/graph.py", "all(rank > max(befores, default=-1)", "all(rank >= max(befores, default=-1)", f"{GRAPH}::test_a_node_that_waits_for_itself_is_refused"),
+    mutant("model/graph_text.py", "        parts = self._parts.get(befores)\n", "        parts = None\n",
+           f"{GRAPH}::test_nodes_that_wait_for_the_same_many_others_share_their_parts"),
+    mutant("sql/workflows/functions/node_results.sql", "                when n.gives is null then jsonb_build_array(lists -> d.on_id::text)\n                else lists -> d.on_id::text end)",
+           "                else jsonb_build_array(lists -> d.on_id::text) end)", f"{BUILDER}::test_results_pass_from_node_to_node_by_reference"),
+    mutant("sql/workflows/functions/enqueue_workflow.sql", " or nodes -> r.rank - 1 -> 'results' <> '{}')", ")", f"{BUILDER}::test_results_pass_from_node_to_node_by_reference"),
+    mutant("app/workflows.py", "        if kind is None:\n            self.store()\n", "        self.store()\n", f"{BUILDER}::test_a_block_that_raises_stores_nothing"),
+    mutant("app/storing.py", "    if answer is True:\n        return\n    if answer is False and error.__cause__ is not None:\n        raise error.__cause__\n    error.job_ids = stored",
+           "    error.job_ids = stored", f"{BUILDER}::test_a_workflow_whose_commit_got_no_answer_is_looked_for"),
+    mutant("worker/awaited.py", "[::-1]\n    while stack:", "\n    while stack:",
+           f"{BUILDER}::test_a_handler_sees_the_ends_for_which_its_node_has_waited_in_order_and_page_by_page"),
     # ---------------------------------------------------------------- keys
     mutant("sql/enqueuing/functions/insert_jobs.sql", '                order by w.task collate "C", w.unique_key collate "C", w.item\n                on conflict',
            "                on conflict", "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),

@@ -22,6 +22,7 @@ from pgqueue.ui.cli import (
     why,
     work,
     workers,
+    workflows,
 )
 from pgqueue.ui.cli.common import cli
 
@@ -42,6 +43,7 @@ cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(workers.commands, name="workers")
+cli.add_typer(workflows.commands, name="workflows")
 cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
