@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgqueue.database.joining import kind_of
@@ -82,11 +84,15 @@ async def aopened(
 @contextmanager
 def _open(pools: Pools, using: object) -> Iterator[Opened]:
     if using is None:
-        with pools.connection() as connection:
-            yield Opened(connection, _nothing, connection.commit)
+        with pools.connection() as connection, _begun(connection) as transaction:
+            yield transaction
     elif isinstance(using, ConnectionPool):
-        with using.connection() as connection, _without_autocommit(connection):
-            yield Opened(connection, _nothing, connection.commit)
+        with (
+            using.connection() as connection,
+            _without_autocommit(connection),
+            _begun(connection) as transaction,
+        ):
+            yield transaction
     elif (kind := kind_of(using, MAKERS)) == "session":
         with using() as session:  # type: ignore[operator]
             require_transaction(session.connection())
@@ -103,11 +109,15 @@ def _open(pools: Pools, using: object) -> Iterator[Opened]:
 @asynccontextmanager
 async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
     if using is None:
-        async with pools.aconnection() as connection:
-            yield AsyncOpened(connection, _nothing_async, connection.commit)
+        async with pools.aconnection() as connection, _begun_async(connection) as transaction:
+            yield transaction
     elif isinstance(using, AsyncConnectionPool):
-        async with using.connection() as connection, _without_autocommit_async(connection):
-            yield AsyncOpened(connection, _nothing_async, connection.commit)
+        async with (
+            using.connection() as connection,
+            _without_autocommit_async(connection),
+            _begun_async(connection) as transaction,
+        ):
+            yield transaction
     elif (kind := kind_of(using, MAKERS)) == "async session":
         async with using() as session:  # type: ignore[operator]
             require_transaction((await session.connection()).sync_connection)
@@ -119,13 +129,13 @@ async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
             yield AsyncOpened(connection, _nothing_async, one_commit(connection))
     elif kind == "asyncpg":
         async with using.acquire() as connection:  # type: ignore[attr-defined]
-            transaction = connection.transaction()
-            await transaction.start()
+            whole = connection.transaction()
+            await whole.start()
             try:
-                yield AsyncOpened(connection, _nothing_async, transaction.commit)
+                yield AsyncOpened(connection, _checking(connection.is_in_transaction), whole.commit)
             except BaseException:
                 with suppress(Exception):  # it was committed, or the connection is broken
-                    await transaction.rollback()
+                    await whole.rollback()
                 raise
     else:
         raise refused(using, "atransaction", asynchronous=True)
@@ -143,6 +153,69 @@ def refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionE
         f"{verb}(using=…) was given {cls.__module__}.{cls.__name__}.",
         why=f"only {other}(using=…) takes it" if for_the_other else "pgqueue cannot get a connection from it",
         do=f"use job.{other}(using=…)" if for_the_other else f"pass {TAKES}",
+    )
+
+
+@contextmanager
+def _begun(connection: Connection) -> Iterator[Opened]:
+    """Begins the transaction before the block. In the block, the connection refuses to commit and to roll back.
+
+    psycopg itself begins a transaction with its first statement. So ``connection.transaction()`` in the block would be the outermost
+    transaction, and would commit the handler's rows before the job is completed. Now it is a savepoint.
+    """
+    with connection.lock:
+        connection.wait(connection._start_query())  # noqa: SLF001 - psycopg has no public method that only begins
+
+    def check() -> None:
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            raise _ended_by_handler()
+
+    with unable_to_end(connection):
+        yield Opened(connection, check, partial(type(connection).commit, connection))
+
+
+@asynccontextmanager
+async def _begun_async(connection: AsyncConnection) -> AsyncIterator[AsyncOpened]:
+    """``_begun`` for an AsyncConnection."""
+    async with connection.lock:
+        await connection.wait(connection._start_query())  # noqa: SLF001
+    check = _checking(lambda: connection.info.transaction_status is not TransactionStatus.IDLE)
+    with unable_to_end(connection):
+        yield AsyncOpened(connection, check, partial(type(connection).commit, connection))
+
+
+def _checking(is_open: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
+    """Returns a function that raises WrongConnectionError if the handler has ended its transaction by a statement."""
+
+    async def check() -> None:
+        if not is_open():
+            raise _ended_by_handler()
+
+    return check
+
+
+@contextmanager
+def unable_to_end(connection: Connection | AsyncConnection) -> Iterator[None]:
+    """In this block, ``commit()`` and ``rollback()`` of the connection raise WrongConnectionError."""
+
+    def refuse() -> NoReturn:
+        raise _ended_by_handler()
+
+    own = vars(connection)
+    before: dict[str, Any] = {name: own[name] for name in ("commit", "rollback") if name in own}
+    own.update(commit=refuse, rollback=refuse)
+    try:
+        yield
+    finally:
+        del own["commit"], own["rollback"]
+        own.update(before)
+
+
+def _ended_by_handler() -> WrongConnectionError:
+    return WrongConnectionError(
+        "The handler has ended the transaction that pgqueue gave it.",
+        why="what it committed is no longer part of the job's completion or of the step",
+        do="leave commit and rollback to the end of the block; conn.transaction() makes a savepoint",
     )
 
 
@@ -204,11 +277,7 @@ def one_commit(connection: Any) -> Callable[[], Any]:
 
     def commit() -> Any:
         if sync.get_transaction() is not begun:
-            raise WrongConnectionError(
-                "The handler has ended the transaction that job.transaction() gave it.",
-                why="what it committed is no longer part of the job's completion",
-                do="leave commit and rollback to the end of the block",
-            )
+            raise _ended_by_handler()
         return connection.commit()
 
     return commit

@@ -156,6 +156,11 @@ OF_USERS = (
            "stages/test_steps.py::test_a_place_can_be_saved_in_the_transaction_that_completes_the_job"),
     mutant("model/step_values.py", "return sorted(json.dumps(member", "return list(json.dumps(member",
            "unit/test_steps.py::test_a_set_has_the_same_fingerprint_in_every_process"),
+    # ---------------------------------------------------------------- transactions of handlers
+    mutant("database/opened.py", "        connection.wait(connection._start_query())", "        pass",
+           "stages/test_own_transactions.py::test_an_inner_transaction_of_the_block_is_committed_only_with_the_completion"),
+    mutant("database/opened.py", "    own.update(commit=refuse, rollback=refuse)\n", "    own.update(commit=own.get, rollback=own.get)\n",
+           "stages/test_own_transactions.py::test_a_block_that_ends_its_transaction_itself_is_refused"),
     # ---------------------------------------------------------------- replay
     mutant("worker/replay/psycopg_sessions.py", "        run(connection, self._setting.refusal())\n", "",
            REPLAY + "::test_a_commit_that_the_handler_sends_as_a_statement_commits_nothing"),

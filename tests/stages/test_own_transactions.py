@@ -388,3 +388,105 @@ def test_a_handler_in_a_child_process_can_complete_its_job_in_a_transaction(db, 
     assert pid != worker.pid
     assert row(db, job, "state, result") == ("completed", {"paid": True})
     assert db.execute("select state from pgqueue.jobs where task = 'tell'").fetchall() == [("completed",)]
+
+
+def nested(given: Any) -> None:
+    with given.begin_nested() if hasattr(given, "begin_nested") else given.transaction():
+        write(given)
+
+
+async def anested(given: Any) -> None:
+    async with given.begin_nested() if hasattr(given, "begin_nested") else given.transaction():
+        await awrite(given)
+
+
+@pytest.mark.parametrize("way", ALL)
+def test_an_inner_transaction_of_the_block_is_committed_only_with_the_completion(
+    app, db, dsn, way, monkeypatch
+) -> None:
+    monkeypatch.setitem(globals(), "write", nested_once(nested, write))
+    monkeypatch.setitem(globals(), "awrite", nested_once(anested, awrite))
+    shop = Shop(app, db, way, dsn)
+
+    def fail_at_first(job: Job) -> None:
+        if job.attempt == 1:
+            raise OSError("the bank does not answer")
+
+    shop.before = fail_at_first
+    shop.pay.enqueue()
+    shop.work()
+    assert shop.job() == ("completed", 2, {"paid": 2})
+    assert shop.found() == (1, 1)
+
+
+def nested_once(outer: Callable[[Any], Any], inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns ``outer``, in which the name of ``inner`` still means ``inner``."""
+    import types
+
+    names = {**globals(), "write": inner, "awrite": inner}
+    return types.FunctionType(outer.__code__, names)
+
+
+ENDS = {
+    "commit": lambda given: given.commit(), "rollback": lambda given: given.rollback(), "a statement": lambda given: given.execute("commit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "way", ["sync the app", "sync a pool", "async the app", "async an async pool", "async a pool of asyncpg"]
+)
+def test_a_block_that_ends_its_transaction_itself_is_refused(app, db, dsn, way, end) -> None:
+    if "asyncpg" in way and end != "a statement":
+        pytest.skip("asyncpg's connections have no such method")
+    said: list[str] = []
+    db.execute("create table if not exists public.effects (n int)")
+    kind, _, name = way.partition(" ")
+
+    def wrong(job: Job) -> None:
+        try:
+            with SYNC[name](dsn) as using, job.transaction(using=using) as given:
+                write(given)
+                ENDS[end](given)
+        except WrongConnectionError as error:
+            said.append(error.what)
+
+    async def awrong(job: Job) -> None:
+        try:
+            async with ASYNC[name](dsn) as using, job.atransaction(using=using) as given:
+                await awrite(given)
+                await ENDS[end](given)
+        except WrongConnectionError as error:
+            said.append(error.what)
+
+    app.task(name="pay", retry=False)(wrong if kind == "sync" else awrong).enqueue()
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.05)).run()
+    assert said == ["The handler has ended the transaction that pgqueue gave it."]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_inner_transaction_of_a_step_is_committed_only_with_its_checkpoint(app, db, is_async) -> None:
+    db.execute("create table public.effects (n int)")
+
+    def book(conn: psycopg.Connection, attempt: int) -> None:
+        with conn.transaction():
+            conn.execute(WRITE)
+        if attempt == 1:
+            raise OSError("the bank does not answer")
+
+    async def abook(conn: psycopg.AsyncConnection, attempt: int) -> None:
+        async with conn.transaction():
+            await conn.execute(WRITE)
+        if attempt == 1:
+            raise OSError("the bank does not answer")
+
+    def pay(job: Job) -> None:
+        job.step_transaction("book", book, job.attempt)
+
+    async def apay(job: Job) -> None:
+        await job.astep_transaction("book", abook, job.attempt)
+
+    app.task(name="pay", retry=[0.0])(apay if is_async else pay).enqueue()
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.05)).run()
+    assert db.execute("select state, attempt from pgqueue.jobs").fetchone() == ("completed", 2)
+    assert db.execute("select count(*) from public.effects").fetchone() == (1,)

@@ -6,7 +6,7 @@ that is rolled back, because a worker that runs the job at the same time would w
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 from pgqueue.app.app import App
 from pgqueue.app.waiters import Waiters
+from pgqueue.database.opened import unable_to_end
 from pgqueue.errors import LeaseLostError
 from pgqueue.model.job import Job
 from pgqueue.model.lease import Lease
@@ -98,7 +99,7 @@ class ReplaySteps(Steps):
 
     def _perform(self, asked: Asked) -> object:
         if isinstance(asked, Effect):
-            with in_step(), self._app.connection() as connection:
+            with in_step(), self._app.connection() as connection, unable_to_end(connection):
                 made = asked.make(value_of_sync(asked.call.with_connection()(connection), "step_transaction"))
             return self._answer(made)[0]
         if isinstance(asked, StepCall):
@@ -110,8 +111,9 @@ class ReplaySteps(Steps):
         if isinstance(asked, Effect):
             with in_step():
                 async with self._app.aconnection() as connection:
-                    value = asked.call.with_connection()(connection)
-                    made = asked.make(await value if asyncio.iscoroutine(value) else value)
+                    with unable_to_end(connection):
+                        value = asked.call.with_connection()(connection)
+                        made = asked.make(await value if inspect.isawaitable(value) else value)
             return self._answer(made)[0]
         if isinstance(asked, StepCall):
             self._require_leave(asked)

@@ -111,11 +111,7 @@ class Replay:
         findings = self._found(cut)
         if not self._ended.is_set():
             self._note_hanging(thread)
-        findings.unended += [
-            one.name
-            for one in threading.enumerate()
-            if one not in before and one is not thread and not one.name.startswith(OF_POOLS)
-        ]
+        findings.unended += _names_of_living(set(threading.enumerate()) - before - {thread})
         if self._broken is not None:
             raise self._broken
         return findings
@@ -256,6 +252,17 @@ def _spec(app: App, task: str) -> TaskSpec:
     """Returns the task, or the task of pgqueue that calls the hooks of a task."""
     known = handlers(app)
     return known[task] if task in known else app.spec(task)
+
+
+def _names_of_living(threads: set[threading.Thread]) -> list[str]:
+    """Returns the names of those threads that do not end within a moment, without the threads of pools."""
+    found = []
+    for thread in threads:
+        if not thread.name.startswith(OF_POOLS):
+            thread.join(SLICE)
+            if thread.is_alive():
+                found.append(thread.name)
+    return sorted(found)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgqueue.database.joining import kind_of
-from pgqueue.database.opened import MAKERS, AsyncOpened, Opened, refused
+from pgqueue.database.opened import MAKERS, AsyncOpened, Opened, refused, unable_to_end
 from pgqueue.database.pools import Pools
 from pgqueue.worker.replay.findings import Session
 from pgqueue.worker.replay.maker_sessions import AsyncpgSession, AsyncSqlAlchemySession, SqlAlchemySession
@@ -77,7 +77,7 @@ class Sessions:
     def opened(self, pools: Pools, using: Any) -> Iterator[Opened]:
         """A transaction for ``job.transaction(using=…)``. Raises WrongConnectionError if ``using`` is not one of its makers."""
         if using is None:
-            with pools.connection() as connection:
+            with pools.connection() as connection, unable_to_end(connection):
                 yield Opened(connection, _nothing, _nothing)
             return
         session = self._sync.get(id(using))
@@ -85,7 +85,7 @@ class Sessions:
             session = self._sync[id(using)] = self._session_of(using)
             self._makers.append(using)
         if isinstance(session, SyncSession):
-            with session.block() as connection:
+            with session.block() as connection, unable_to_end(connection):
                 yield Opened(connection, _nothing, _nothing)
         else:
             with session.opened() as opened:
@@ -96,7 +96,8 @@ class Sessions:
         """``opened`` for ``job.atransaction(using=…)``."""
         if using is None:
             async with pools.aconnection() as connection:
-                yield AsyncOpened(connection, _nothing_async, _nothing_async)
+                with unable_to_end(connection):
+                    yield AsyncOpened(connection, _nothing_async, _nothing_async)
             return
         place = (asyncio.get_running_loop(), id(using))
         session = self._async.get(place)
@@ -105,7 +106,8 @@ class Sessions:
             self._makers.append(using)
         if isinstance(session, AsyncSession):
             async with session.block() as connection:
-                yield AsyncOpened(connection, _nothing_async, _nothing_async)
+                with unable_to_end(connection):
+                    yield AsyncOpened(connection, _nothing_async, _nothing_async)
         else:
             async with session.opened() as opened:
                 yield opened
