@@ -124,6 +124,15 @@ union all select 'D12 a job went on before the end of its sleep', count(*), (arr
       and not exists (select from pgqueue.transitions e where e.job_id = t.job_id and e.at > t.at and e.reason in ('edited', 'revived'))
 union all select 'D16b a signal has no job', count(*), (array_agg(s.job_id))[:3] from pgqueue.signals s
     where not exists (select from job j where j.id = s.job_id)
+union all select 'D15 a node is undone twice', count(*), (array_agg(x.id))[:3] from (
+    select min(u.id) as id from pgqueue.nodes u where u.undoes > 0 group by u.undoes having count(*) > 1) x
+union all select 'D15b a node is undone that did not complete', count(*), (array_agg(u.id))[:3] from pgqueue.nodes u
+    left join pgqueue.nodes n on n.id = u.undoes
+    where u.undoes > 0 and n.state is distinct from 'completed'
+union all select 'D15c a node was undone before the undo of one that ended later had ended', count(*), (array_agg(x.job_id))[:3] from (
+    select c.job_id from claim c join pgqueue.nodes u on u.id = c.job_id and u.undoes > 0 join pgqueue.nodes n on n.id = u.undoes
+    join pgqueue.nodes v on v.workflow_id = u.workflow_id and v.undoes > 0 join pgqueue.nodes m on m.id = v.undoes and m.ended_at > n.ended_at
+    where not exists (select from change e where e.job_id = v.id and e.seq < c.seq and e.to_state in ('completed', 'cancelled', 'dead'))) x
 union all select 'D16 a checkpoint has no job', count(*), (array_agg(c.job_id))[:3] from pgqueue.checkpoints c
     where not exists (select from job j where j.id = c.job_id)
 union all select 'D1 the rows of a step were written twice', count(*), (array_agg(x.job_id))[:3] from (
@@ -189,7 +198,7 @@ union all select 'D16d an unfinished job of a workflow has no node', count(*), (
     where j.workflow_id is not null and j.finished_at is null and not exists (select from pgqueue.nodes n where n.id = j.id)
 union all select 'D18 a workflow counts as stopped, but a job that it should have ended is open', count(*), (array_agg(n.id))[:3]
     from pgqueue.workflows w join pgqueue.nodes n on n.workflow_id = w.id
-    where w.stopped_at is not null and n.state is null and not n.is_gate
+    where w.stopped_at is not null and n.state is null and not n.is_gate and n.undoes is null
       and (w.stop_reason = 'workflow_cancelled' and w.kind <> 'batch' or n.needs = 'completed')
 union all select 'D19 an edge of an open node leads nowhere, backwards or into another workflow', count(*), (array_agg(d.node_id))[:3]
     from pgqueue.dependencies d left join pgqueue.nodes n on n.id = d.node_id left join pgqueue.nodes b on b.id = d.on_id

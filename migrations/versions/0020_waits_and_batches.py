@@ -97,8 +97,11 @@ STATEMENTS = (
     alter table pgqueue.nodes
         alter column rank drop not null,
         add column if not exists members integer,
-        add column if not exists undo    jsonb
+        add column if not exists undo    jsonb,
+        add column if not exists undoes  bigint
     """,
+    # Each node is undone once.
+    "create unique index if not exists nodes_undoes_key on pgqueue.nodes (undoes) where undoes > 0",
     # The parts of a batch: few rows, by which the end of a batch is found without a look at its jobs.
     "create index if not exists nodes_parts_idx on pgqueue.nodes (workflow_id, id) where members is not null",
     # The trigger's text is functions/part_added.sql.

@@ -77,7 +77,11 @@ class WorkflowHandle(Asks):
         return found
 
     def state(self) -> str:
-        """Reads whether the workflow is ``running``, ``stopping``, ``completed``, ``failed`` or ``cancelled``. Raises WorkflowNotFoundError."""
+        """Reads whether the workflow is ``running``, ``stopping``, ``completed``, ``failed`` or ``cancelled``.
+
+        If nodes have an undo, a workflow that failed or was cancelled is ``undoing``, and then ``undone`` or ``undo_failed``
+        (docs/rules/undo.md). Raises WorkflowNotFoundError.
+        """
         return self.progress().state
 
     async def astate(self) -> str:

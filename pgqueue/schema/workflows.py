@@ -81,6 +81,7 @@ nodes = Table(
     Column("members", Integer),
     Column("undo", JSONB),
     Column("gives", Word),
+    Column("undoes", BigInteger),
     PrimaryKeyConstraint("id", name="nodes_pkey"),
     CheckConstraint("needs in ('completed', 'ended', 'failed')", "nodes_needs_check"),
     CheckConstraint("state in ('completed', 'cancelled', 'dead')", "nodes_state_check"),
@@ -88,6 +89,7 @@ nodes = Table(
     CheckConstraint("octet_length(name) between 1 and 255", "nodes_name_check"),
     postgresql_with={"fillfactor": 45},
 )
+Index("nodes_undoes_key", nodes.c.undoes, unique=True, postgresql_where=nodes.c.undoes > 0)
 Index("nodes_workflow_key", nodes.c.workflow_id, nodes.c.rank, unique=True)
 Index("nodes_parts_idx", nodes.c.workflow_id, nodes.c.id, postgresql_where=nodes.c.members.is_not(None))
 

@@ -37,6 +37,10 @@ SABOTAGE = {
     "D3": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
     " select id, 1, 1, 'step', 'a', '1' from pgqueue.jobs where state = 'running'",
     "D17": "update pgqueue.jobs set version = 3 where state = 'running'",
+    "D15": "drop index pgqueue.nodes_undoes_key; update pgqueue.nodes set undoes = 1 where name in ('b', 'c')",
+    "D15b": "update pgqueue.nodes set undoes = (select b.id from pgqueue.nodes b where b.name = 'b') where name = 'c'",
+    "D15c": "update pgqueue.nodes n set undoes = m.id from pgqueue.nodes m where (n.name, m.name) in (('a', 'c'), ('b', 'g'));"
+    " update pgqueue.nodes set ended_at = now() - case name when 'c' then interval '1 hour' else '0 s' end where name in ('c', 'g')",
     "D16": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value) values (99, 1, 1, 'step', 'a', '1')",
     "D1": "insert into chk.step_rows values (1, 'checked'), (1, 'checked')",
     "D2": "insert into chk.step_rows values (1, 'checked')",

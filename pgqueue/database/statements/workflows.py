@@ -55,7 +55,7 @@ class StoredWorkflow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowProgress:
-    """How a workflow goes. ``state``: running, stopping, completed, failed or cancelled.
+    """How a workflow goes. ``state``: running, stopping, completed, failed, cancelled, undoing, undone or undo_failed.
 
     ``counts``: the number of jobs in each state, of ``nodes`` jobs in all. ``ended_at`` is None as long as a job is open.
     """
@@ -73,7 +73,7 @@ class WorkflowProgress:
 
     @property
     def is_over(self) -> bool:
-        return self.state not in ("running", "stopping")
+        return self.state not in ("running", "stopping", "undoing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

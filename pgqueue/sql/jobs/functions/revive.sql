@@ -1,6 +1,6 @@
 -- Makes a dead or cancelled job pending again. It is due now, and has all its attempts again. Its lease_id goes on growing, so a worker
 -- that still believes in an old lease can write nothing. If an expiry or a deadline has passed, it is removed.
--- A node of a workflow runs again with everything behind it, as retry_workflow() says.
+-- A node of a workflow runs again with everything behind it, as retry_workflow() says. So does a job that undoes a node.
 -- Returns 'revived', 'unique_key' if an unfinished job has its key now, or the state of a job that is neither dead nor cancelled; null if
 -- there is no such job.
 create or replace function pgqueue.revive(job bigint)
@@ -13,11 +13,11 @@ declare
     held    text;
     node    record;
 begin
-    select n.workflow_id, w.kind = 'batch' as is_of_batch, n.name into node
+    select n.workflow_id, w.kind = 'batch' as is_of_batch, n.name, n.undoes into node
     from pgqueue.nodes n join pgqueue.workflows w on w.id = n.workflow_id
     where n.id = job and n.state in ('dead', 'cancelled') and not n.is_gate;
     if found then
-        if node.is_of_batch then
+        if node.is_of_batch or node.undoes is not null then
             perform pgqueue.retry_nodes(node.workflow_id, array[job]);
         else
             perform pgqueue.retry_workflow(node.workflow_id, node.name);

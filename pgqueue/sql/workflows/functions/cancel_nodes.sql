@@ -1,5 +1,5 @@
 -- Cancels the open nodes of a workflow: jobs that do not run end now, and the workers of the others are asked to stop them. If the workflow
--- was stopped by a failure, leaves alone the nodes that run when others fail or end.
+-- was stopped by a failure, leaves alone the nodes that run when others fail or end. Never cancels what undoes the workflow.
 -- Skips jobs that other transactions have locked, because most of these are just ending. The leader calls the function again until no such
 -- job is open (finish_workflow.sql).
 -- Of a batch, `at_most` is given: deals with at most so many jobs, and leaves alone the follow-up jobs of an earlier end. Returns how many jobs these were, and how many open jobs are left, the skipped ones included;
@@ -22,7 +22,7 @@ begin
     from (
         select l.id, l.state
         from (select n.id from pgqueue.nodes n
-              where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate
+              where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate and num_nulls(n.undoes) = 1
                 and (cancel_nodes.stop_reason = 'workflow_cancelled' and at_most is null or n.needs = 'completed')
               order by n.id) o
         cross join lateral (
@@ -45,7 +45,7 @@ begin
     left_open := (
         select count(*)
         from (select from pgqueue.nodes n
-              where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate
+              where n.workflow_id = cancel_nodes.workflow and n.state is null and not n.is_gate and num_nulls(n.undoes) = 1
                 and (cancel_nodes.stop_reason = 'workflow_cancelled' and at_most is null or n.needs = 'completed')
               limit 20000) o);
 end

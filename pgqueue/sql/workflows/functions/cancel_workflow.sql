@@ -1,6 +1,7 @@
 -- Cancels a workflow or a batch: its open jobs end now, or are asked to stop if they run. Until the last one has ended, no further node is
 -- released. No follow-up job of the batch is stored, and no more jobs can be added to it. Of a batch, ends up to 5,000 jobs; the leader ends
 -- the rest.
+-- What undoes a workflow is not cancelled. When the last open node has ended, the completed nodes are undone (begin_undo.sql).
 -- Returns 'cancelled' if nothing is open any longer, 'requested' if jobs still run, or 'ended' if nothing was open; null if there is no
 -- such workflow.
 create or replace function pgqueue.cancel_workflow(workflow bigint)
@@ -17,7 +18,7 @@ begin
         return null;
     end if;
     if (case when w.kind = 'batch' then w.ended_at is not null
-             else not exists (select from pgqueue.nodes n where n.workflow_id = workflow and n.state is null) end) then
+             else not exists (select from pgqueue.nodes n where n.workflow_id = workflow and n.state is null and n.undoes is null) end) then
         return 'ended';
     end if;
     left_open := (pgqueue.cancel_nodes(workflow, 'workflow_cancelled', case when w.kind = 'batch' then 5000 end)).left_open;
@@ -28,6 +29,7 @@ begin
     if w.kind = 'batch' then
         perform pgqueue.end_batch(workflow);
     end if;
+    perform pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = workflow and n.undoes = 0;
     return case left_open when 0 then 'cancelled' else 'requested' end;
 end
 $function$;

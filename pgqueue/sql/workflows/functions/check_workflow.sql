@@ -10,7 +10,7 @@ declare
     options constant text[] := array[
         'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'concurrency_key', 'weight', 'ordering', 'tags', 'meta',
         'trace_context', 'expires', 'deadline', 'declared'];
-    own     constant text[] := array['name', 'task', 'args', 'after', 'when', 'results'];
+    own     constant text[] := array['name', 'task', 'args', 'after', 'when', 'results', 'undo'];
     most    constant integer := 20000;
     wrong   text;
 begin
@@ -35,9 +35,10 @@ begin
                 when jsonb_typeof(n.body) <> 'object' then 'a node is an object'
                 when jsonb_typeof(coalesce(n.body -> 'name', '""')) <> 'string' or octet_length(n.body ->> 'name') not between 1 and 255
                     then 'its name is a text of 1 to 255 bytes'
+                when n.body ->> 'name' like 'pgqueue.%' then 'names that begin with pgqueue. are reserved'
                 when (n.body ? 'task') = (n.body ? 'group') then 'give either a task or a group'
-                when n.body ? 'group' and n.body - array['name', 'group', 'gives'] <> '{}'
-                    then format('unknown option %s for a group', n.body - array['name', 'group', 'gives'])
+                when n.body ? 'group' and n.body - array['name', 'group', 'gives', 'undo'] <> '{}'
+                    then format('unknown option %s for a group', n.body - array['name', 'group', 'gives', 'undo'])
                 when coalesce(n.body ->> 'gives', 'members') not in ('members', 'nothing')
                     then format('gives is %s: give members or nothing, or leave it out', n.body -> 'gives')
                 when n.body ? 'task' and n.body - (own || options) <> '{}'

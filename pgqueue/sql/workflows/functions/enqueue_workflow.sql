@@ -11,6 +11,9 @@
 -- unique; after, the names of the nodes that it waits for;
 --   when: completed (the default: all of these must complete), ended (it runs in any case) or failed (it runs if at least one did not);
 --   results: for each name of an argument, the node whose result becomes that argument. The node waits for it, too.
+--   undo: {"task": …, "args": …} and options of a job. If the workflow fails or is cancelled, and this node has completed, then its undo runs when
+--     all nodes are at rest: the undo of the node that ended last runs first (begin_undo.sql). `results` in it gives it the results of this
+--     node and of earlier ones.
 -- Or it has group instead of a task: a list of names. It ends when all these have ended, and its result is the list of their results.
 --   gives: members (in the result of what waits for it, these results stand in its place, not as a list of their own) or nothing (its
 --   result is empty). The builder in Python divides large groups by the first, and keeps the order around an empty group by the second.
@@ -39,10 +42,15 @@ declare
     unmet   integer[];
     jobs    jsonb;
     ranks   integer[];  -- of each element of `jobs`
+    has_undo boolean;
     idle    bigint[];   -- nodes that wait only for empty groups, and take their results or run only after a failure
 begin
     perform pgqueue.check_workflow(workflow);
     size := jsonb_array_length(nodes);
+    has_undo := exists (select from jsonb_array_elements(nodes) n (body) where coalesce(n.body -> 'undo', 'null') <> 'null');
+    if has_undo then
+        perform pgqueue.check_undos(nodes);
+    end if;
 
     -- 1. Find the edges.
     with node as materialized (
@@ -75,7 +83,7 @@ begin
     if not created then
         select w.id into enqueue_workflow.id from pgqueue.workflows w
         where w.name = workflow ->> 'name' and w.key = workflow ->> 'key';
-        node_ids := array(select n.id from pgqueue.nodes n where n.workflow_id = enqueue_workflow.id order by n.rank);
+        node_ids := array(select n.id from pgqueue.nodes n where n.workflow_id = enqueue_workflow.id and n.undoes is null order by n.rank);
         return;
     end if;
 
@@ -99,12 +107,12 @@ begin
     end loop;
 
     -- 4. Store the nodes, the edges and the jobs.
-    insert into pgqueue.nodes (id, workflow_id, rank, unmet, is_gate, needs, state, ended_at, name, fills, gives)
+    insert into pgqueue.nodes (id, workflow_id, rank, unmet, is_gate, needs, state, ended_at, name, fills, gives, undo)
     select node_ids[n.rank], enqueue_workflow.id, n.rank, unmet[n.rank], n.body ? 'group',
            case when n.body ? 'group' then 'ended'
                 else coalesce(n.body ->> 'when', case workflow ->> 'on_failure' when 'continue' then 'ended' else 'completed' end) end,
            case when born[n.rank] then 'completed' end, case when born[n.rank] then moment end,
-           coalesce(n.body ->> 'name', n.rank::text), f.fills, n.body ->> 'gives'
+           coalesce(n.body ->> 'name', n.rank::text), f.fills, n.body ->> 'gives', nullif(n.body -> 'undo', 'null')
     from jsonb_array_elements(nodes) with ordinality n (body, rank)
     left join (
         select r.rank, jsonb_object_agg(r.key, node_ids[m.rank]) as fills
@@ -119,7 +127,7 @@ begin
     select node_ids[e.before], node_ids[e.rank] from unnest(edges.ranks, edges.befores) e (rank, before)
     order by 1, 2;
     -- `unique` keeps with_declared from adding options about keys, which a node cannot have.
-    select jsonb_agg(n.body - array['name', 'after', 'when', 'results'] || '{"unique": false}' order by n.rank),
+    select jsonb_agg(n.body - array['name', 'after', 'when', 'results', 'undo'] || '{"unique": false}' order by n.rank),
            array_agg(n.rank order by n.rank)
     into jobs, ranks
     from jsonb_array_elements(nodes) with ordinality n (body, rank) where n.body ? 'task';
@@ -130,6 +138,9 @@ begin
                                  array(select unmet[r.rank] > 0 or nodes -> r.rank - 1 ->> 'when' is not distinct from 'failed'
                                               or coalesce(nodes -> r.rank - 1 -> 'results', '{}') <> '{}'
                                        from unnest(ranks) with ordinality r (rank, n) order by r.n), moment);
+    if has_undo then
+        perform pgqueue.insert_undo_gate(enqueue_workflow.id, array(select node_ids[r.rank] from unnest(ranks) r (rank) order by 1));
+    end if;
     idle := array(select node_ids[r.rank] from unnest(ranks) r (rank)
                   where unmet[r.rank] = 0 and (nodes -> r.rank - 1 ->> 'when' = 'failed' or nodes -> r.rank - 1 -> 'results' <> '{}'));
     if idle <> '{}' then

@@ -23,6 +23,7 @@ begin
         perform pgqueue.end_batch(stopping.id);
     elsif c.left_open = 0 then
         update pgqueue.workflows w set stopped_at = clock_timestamp() where w.id = stopping.id and w.stop_reason = stopping.stop_reason;
+        perform pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = stopping.id and n.undoes = 0;  -- it ended before the cancel committed
     end if;
     return stopping.id - (stopping.kind = 'batch' and c.chosen = at_most and c.left_open > 0)::integer;
 end

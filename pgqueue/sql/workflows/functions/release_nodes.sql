@@ -1,5 +1,6 @@
 -- Makes the waiting jobs of these nodes pending, with the results that their arguments take from other nodes, and wakes their queues.
--- Leaves out jobs that have run and wait for a signal now, and the jobs of a workflow that is being stopped: finish_workflow.sql ends them.
+-- Leaves out jobs that have run and wait for a signal now, and the jobs of a workflow that is being stopped, except those that undo it:
+-- finish_workflow.sql ends them.
 -- Never waits for the row of a job. If another transaction has locked the row, for an edit or a cancel, the node is put into `unresolved`,
 -- and the leader looks at it again.
 -- Only resolve() calls it, with the nodes locked. Returns the nodes whose arguments would become too long; null: there are none.
@@ -19,12 +20,12 @@ begin
                n.fills is not null as has_fills
         from unnest(ids) i (id)
         cross join lateral (
-            select n.fills, n.needs, n.workflow_id from pgqueue.nodes n where n.id = i.id offset 0) n
+            select n.fills, n.needs, n.undoes, n.workflow_id from pgqueue.nodes n where n.id = i.id offset 0) n
         cross join lateral (
             select w.stop_reason from pgqueue.workflows w where w.id = n.workflow_id offset 0) w
         cross join lateral (
             select l.id, l.args from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' and l.waits_for is null for update skip locked) l
-        where num_nulls(w.stop_reason) = 1 or w.stop_reason = 'workflow_failed' and n.needs <> 'completed'
+        where num_nulls(w.stop_reason) = 1 or num_nulls(n.undoes) = 0 or w.stop_reason = 'workflow_failed' and n.needs <> 'completed'
     ) j;
     if coalesce(cardinality(free), 0) < cardinality(ids) then
         insert into pgqueue.unresolved (node_id)

@@ -9,10 +9,12 @@
 -- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop, then
 -- those of batches.
 -- The ids of nodes ascend along each edge, so every node that an end concerns has a greater id than the node that ended. One round counts
--- at all known nodes up to the first one that can end itself in this round. What that one adds has greater ids. If a node fails, everything
--- behind it can end in this transaction, so all of that is locked first.
+-- at all known nodes up to the first one that can end itself in this round. What that one adds has greater ids. The hidden gate of an undo, to
+-- which each node leads, is counted at in a round of its own. If a node fails, everything behind it can end in this transaction, so all of
+-- that is locked first.
 -- Uses nodes_pkey and dependencies_pkey. No index depends on a column that changes here, so an end writes no index.
 -- A batch ends with its last part (end_batches.sql), except if `keeps_batches`: then the caller does this later.
+-- When the hidden gate of a workflow that can be undone ends, begin_undo() stores the jobs that undo it, after all other locks.
 -- Returns how many jobs were released.
 create or replace function pgqueue.resolve(ids bigint[], states text[], results jsonb[], errors text[], keeps_batches boolean default false)
 returns integer
@@ -39,6 +41,7 @@ declare
     part_bads integer[];
     part_own  integer[];
     cut       bigint;
+    hidden    bigint;
     ended     bigint[] := ids;  -- the nodes whose end is to be counted in the next round
     ended_as  text[] := states;
     failed    bigint[] := array(select e.id from unnest(ids, states) e (id, state) where e.state <> 'completed');
@@ -48,6 +51,7 @@ declare
     over_as   text[];
     large     bigint[];
     parts     bigint[] := array(select e.id from unnest(ids, states) e (id, state) where e.state is null);  -- perhaps the last ones of a batch
+    rested    bigint[];         -- gates of workflows all of whose nodes have ended, and which can be undone
     released  integer := 0;
 begin
     if is_bad then
@@ -99,13 +103,15 @@ begin
 
         cut := null;
         if not is_bad then
-            select min(n.id) into cut
+            select min(n.id), min(n.id) filter (where n.is_hidden) into cut, hidden
             from unnest(due, bads) w (id, bad)
             cross join lateral (
-                select n.id from pgqueue.nodes n
+                select n.id, n.undoes <= 0 as is_hidden from pgqueue.nodes n
                 where n.id = w.id and (n.is_gate or n.needs = 'failed' or n.failed > 0 or w.bad > 0) offset 0) n;
         end if;
-        cut := case when cut is null then cardinality(due) else array_position(due, cut) end;
+        cut := case when cut is null then cardinality(due)
+                    when cut = hidden then greatest(array_position(due, cut) - 1, 1)
+                    else array_position(due, cut) end;
         part := due[:cut];
         part_ends := ends[:cut];
         part_bads := bads[:cut];
@@ -123,10 +129,10 @@ begin
                 error = case when w.own is not null then left(errors[w.own], 10000) else n.error end
             from unnest(part, part_ends, part_bads, part_own) w (id, ends, bads, own)
             where n.id = w.id
-            returning n.id, n.state, n.is_gate, n.needs, n.unmet, n.failed
+            returning n.id, n.state, n.is_gate, n.needs, n.unmet, n.failed, n.undoes
         ), judged as (
-            select c.id, c.failed, case
-                when c.state is not null then null
+            select c.id, c.failed, c.undoes, case
+                when c.state is not null then case when c.undoes = 0 then 'rested' end
                 when c.is_gate then case when c.unmet = 0 then 'over' end
                 when c.needs = 'completed' and c.failed > 0 or c.needs = 'failed' and c.unmet = 0 and c.failed = 0 then 'doomed'
                 when c.unmet = 0 then 'ready' end as next
@@ -134,8 +140,9 @@ begin
         )
         select array_agg(j.id order by j.id) filter (where j.next = 'ready'), array_agg(j.id order by j.id) filter (where j.next = 'doomed'),
                array_agg(j.id order by j.id) filter (where j.next = 'over'),
-               array_agg(case when j.failed > 0 then 'dead' else 'completed' end order by j.id) filter (where j.next = 'over')
-        into ready, doomed, over, over_as
+               array_agg(case when j.failed > 0 then 'dead' else 'completed' end order by j.id) filter (where j.next = 'over'),
+               rested || array_agg(j.id order by j.id) filter (where j.undoes = 0)
+        into ready, doomed, over, over_as, rested
         from judged j where j.next is not null;
 
         ended := over;
@@ -180,7 +187,7 @@ begin
             select s.id
             from (select distinct n.workflow_id from unnest(failed) f (id)
                   cross join lateral (select n.workflow_id from pgqueue.nodes n
-                                      where n.id = f.id and not (n.needs = 'failed' and n.failed = 0) offset 0) n) d
+                                      where n.id = f.id and num_nulls(n.undoes) = 1 and not (n.needs = 'failed' and n.failed = 0) offset 0) n) d
             cross join lateral (select w.id from pgqueue.workflows w
                                 where w.id = d.workflow_id and w.on_failure = 'stop' and num_nulls(w.stop_reason) = 1 offset 0) s
             order by s.id))
@@ -189,6 +196,8 @@ begin
     if cardinality(parts) > 0 and not keeps_batches then
         perform pgqueue.end_batches(parts);
     end if;
+    -- Of the workflows that came to rest, those that failed are undone.
+    perform pgqueue.begin_undo(g.id) from unnest(rested) g (id);
     return released;
 end
 $function$;

@@ -1,6 +1,7 @@
 -- Opens these nodes of a workflow again, which have ended, and all nodes behind them that ended and did not complete. Counts again what
--- each of them waits for, and brings their jobs back. retry_workflow() explains the rules and the locks.
--- Returns how many nodes are open again.
+-- each of them waits for, and brings their jobs back. The hidden gate of an undo opens again, too. retry_workflow() explains the rules and
+-- the locks.
+-- Returns how many nodes are open again, without hidden ones.
 create or replace function pgqueue.retry_nodes(workflow bigint, ids bigint[])
 returns integer
 language plpgsql
@@ -35,12 +36,17 @@ begin
             union
             select n.id from down w
             cross join lateral (select d.node_id from pgqueue.dependencies d where d.on_id = w.id offset 0) d
-            cross join lateral (select n.id, n.state from pgqueue.nodes n where n.id = d.node_id offset 0) n
-            where n.state <> 'completed'
+            cross join lateral (select n.id, n.state, n.undoes from pgqueue.nodes n where n.id = d.node_id offset 0) n
+            where n.state <> 'completed' or n.undoes <= 0 and num_nulls(n.state) = 0
         )
         select w.id from down w order by w.id);
     if again = '{}' then
         return 0;
+    end if;
+    if exists (select from pgqueue.workflows w where w.id = retry_nodes.workflow and num_nulls(w.undone_at) = 0)
+       and exists (select from pgqueue.nodes n where n.id = any(again) and num_nulls(n.undoes) = 1) then
+        raise exception using errcode = 'PQ404',
+            message = format('pgqueue: workflow %s cannot run again, because it was undone: store a new one', workflow);
     end if;
 
     -- 2. Bring the jobs back.
@@ -99,6 +105,6 @@ begin
     where w.id = retry_nodes.workflow;
     perform pgqueue.resolve(again, array_fill(null::text, array[cardinality(again)]), array_fill(null::jsonb, array[cardinality(again)]),
                             array_fill(null::text, array[cardinality(again)]));
-    return cardinality(again);
+    return (select count(*) from pgqueue.nodes n where n.id = any(again) and coalesce(n.undoes, 1) > 0);
 end
 $function$;

@@ -2,7 +2,7 @@
 -- node, runs all nodes again that did not complete. Nodes that completed keep their results, also those that ran because of the failure.
 -- A cancelled or stopped workflow goes on. Of a batch, all members run again that did not complete, as retry_members() says.
 -- Returns how many nodes are open again. Raises PQ404 if there is no such node, if it is a group, if it is still open, if it waits for a
--- node that did not complete, or if the row of a job was deleted after its retention.
+-- node that did not complete, if the row of a job was deleted after its retention, or if the workflow was undone.
 -- Locks nodes by ascending id, then the rows of the finished jobs, then the row of the workflow.
 create or replace function pgqueue.retry_workflow(workflow bigint, node text default null)
 returns integer
@@ -18,10 +18,10 @@ begin
     if node is null and exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow and w.kind = 'batch') then
         return (pgqueue.retry_members(workflow, 0, null)).retried;
     elsif node is null then
-        ids := array(select n.id from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.state <> 'completed');
+        ids := array(select n.id from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.state <> 'completed' and n.undoes is null);
     else
         select n.id, n.is_gate, n.state, n.needs into chosen
-        from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.name = retry_workflow.node;
+        from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.name = retry_workflow.node and n.undoes is null;
         if not found then
             wrong := format('workflow %s has no node %s', workflow, node);
         elsif chosen.is_gate then
