@@ -23,7 +23,7 @@ INVARIANTS = {
         where (n.unmet, n.failed) is distinct from (c.open, c.failed) and not (n.is_gate and n.state = 'completed' and n.ended_at is null)""",
     "a job waits for nothing": """
         select j.id from pgqueue.jobs_live j left join pgqueue.nodes n on n.id = j.id
-        where j.state = 'waiting' and coalesce(n.unmet, 0) = 0""",
+        where j.state = 'waiting' and j.waits_for is null and coalesce(n.unmet, 0) = 0""",
     "a node and its job differ in whether they have ended": """
         select n.id, n.state, j.state from pgqueue.nodes n left join pgqueue.jobs j on j.id = n.id
         where not n.is_gate and (n.state is null) <> (coalesce(j.state, 'none') in ('pending', 'running', 'retrying', 'waiting'))

@@ -151,6 +151,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.forget_step(1, "a", ""),
         statements.purge_checkpoints(0, 100),
         statements.purge_signals(0, 100),
+        statements.find_late_waits(),
         statements.signal(1, "approved", "{}", "k", "ann"),
         statements.suspend(1, [(1, 1, Outcome.suspended((Request("sleep", "a", "", 1.0),)))]),
         statements.take_signals([(1, 1, 1, Take("wait:a", "", ("a",)))]),

@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 
 from pgqueue import App, Dead, Job, Retry
 from pgqueue.config import WorkerSettings
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import MissingPrivilegeError
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
+from pgqueue.model.suspension import Request
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.worker.worker import Worker
@@ -98,6 +101,31 @@ def test_an_enqueuer_gets_the_unique_key_of_an_expired_job_without_the_right_to_
     assert db.execute("select task, state from pgqueue.jobs order by id").fetchall() == [
         ("t", "cancelled"), ("t", "pending"), ("x", "pending"),
     ]  # fmt: skip
+
+
+def test_an_enqueuer_sends_signals_to_jobs_that_it_cannot_read(granted, db):
+    [(job_id,)] = db.execute("insert into pgqueue.jobs (task) values ('t') returning id").fetchall()
+    hand = Hand(db, ["t"])
+    [attempt] = hand.claim()
+    outcome = Outcome.suspended((Request("wait", "wait:go", "", None, ("go",)),))
+    run(db, statements.suspend(hand.id, [(attempt.id, attempt.lease_id, outcome)]))
+    dsn = granted("enqueuer")
+    assert App(dsn).handle(job_id).signal("go", {"by": "ann"}, key="k", sender="ann") == "sent"
+    assert db.execute("select state from pgqueue.jobs_live").fetchone() == ("pending",)
+    denied(
+        dsn, "select * from pgqueue.signals", "insert into pgqueue.signals (job_id, name) values (1, 'go')"
+    )
+
+
+def test_an_operator_moves_the_end_of_a_sleep(granted, db):
+    db.execute("insert into pgqueue.jobs (task) values ('t')")
+    hand = Hand(db, ["t"])
+    [attempt] = hand.claim()
+    outcome = Outcome.suspended((Request("sleep", "nap", "", 3600.0),))
+    run(db, statements.suspend(hand.id, [(attempt.id, attempt.lease_id, outcome)]))
+    App(granted("operator")).handle(attempt.id).edit(delay=0)
+    moved = "select (c.value ->> 'until')::timestamptz = j.run_at from pgqueue.checkpoints c join pgqueue.jobs j on j.id = c.job_id"
+    assert db.execute(moved).fetchone() == (True,)
 
 
 def test_an_enqueuer_can_neither_read_nor_change_nor_lock_anything(granted, db):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import Connection
 
+from pgqueue import App, Call, Failure, Job, Suspended
 from pgqueue.config import WorkerSettings
-from pgqueue.runtime import origin
+from pgqueue.worker.running import call
 from pgqueue.worker.worker import Worker
 from tests.apps import waiting_tasks
-from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_functions import notes
 from tests.apps.waiting_tasks import app
-from tests.factories import look, reasons
+from tests.factories import attempt, look, reasons
 from tests.waiting import wait_until
+from tests.waiting_runs import drain, enqueue, noted
 
 WAYS = [
     ("sleeping", "thread"), ("sleeping", "process"), ("sleeping_async", "async"), ("sleeping_async", "thread"),
@@ -26,19 +29,9 @@ WAYS = [
 
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file with the notes of the handlers. The app of ``waiting_tasks`` uses the test's database."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", dsn)
-    yield path
-    app.close()
-
-
-def drain(executor: str = "thread", **settings: Any) -> None:
-    """Runs all jobs that are due."""
-    settings = {"queues": {"default": None}, "drain": True, "poll": 0.1, "executor": executor, **settings}
-    Worker(app, WorkerSettings(**settings), app_path=waiting_tasks.PATH).run()
+    """The file with the notes of the handlers."""
+    with noted(tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def drain_until(db: Connection[Any], job_id: int, state: str = "completed", executor: str = "thread") -> None:
@@ -47,10 +40,6 @@ def drain_until(db: Connection[Any], job_id: int, state: str = "completed", exec
         return bool(look(db, job_id) == state)
 
     wait_until(there)
-
-
-def enqueue(task: str, /, **args: Any) -> int:
-    return app.tasks[task].enqueue(**args).id
 
 
 @pytest.mark.parametrize(("task", "executor"), WAYS)
@@ -227,3 +216,71 @@ def test_no_step_is_taken_after_a_suspension_was_swallowed(path: Path, db: Conne
     job_id = enqueue("swallowing_and_going_on")
     drain_until(db, job_id)
     assert notes(path) == [["swallowed"], ["did", "after"]]
+
+
+# ---------------------------------------------------------------- what is around a handler
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_middleware_sees_a_suspension_but_its_except_exception_does_not_catch_it(
+    dsn: str, db: Connection[Any], executor: str
+) -> None:
+    app = App(dsn, name="layered")
+    said: list[str] = []
+
+    @app.middleware
+    @contextmanager
+    def noting(call: Call) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            said.append("error")
+            raise
+        except Suspended:
+            said.append("suspended")
+            raise
+        else:
+            said.append(f"returned {call.result}")
+
+    @app.task(name="t", timeout=60)
+    async def t(job: Job) -> int:
+        await job.asleep("nap", 0)
+        return 1
+
+    job_id = t.enqueue().id
+    for _ in range(2):
+        Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1, executor=executor)).run()
+    app.close()
+    assert (look(db, job_id), said) == ("completed", ["suspended", "returned 1"])
+
+
+def test_a_hook_cannot_suspend_its_job(dsn: str, db: Connection[Any]) -> None:
+    app = App(dsn, name="hooked")
+    refused: list[str] = []
+
+    @app.task(name="t", retry=False)
+    def t() -> None:
+        raise ValueError("no")
+
+    @t.on_dead
+    def told(job: Job, failure: Failure) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            job.sleep("nap", 1)
+        refused.append(str(caught.value).rpartition(": ")[2])
+
+    t.enqueue()
+    for _ in range(2):
+        Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
+    app.close()
+    assert refused == ["only the job handed to its handler has a lease"]
+
+
+def test_a_span_is_not_marked_as_failed_by_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[BaseException] = []
+    monkeypatch.setattr(call, "mark_failed", lambda _span, error: marked.append(error))
+    spec = waiting_tasks.app.tasks["late"].spec
+    errors = (Suspended(), BaseExceptionGroup("both", [Suspended(), Suspended()]), ValueError())
+    for error in errors:
+        with pytest.raises(type(error)), call.span_of(spec, attempt(), True):
+            raise error
+    assert marked == [errors[2]]

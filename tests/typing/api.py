@@ -21,6 +21,7 @@ from pgqueue import (
     Node,
     NodeEnd,
     RetryPolicy,
+    Signal,
     Task,
     WorkflowHandle,
     WorkflowProgress,
@@ -208,3 +209,19 @@ async def acollecting(job: Job) -> list[str]:
 
 
 tasks: dict[str, Task[..., object]] = dict(app.tasks)
+
+
+@app.task
+def waits(job: Job) -> None:
+    assert_type(job.wait_for("approved"), Signal)
+    assert_type(job.wait_for("approved", "refused", timeout="7d", default=None), Signal | None)
+    assert_type(job.wait_for("approved", default=0, key=1), Signal | int)
+    job.sleep(("nap", 1), "1h")
+
+
+@app.task
+async def waits_async(job: Job) -> None:
+    assert_type(await job.await_for("approved"), Signal)
+    assert_type(await job.await_for("approved", default=None), Signal | None)
+    await job.asleep("nap", 1.5)
+    assert_type(await app.handle(1).asignal("approved", {"by": "ann"}, key="k"), str)

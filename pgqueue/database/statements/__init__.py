@@ -118,6 +118,7 @@ from pgqueue.database.statements.settling import (
 )
 from pgqueue.database.statements.signals import (
     choose_timed_out,
+    find_late_waits,
     purge_signals,
     signal,
     suspend,
@@ -211,6 +212,7 @@ __all__ = [
     "find_copied",
     "find_due_schedules",
     "find_halted_nodes",
+    "find_late_waits",
     "find_locked",
     "find_lost_attempts",
     "find_lost_claims",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pgqueue.database.statements.decoding import array, column, one, statement
+from pgqueue.database.statements.decoding import array, column, each, one, statement
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.steps import Checkpoint, Take
 from pgqueue.sql import Row, Statement
@@ -70,6 +70,19 @@ def time_out_waits(count: int, only: Sequence[int] | None = None) -> Statement[l
 def choose_timed_out(count: int) -> Statement[list[int]]:
     """Returns the ids of the jobs that the next ``time_out_waits`` makes pending, at most ``count``."""
     return statement("choose_timed_out", column, count=count)
+
+
+class LateWaits(NamedTuple):
+    """``kind``: late, if the time-outs of these jobs passed a minute ago; endless, if they have waited for 30 days without a time-out."""
+
+    kind: str
+    jobs: int
+    job_id: int
+
+
+def find_late_waits() -> Statement[list[LateWaits]]:
+    """Finds jobs that wait for a signal for too long, for ``pgq doctor``."""
+    return statement("find_late_waits", each(LateWaits))
 
 
 def purge_signals(after: int, count: int) -> Statement[int | None]:

@@ -80,7 +80,17 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
     except DatabaseError as error:
         yield Finding("error", f"{error.code}  {error.what}", error.do)
         return
-    for check in (_schema, _workers, _queues, _unserved, _schedules, _storage, _partitions, _workflows):
+    for check in (
+        _schema,
+        _workers,
+        _queues,
+        _unserved,
+        _schedules,
+        _storage,
+        _partitions,
+        _workflows,
+        _waits,
+    ):
         yield from check(connection)
 
 
@@ -290,3 +300,17 @@ def _workflows(connection: Connection) -> Iterator[Finding]:
 
 def _node(node: HaltedNode) -> str:
     return f"Workflow {node.workflow_id} ({node.workflow}) cannot end: node {node.name} ({node.id})"
+
+
+def _waits(connection: Connection) -> Iterator[Finding]:
+    for found in run(connection, statements.find_late_waits()):
+        jobs = count(found.jobs, "job")
+        if found.kind == "late":
+            what = f"The time-outs of {jobs} that wait for signals have passed, but no leader has woken the jobs."
+            yield Finding("error", what, "start a worker: pgq work -A module:app")
+        else:
+            yield Finding(
+                "warn",
+                f"{jobs} waited for a signal for 30 days so far, without a time-out.",
+                f"pgq why {found.job_id}; the view pgqueue.waiting lists all such jobs",
+            )
