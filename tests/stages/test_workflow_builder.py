@@ -7,20 +7,23 @@ import inspect
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, JobHandle, WorkflowHandle, chain, group
+from pgqueue import App, JobHandle, WorkflowHandle, chain, group, sql
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import (
+    AutocommitWarning,
     CommitUnconfirmedError,
     InvalidOptionError,
     InvalidWorkflowError,
+    MissingPrivilegeError,
     NodeNotFoundError,
     WaitTimeoutError,
     WorkflowNotFoundError,
@@ -184,12 +187,35 @@ def test_a_workflow_whose_commit_got_no_answer_is_looked_for(
 def test_an_enqueuer_may_store_a_workflow(
     app: App, role: Callable[..., str], monkeypatch: pytest.MonkeyPatch, db: Connection[Any]
 ) -> None:
-    from pgqueue import sql
-
     app.close()
     monkeypatch.setattr(app, "_dsn", role(sql.grants("enqueuer")))
     handle = app.enqueue_workflow(chain(number.job(1), group(number.job(n) for n in range(300))))
     assert overview(db, handle.id, "nodes") == 301
+
+
+def test_an_enqueuer_with_the_additional_grants_waits_for_its_workflow(
+    app: App, role: Callable[..., str], monkeypatch: pytest.MonkeyPatch, db: Connection[Any]
+) -> None:
+    text = (Path(sql.__file__).parent / "grants/enqueuer.sql").read_text(encoding="utf-8")
+    app.close()
+    monkeypatch.setattr(app, "_dsn", role(sql.grants("enqueuer")))
+    handle = app.enqueue_workflow(chain(number.job(1)))
+    with pytest.raises(MissingPrivilegeError, match="is not allowed to read jobs or workflows"):
+        handle.progress()
+    app.close()
+    added = text.split("If the application also waits for jobs")[1].replace("\n-- grant", "\ngrant")
+    monkeypatch.setattr(app, "_dsn", role(sql.grants("enqueuer"), "--" + added))
+    assert handle.progress().counts == {"pending": 1}
+    run_due(db, Hand(db, NAMES))
+    assert handle.join(5).state == "completed"
+
+
+def test_a_workflow_on_a_connection_that_commits_by_itself_is_stored_with_a_warning(
+    app: App, db: Connection[Any]
+) -> None:
+    with pytest.warns(AutocommitWarning, match="PGQ-502"):
+        handle = app.enqueue_workflow(chain(number.job(1), number.job(2)), using=db)
+    assert handle.state() == "running"
 
 
 # ------------------------------------------------------------------ what runs

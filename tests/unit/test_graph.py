@@ -80,6 +80,13 @@ def test_a_job_of_a_node_has_its_arguments_its_options_and_nothing_else():
     }  # fmt: skip
 
 
+def test_each_node_belongs_to_the_trace_in_which_the_workflow_was_built():
+    made = new_graph()
+    made.add(chain(a.job(), b.job(1)), None, (), None)
+    headers = {"traceparent": "00-1-2-01"}
+    assert [node["trace_context"] for node in nodes(made.built(headers, name="flow"))] == [headers] * 2
+
+
 def test_then_makes_a_chain_of_a_group_and_a_job():
     then = group([a.job(1), a.job(2)]).then(b.job(3))
     assert isinstance(then, Chain)
