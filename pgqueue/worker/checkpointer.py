@@ -215,7 +215,8 @@ class Checkpointer:
                 continue
             stored = [row for row in rows if row.step_id == item.made.step_id]
             if stored:
-                item.attempt.has_checkpoint |= stored[0].lease_id == item.attempt.lease_id
+                if stored[0].lease_id == item.attempt.lease_id:
+                    item.attempt.has_checkpoint = True
                 self._end(item).give(stored)
             else:  # it was forgotten meanwhile
                 item.is_there = False

@@ -102,8 +102,13 @@ def test_a_batch_has_a_limit_of_items_and_of_bytes(monkeypatch: pytest.MonkeyPat
     assert [len(items_of(sent)) for sent in play.link.sent] == [3, 1, 1, 1, 1]
 
 
-def test_a_batch_whose_answer_is_lost_is_sent_again_and_finds_its_own_checkpoint() -> None:
+@pytest.mark.parametrize("has_checkpoint", [False, None])
+def test_a_batch_whose_answer_is_lost_is_sent_again_and_finds_its_own_checkpoint(
+    has_checkpoint: bool | None,
+) -> None:
+    """``has_checkpoint`` is None if the handler has saved its place on its own connection before."""
     [attempt] = attempts(1)
+    attempt.has_checkpoint = has_checkpoint
     row = (1, "step", "a", "", 7, attempt.lease_id, None, "1", None, None)
     play = Play(store_checkpoints=[LOST, there], load_checkpoints=[[row]])
     [[answer]] = play.ask((attempt, made()))
