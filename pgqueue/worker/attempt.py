@@ -139,6 +139,14 @@ class Attempt:
     def note_checkpoint(self) -> None:
         self.has_checkpoint = True
 
+    def doubt_checkpoint(self) -> None:
+        """Notes that the attempt has perhaps stored a checkpoint. Only the owner of the connection knows whether its transaction commits.
+
+        If the attempt fails, pgqueue asks the database (``confirm`` in steps.py).
+        """
+        if not self.has_checkpoint:
+            self.has_checkpoint = None
+
     # ---------------------------------------------------------------- its suspension
 
     def ask_to_suspend(self, request: Request) -> None:

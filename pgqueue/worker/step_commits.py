@@ -91,7 +91,7 @@ def save(app: App, attempt: Attempt, value: object, using: object) -> None:
     with _known_errors(attempt):
         if using is not None:
             run(using, _cursor(app, attempt, value))
-            _doubt(attempt)
+            attempt.doubt_checkpoint()
             return
         with app.connection() as connection:
             run(connection, _cursor(app, attempt, value))
@@ -103,7 +103,7 @@ async def asave(app: App, attempt: Attempt, value: object, using: object) -> Non
     with _known_errors(attempt):
         if using is not None:
             await run_async(using, _cursor(app, attempt, value))
-            _doubt(attempt)
+            attempt.doubt_checkpoint()
             return
         async with app.aconnection() as connection:
             await run_async(connection, _cursor(app, attempt, value))
@@ -114,15 +114,6 @@ def version_of(app: App, attempt: Attempt) -> int | None:
     """Returns the version of the attempt's task, with which its checkpoints are stored. None: the task has no version."""
     task = app.tasks.get(attempt.task)
     return None if task is None else task.spec.version
-
-
-def _doubt(attempt: Attempt) -> None:
-    """Notes that the attempt has perhaps stored a checkpoint. Only the owner of the connection knows whether its transaction commits.
-
-    If the attempt fails, pgqueue asks the database (``confirm`` in steps.py).
-    """
-    if not attempt.has_checkpoint:
-        attempt.has_checkpoint = None
 
 
 def _stored(attempt: Attempt, made: Checkpoint) -> Statement[None]:

@@ -375,6 +375,18 @@ async def streaming_async(job: Job, upto: int, own: bool) -> None:
             raise ValueError("two rows")
 
 
+@app.task(name="streaming_slowly", retry=[0.0], timeout=2, executor="process")
+def streaming_slowly(job: Job, upto: int) -> None:
+    """Stores how far it has come. Each attempt hangs after two rows, and the job has only two attempts."""
+    begun = job.saved or 0
+    for n in range(begun + 1, upto + 1):
+        with app.connection() as connection:
+            connection.execute("insert into booked (n) values (%s)", [n])
+            job.save(n, using=connection)
+        if n - begun == 2 and n < upto:
+            time.sleep(60)
+
+
 @app.task(name="rolled_back", retry=[0.0])
 def rolled_back(job: Job) -> None:
     with app.connection() as connection:

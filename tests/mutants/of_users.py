@@ -155,6 +155,8 @@ OF_USERS = (
            "stages/test_steps.py::test_a_failure_after_a_new_step_counts_as_the_first_attempt_again"),
     mutant("worker/running/call.py", "            confirm(attempt)\n        return", "            pass\n        return",
            "stages/test_steps.py::test_a_handler_goes_on_at_the_place_that_it_has_saved_and_does_not_use_up_its_attempts"),
+    mutant("worker/running/children.py", "                await child.end(0)\n            await self._confirm(work)\n", "                await child.end(0)\n",
+           "stages/test_steps.py::test_a_child_that_is_killed_after_it_has_saved_its_place_does_not_use_up_the_attempts"),
     mutant("worker/attempt_lease.py", "            yield statements.check_fence()\n", "            pass\n",
            "stages/test_steps.py::test_a_place_can_be_saved_in_the_transaction_that_completes_the_job"),
     mutant("model/step_values.py", "return sorted(json.dumps(member", "return list(json.dumps(member",

@@ -291,6 +291,16 @@ def test_a_place_that_is_not_committed_does_not_count(
     assert look(db, job_id, "state, attempt") == ("dead", 2)
 
 
+def test_a_child_that_is_killed_after_it_has_saved_its_place_does_not_use_up_the_attempts(
+    path: Path, db: Connection[Any]
+) -> None:
+    db.execute("create table booked (n int primary key)")
+    job_id = enqueue("streaming_slowly", upto=7)
+    drain("process")
+    assert look(db, job_id, "state") == "completed"
+    assert db.execute("select count(*) from booked").fetchone() == (7,)
+
+
 def test_a_place_can_be_saved_in_the_transaction_that_completes_the_job(
     booked: Callable[[], list[int]], db: Connection[Any]
 ) -> None:

@@ -247,7 +247,12 @@ class ChildsAttempt(Attempt):
     def note_checkpoint(self) -> None:
         """Also reports the checkpoint to the parent, because the parent decides the outcome if this process dies."""
         super().note_checkpoint()
-        self.sender.send(self, child_messages.checkpointed(self))
+        self.sender.send(self, child_messages.checkpointed(self, certain=True))
+
+    def doubt_checkpoint(self) -> None:
+        """Also reports the doubt to the parent, because the parent asks the database if this process dies."""
+        super().doubt_checkpoint()
+        self.sender.send(self, child_messages.checkpointed(self, certain=False))
 
 
 def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender) -> None:

@@ -7,7 +7,8 @@
                        answer: the checkpoints that a question asked for, or why there are none
     child ─► parent    ready: the app is imported
                        progress: the progress of this attempt
-                       checkpointed: this attempt has committed a step with its own rows, or has saved its place
+                       checkpointed: this attempt has committed a step with its own rows, or has saved its place (perhaps, if another
+                                     connection commits the place)
                        question: a step of this attempt asks to store a checkpoint, to read all of them, or to end a wait
                        conclusion: the outcome of this attempt, or the reason why none is written
 """
@@ -51,8 +52,8 @@ def progress(attempt: Attempt) -> bytes:
     return _line(id=attempt.id, progress=attempt.progress)
 
 
-def checkpointed(attempt: Attempt) -> bytes:
-    return _line(id=attempt.id, progress=None, checkpointed=True)
+def checkpointed(attempt: Attempt, *, certain: bool) -> bytes:
+    return _line(id=attempt.id, progress=None, checkpointed=certain)
 
 
 def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
@@ -65,7 +66,7 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
     if "checkpointed" in said:
-        attempt.note_checkpoint()
+        attempt.note_checkpoint() if said["checkpointed"] else attempt.doubt_checkpoint()
     if "own_commit" not in said:
         return None
     attempt.own_commit = OwnCommit(said["own_commit"])

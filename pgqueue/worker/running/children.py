@@ -25,6 +25,7 @@ from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.child_process import ChildProcess, NotStartedError
 from pgqueue.worker.running.conclusions import failed, too_late
 from pgqueue.worker.running.work import C, Kind, TimeLimit, W, WorkTasks
+from pgqueue.worker.steps import aconfirm
 
 # Seconds until the next try to start a child: FIRST after one failure, twice as long after each further failure, but at most LONGEST.
 FIRST, LONGEST = 1.0, 60.0
@@ -87,12 +88,20 @@ class Children(Generic[W, C]):
         except (asyncio.CancelledError, TimeoutError) as error:
             if child is not None:
                 await child.end(0)
+            await self._confirm(work)
             concluded = self._kind.failed(spec, work, error)
         except BaseException as error:  # noqa: BLE001 - whatever happens to a child must end only this call
             died = describe(error) if child is None else await child.end()
+            await self._confirm(work)
             died_error = ProcessDiedError(f"The process that ran it died: {died}.")
             concluded = self._kind.failed(spec, work, died_error, crashed=True, crash_limit=self._crash_limit)
         self._finish(work, concluded)
+
+    async def _confirm(self, work: W) -> None:
+        """Finds out whether attempts whose child was killed have saved their places."""
+        for attempt in self._kind.attempts(work):
+            if attempt.has_checkpoint is None:
+                await aconfirm(attempt)
 
     async def _hand_over(self, child: ChildProcess, spec: TaskSpec, work: W) -> C:
         """Makes the child perform the work. Leaves out the attempts that ended, or ran out of time, before the child was ready."""
