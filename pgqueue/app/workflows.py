@@ -18,6 +18,7 @@ from pgqueue.errors import InvalidOptionError, InvalidWorkflowError, WrongConnec
 from pgqueue.model.chains import Part
 from pgqueue.model.graph import Graph, Node
 from pgqueue.model.graph_text import Built
+from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import ON_FAILURES, OnFailure, When
 from pgqueue.model.options import RULES
 from pgqueue.telemetry.tracing import carrier
@@ -42,6 +43,7 @@ class Nested:
         name: str | None = None,
         after: Node | Nested | str | Iterable[Node | Nested | str] | None = None,
         when: When | None = None,
+        undo: NewJob | None = None,
     ) -> Node:
         """Adds a job, a chain or a group, and returns its node: ``paid = w.add(charge.job(7, ref=held.result), after=held)``.
 
@@ -49,12 +51,23 @@ class Nested:
         of the group has ended. ``name``: the default is the last part of the task's name, with a number if it is taken. ``after``: what it
         waits for: nodes, or names of nodes, also of later ones. It also waits for nodes whose ``result`` is an argument of the job.
         ``when``: ``completed`` (the default: all that it waits for must complete, else it is cancelled), ``failed`` (it runs only if one did
-        not) or ``ended`` (it runs in any case).
+        not) or ``ended`` (it runs in any case). ``undo``: a job that takes back what this job has done, if the workflow fails or is cancelled.
 
         Raises InvalidWorkflowError for a name that is taken, a node of another workflow, or a job with a key of its own.
         """
         befores = tuple(_nodes(after)) if after is not None else self._befores
-        return self._graph.add(part, name, befores, when, self._prefix)
+        node = self._graph.add(part, name, befores, when, self._prefix)
+        if undo is not None:
+            self.undo(node, undo)
+        return node
+
+    def undo(self, node: Node, job: NewJob) -> None:
+        """Gives a node an undo that takes the node's own result: ``w.undo(paid, refund.job(7, receipt=paid.result))``.
+
+        If the workflow fails or is cancelled, the undos of all nodes that completed run one after the other, that of the node that ended last
+        first. Raises InvalidWorkflowError if the node has no job.
+        """
+        self._graph.set_undo(node, job)
 
     def gate(
         self, nodes: Node | Nested | str | Iterable[Node | Nested | str], *, name: str | None = None

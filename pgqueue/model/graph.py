@@ -50,6 +50,7 @@ class Node:
     when: When | None = None
     gives: Gives | None = None
     prefix: str = ""
+    undo: NewJob | None = None
 
     @property
     def result(self) -> Any:
@@ -117,6 +118,26 @@ class Graph:
             member = yield self._add_part(one, None, befores, None, inner)
             members.append(member)
         return self.gate(name, tuple(members), befores, prefix)
+
+    def set_undo(self, node: Node, job: NewJob) -> None:
+        """Gives a node the job that takes back what the node has done. It can take the results of the node itself and of earlier ones."""
+        self._require_open((node,))
+        if not isinstance(job, NewJob) or node.job is None:
+            raise InvalidWorkflowError(
+                f"Node {shown(node.name)} cannot have this undo.",
+                why="only a node with a job can be undone, and only by a job",
+                do="give a job made by task.job(…) to each job of the group or chain",
+            )
+        for taken in _results_of(job):
+            self._require_own(taken)
+            if taken.rank > node.rank:
+                raise InvalidWorkflowError(
+                    f"The undo of node {shown(node.name)} takes the result of {shown(taken.name)}, which was added after it.",
+                    do="take only results of the node itself and of earlier ones",
+                )
+        if job.unique_key is not None or not ALLOWED.issuperset(job.options):
+            job = self._without_keys(job)
+        node.undo = job
 
     def close(self, name: str, prefix: str, first: int, befores: tuple[Node | str, ...]) -> Node:
         """Adds the gate of a nested workflow, which waits for all its nodes for which no other one of them waits.
@@ -238,7 +259,7 @@ class Graph:
             if node.job is None:
                 writer.write_gate(node.name, befores, node.gives)
             else:
-                writer.write_job(node.name, node.job, befores, node.when)
+                writer.write_job(node.name, node.job, befores, node.when, node.undo)
         return writer.built({name: value for name, value in head.items() if value is not None})
 
     def _befores(self, node: Node) -> Iterator[Node]:
@@ -259,7 +280,8 @@ class Graph:
     def _ordered(self) -> list[Node]:
         """Returns the nodes in an order in which each stands after all that it waits for, as near as possible to the order of their addition."""
         before = {
-            node.rank: {one.rank for one in (*self._befores(node), *_taken(node))} for node in self.nodes
+            node.rank: {one.rank for one in (*self._befores(node), *_taken(node), *_taken_by_undo(node))}
+            for node in self.nodes
         }
         if all(rank > max(befores, default=-1) for rank, befores in before.items()):
             return self.nodes
@@ -283,10 +305,18 @@ class Graph:
         return found
 
 
+def _results_of(job: NewJob | None) -> Iterator[Node]:
+    """Yields the nodes whose results the job takes."""
+    for taken in ((job and job.results) or {}).values():
+        yield cast("Node", taken.node)
+
+
 def _taken(node: Node) -> Iterator[Node]:
-    if node.job is not None:
-        for taken in (node.job.results or {}).values():
-            yield cast("Node", taken.node)
+    return _results_of(node.job)
+
+
+def _taken_by_undo(node: Node) -> Iterator[Node]:
+    return (taken for taken in _results_of(node.undo) if taken is not node)
 
 
 def _name(name: object) -> str:

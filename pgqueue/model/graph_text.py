@@ -43,8 +43,18 @@ class Writer:
     def write_gate(self, name: str, members: Sequence[str], gives: Gives | None) -> None:
         self._note(name, None, _gate(name, self._divided(name, members), gives))
 
-    def write_job(self, name: str, job: NewJob, befores: Sequence[str], when: When | None) -> None:
-        self._note(name, job.task, self._job(name, job, self._divided(name, befores), when))
+    def write_job(
+        self, name: str, job: NewJob, befores: Sequence[str], when: When | None, undo: NewJob | None = None
+    ) -> None:
+        befores = self._divided(name, befores)
+        text = f'{{"name": {json.dumps(name)}, {self._job(job)}'
+        if befores:
+            text += f', "after": {json.dumps(befores)}'
+        if when is not None:
+            text += f', "when": "{when}"'
+        if undo is not None:
+            text += f', "undo": {{{self._job(undo)}}}'
+        self._note(name, job.task, text + "}")
 
     def _divided(self, name: str, given: Sequence[str]) -> Sequence[str]:
         """Writes parts for too many nodes that node ``name`` waits for. Returns the names of the parts, or else ``given``."""
@@ -64,22 +74,19 @@ class Writer:
         self._tasks.append(task)
         self._texts.append(text)
 
-    def _job(self, name: str, job: NewJob, befores: Sequence[str], when: When | None) -> str:
+    def _job(self, job: NewJob) -> str:
+        """Returns the job as the inside of a JSON object."""
         options = self._options.get(id(job.options))
         if options is None:
             chosen = {**job.options, "trace_context": self._trace} if self._trace else dict(job.options)
             options = self._options[id(job.options)] = json.dumps(chosen)[1:-1]
-        more = f", {options}" if options else ""
-        if befores:
-            more += f', "after": {json.dumps(befores)}'
-        if when is not None:
-            more += f', "when": "{when}"'
+        text = f'"task": {json.dumps(job.task)}, "declared": true, "args": {job.args}'
+        if options:
+            text += f", {options}"
         if job.results:
-            more += f', "results": {json.dumps({argument: taken.node.name for argument, taken in job.results.items()})}'
-        return (
-            f'{{"name": {json.dumps(name)}, "task": {json.dumps(job.task)}, "declared": true,'
-            f' "args": {job.args}{more}}}'
-        )
+            taken = {argument: result.node.name for argument, result in job.results.items()}
+            text += f', "results": {json.dumps(taken)}'
+        return text
 
     def built(self, head: Mapping[str, object]) -> Built:
         """Returns the whole workflow. Raises InvalidWorkflowError or PayloadTooLargeError if it is too large."""

@@ -313,6 +313,22 @@ def test_policies_decide_what_a_failure_does(app: App, db: Connection[Any]) -> N
         }, on_failure  # fmt: skip
 
 
+def test_a_workflow_that_fails_undoes_what_completed_and_the_last_first(
+    app: App, db: Connection[Any]
+) -> None:
+    with app.workflow("flow") as w:
+        first = w.add(number.job(1), name="first", undo=number.job(10))
+        second = w.add(number.job(2), name="second", after=first)
+        w.undo(second, add.job(second.result, right=first.result))
+        w.add(number.using(max_attempts=1).job(3, fails=True), after=second, undo=number.job(30))
+    drain(app)
+    query = "select name, undoes, state, result from pgqueue.workflow_nodes where undoes is not null order by rank"
+    assert db.execute(query).fetchall() == [
+        ("undo of second", "second", "completed", 3), ("undo of first", "first", "completed", 10),
+    ]  # fmt: skip
+    assert w.handle.join(5).state == "undone"
+
+
 def test_nested_workflows_are_part_of_the_workflow_with_names_of_their_own(
     app: App, db: Connection[Any]
 ) -> None:

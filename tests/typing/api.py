@@ -169,7 +169,8 @@ async def astepping(job: Job, order_id: int) -> None:
 
 def workflows(session: Session) -> None:
     with app.workflow("order", key="order-7", using=session, on_failure="stop", meta={"a": 1}) as w:
-        held = w.add(plain.job(7), name="held")
+        held = w.add(plain.job(7), name="held", undo=plain.job(8))
+        w.undo(held, plain.job(held.result))
         assert_type(held, Node)
         w.add(plain.job(held.result, note=held.result), after=[held, "other"], when="failed")
         assert_type(w.add(group(plain.job(n) for n in range(3)).then(plain.job(7)), after=held), Node)

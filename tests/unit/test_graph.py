@@ -242,6 +242,32 @@ def test_a_name_that_no_node_has_is_refused():
         made.built({}, name="flow")
 
 
+def test_an_undo_is_stored_with_its_node_and_takes_results_of_this_node_and_earlier_ones():
+    made = new_graph()
+    first, second = (made.add(a.job(n), None, (), None) for n in (1, 2))
+    made.set_undo(second, b.using(queue="undo").job(first.result, text="x"))
+    made.set_undo(first, total.job(first.result))
+    one, two = nodes(made.built({}, name="flow"))
+    assert (one["undo"]["task"], one["undo"]["results"]) == ("total", {"parts": "a"})
+    assert two["undo"] == {
+        "task": "shop.b", "declared": True, "args": {"text": "x"}, "queue": "undo", "max_attempts": 6, "results": {"n": "a"},
+    }  # fmt: skip
+
+
+def test_an_undo_of_a_group_or_of_a_later_result_is_refused():
+    made = new_graph()
+    first, later = (made.add(a.job(n), None, (), None) for n in (1, 2))
+    for node, job in (
+        (made.add(group(), None, (), None), a.job()),
+        (first, group()),
+        (first, b.using(unique_key="k").job(1)),
+    ):
+        with pytest.raises(InvalidWorkflowError):
+            made.set_undo(node, job)
+    with pytest.raises(InvalidWorkflowError, match="takes the result of 'a-2', which was added after it"):
+        made.set_undo(first, a.job(later.result))
+
+
 # ------------------------------------------------------------------ what is refused
 
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 commands = typer.Typer(help="See and change workflows.", no_args_is_help=True)
 
-STATES = ("running", "stopping", "completed", "failed", "cancelled")
+STATES = ("running", "stopping", "completed", "failed", "cancelled", "undoing", "undone", "undo_failed")
 MISSING = "not found"
 WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop"}
 PAGE = 100
