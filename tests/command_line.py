@@ -15,7 +15,7 @@ import asyncio, os, signal, time
 from datetime import datetime
 from typing import Annotated
 from pydantic import BeforeValidator
-from pgqueue import App, Job
+from pgqueue import App, Dead, Job
 
 app = App()
 
@@ -82,6 +82,14 @@ def large_step(job: Job) -> None:
 @app.task(name="impatient", retry=False)
 def impatient(job: Job) -> None:
     job.wait_for("approved", timeout=0)
+
+@app.task(name="hopeless", retry=False, keep="none")
+def hopeless() -> None:
+    raise Dead("no")
+
+@app.task(name="childless", retry=False)
+def childless(job: Job) -> None:
+    job.gather("a", [hopeless.job()])
 
 @app.task(name="swallowing", retry=False)
 def swallowing(job: Job) -> None:

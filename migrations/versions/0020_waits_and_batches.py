@@ -92,7 +92,11 @@ STATEMENTS = (
         add constraint workflows_kind_check check (kind in ('graph', 'batch', 'children')),
         add constraint workflows_at_once_check check (at_once > 0)
     """,
-    "create index if not exists workflows_parent_idx on pgqueue.workflows (parent_job) where parent_job is not null",
+    # The leader finds children whose parent has ended.
+    """
+    create index if not exists workflows_parent_idx on pgqueue.workflows (id)
+        where parent_job is not null and stopped_at is null
+    """,
     """
     alter table pgqueue.nodes
         alter column rank drop not null,

@@ -65,6 +65,7 @@
         ├── WrongOutcomesError          PGQ-609   the handler of a chunk returned too few or too many outcomes
         ├── BadResultError              PGQ-610   the handler's result cannot be stored
         ├── SignalTimeoutError          PGQ-615   no signal has come within the time-out of wait_for()
+        ├── ChildrenFailedError         PGQ-617   children of gather() did not complete
         ├── SwallowedSuspensionError    PGQ-616   the handler went on although it sleeps or waits for a signal
         └── StepError                   why a step of a handler was not done or not stored; the job is not run again
             ├── CheckpointMismatchError PGQ-611   the stored step had other arguments, or its value no longer fits
@@ -82,6 +83,7 @@ from pgqueue.errors.attempts import (
     AttemptError,
     BadResultError,
     CheckpointMismatchError,
+    ChildrenFailedError,
     DeadlineExceededError,
     DuplicateStepError,
     JobTimeoutError,
@@ -135,6 +137,7 @@ __all__ = [
     "AutocommitWarning",
     "BadResultError",
     "CheckpointMismatchError",
+    "ChildrenFailedError",
     "CommitUnconfirmedError",
     "ConfigError",
     "DatabaseError",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from typing import Any
 
 from pgqueue.errors.base import PgQueueError
+from pgqueue.text.counted import count
 
 
 class AttemptError(PgQueueError):
@@ -65,6 +68,22 @@ class SignalTimeoutError(AttemptError):
             do="to let the job go on without the signal, catch this error, or give wait_for() a default=",
         )
         self.names = names
+
+
+class ChildrenFailedError(AttemptError):
+    """Children of ``job.gather`` did not complete. ``ends``: how each of its children ended, in order, as NodeEnd objects."""
+
+    code = "PGQ-617"
+
+    def __init__(self, name: str, ends: Sequence[Any]) -> None:
+        failed = [end for end in ends if end.state != "completed"]
+        why = next((f"job {end.id}: {end.error.splitlines()[0]}" for end in failed if end.error), "")
+        super().__init__(
+            f"{len(failed)} of {count(len(ends), 'child', 'children')} of {name} did not complete.",
+            why=why,
+            do='to go on without them, give gather() failures="return"; to run them again: pgq workflows retry, then revive the job',
+        )
+        self.ends = ends
 
 
 class SwallowedSuspensionError(AttemptError):

@@ -10,6 +10,7 @@ from pgqueue.telemetry.events.maintenance import NodeMended
 
 FINISH_PAUSE = 1.5  # seconds between two looks
 RESOLVED_AT_ONCE = 500
+EXAMINED_AT_ONCE = 1000
 MENDED_AT_ONCE = 20_000  # this takes about 20 ms
 START = (-(2**63), -(2**63))  # in front of every node
 
@@ -25,8 +26,14 @@ async def finish_workflows_forever(link: Link) -> None:
 
 
 async def finish_workflows_once(link: Link) -> None:
-    """Releases and ends nodes whose jobs were locked, and cancels what is open of each workflow that is being stopped."""
+    """Releases and ends nodes whose jobs were locked, and cancels what is open of each workflow that is being stopped.
+
+    Stops children whose parent has ended.
+    """
     await link.once(statements.resolve_again(RESOLVED_AT_ONCE))
+    at: int | None = 0
+    while at is not None:
+        at = await link.once(statements.leave_parents(at, EXAMINED_AT_ONCE))
     after: int | None = 0
     while after is not None:
         after = await link.once(statements.finish_workflow(after))

@@ -60,7 +60,11 @@ Index(
     postgresql_where=workflows.c.stop_reason.is_not(None) & workflows.c.stopped_at.is_(None),
 )
 Index("workflows_created_idx", workflows.c.created_at)
-Index("workflows_parent_idx", workflows.c.parent_job, postgresql_where=workflows.c.parent_job.is_not(None))
+Index(
+    "workflows_parent_idx",
+    workflows.c.id,
+    postgresql_where=workflows.c.parent_job.is_not(None) & workflows.c.stopped_at.is_(None),
+)
 
 nodes = Table(
     "nodes",

@@ -6,7 +6,8 @@ They check for an ending, report progress, do a step, or open a transaction that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -25,6 +26,7 @@ from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_
 from pgqueue.errors import CommitUnconfirmedError, LeaseLostError, StepRefusedError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.hooks import hook_name
+from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
@@ -34,6 +36,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
+from pgqueue.worker.gathers import Gathering, are_over, ends
 from pgqueue.worker.in_doubt import Answer, ask
 from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
@@ -95,6 +98,30 @@ class AttemptLease:
         self._require_suspendable("await_for")
         flow = wait_for_signal(self.steps, wait.names, wait.timeout, wait.key)
         return wait.result(await self.steps.drive_async(flow))
+
+    def gather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[Any]:
+        self._require_suspendable("gather")
+        children = Gathering(self._app, self._attempt, name, jobs)
+        if not children.jobs:
+            return []
+        workflow_id = self.steps.drive(children.stored(self.steps, asynchronous=False))
+        for turn in itertools.count():
+            self.steps.drive(children.ended(self.steps, workflow_id, turn))
+            if are_over(found := self._app.store.ask(ends(workflow_id))):
+                return children.given(found, returns_ends=returns_ends)
+        raise AssertionError
+
+    async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[Any]:
+        self._require_suspendable("agather")
+        children = Gathering(self._app, self._attempt, name, jobs)
+        if not children.jobs:
+            return []
+        workflow_id = await self.steps.drive_async(children.stored(self.steps, asynchronous=True))
+        for turn in itertools.count():
+            await self.steps.drive_async(children.ended(self.steps, workflow_id, turn))
+            if are_over(found := await self._app.store.aask(ends(workflow_id))):
+                return children.given(found, returns_ends=returns_ends)
+        raise AssertionError
 
     def _require_suspendable(self, method: str) -> None:
         """Raises StepRefusedError if the attempt cannot be suspended here."""

@@ -243,7 +243,7 @@ WRITTEN = {
     "PGQ-610": ("unstorable", "{}", "1 s", None), "PGQ-611": ("changed_step", "{}", "1 s", None),
     "PGQ-612": ("same_step_twice", "{}", "1 s", None), "PGQ-613": ("large_step", "{}", "1 s", None),
     "PGQ-614": ("unstorable_step", "{}", "1 s", None), "PGQ-615": ("impatient", "{}", "1 s", None),
-    "PGQ-616": ("swallowing", "{}", "1 s", None),
+    "PGQ-616": ("swallowing", "{}", "1 s", None), "PGQ-617": ("childless", "{}", "1 s", None),
 }  # fmt: skip
 
 

@@ -150,6 +150,7 @@ from pgqueue.database.statements.upkeep import (
 )
 from pgqueue.database.statements.workflows import (
     WorkflowFilter,
+    adopt_children,
     cancel_workflow,
     enqueue_workflow,
     find_halted_nodes,
@@ -157,6 +158,7 @@ from pgqueue.database.statements.workflows import (
     find_stored_workflow,
     finish_workflow,
     get_workflow,
+    leave_parents,
     list_awaited,
     list_ends,
     list_nodes,
@@ -175,6 +177,7 @@ __all__ = [
     "add_partitions",
     "add_schedule",
     "add_to_batch",
+    "adopt_children",
     "adopt_orphans",
     "before_commit",
     "cancel",
@@ -232,6 +235,7 @@ __all__ = [
     "heartbeat",
     "insert_job",
     "insert_unique",
+    "leave_parents",
     "list_alerts",
     "list_awaited",
     "list_cancel_requests",

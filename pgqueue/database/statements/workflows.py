@@ -211,6 +211,19 @@ def retry_workflow(workflow_id: int, node: str | None) -> Statement[int]:
     return statement("retry_workflow", one, workflow_id=workflow_id, node=node)
 
 
+def adopt_children(workflow_id: int, job_id: int) -> Statement[int]:
+    """Marks a workflow that this transaction has stored as the children of a job."""
+    return statement("adopt_children", one, workflow_id=workflow_id, job_id=job_id)
+
+
+def leave_parents(after: int, count: int) -> Statement[int | None]:
+    """Stops children whose parent has ended. Looks at up to ``count`` workflows of children with a larger id than ``after``.
+
+    Returns the largest id that it looked at; None: there are no more.
+    """
+    return statement("leave_parents", one, after=after, count=count)
+
+
 def resolve_again(count: int) -> Statement[int]:
     """Resolves nodes whose jobs were locked. Returns how many there were, at most ``count``."""
     return statement("resolve_again", one, count=count)

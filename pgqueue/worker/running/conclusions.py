@@ -11,8 +11,10 @@ from types import GeneratorType
 
 from pgqueue.errors import (
     BadResultError,
+    ChildrenFailedError,
     DeadlineExceededError,
     InvalidArgumentsError,
+    PgQueueError,
     SignalTimeoutError,
     StepError,
     SwallowedSuspensionError,
@@ -151,17 +153,18 @@ def _outcome(
     return replace(decided, recounted=True) if is_recounted else decided
 
 
+# The reason for which a job is dead after each of these errors, because another attempt would end in the same way.
+PERMANENT: tuple[tuple[type[PgQueueError], str], ...] = (
+    (UndecodableJobError, "undecodable"),
+    (BadResultError, "bad_result"),
+    (SignalTimeoutError, "signal_timed_out"),
+    (ChildrenFailedError, "children_failed"),
+    (StepError, "bad_step"),
+)
+
+
 def _permanent(attempt: Attempt, cause: BaseException) -> str | None:
     """Returns the reason for which the job is dead if another attempt would end in the same way. None: the policy decides."""
-    match cause:
-        case InvalidArgumentsError() if not attempt.started_at:
-            return "bad_arguments"
-        case UndecodableJobError():
-            return "undecodable"
-        case BadResultError():
-            return "bad_result"
-        case SignalTimeoutError():
-            return "signal_timed_out"
-        case StepError():
-            return "bad_step"
-    return None
+    if isinstance(cause, InvalidArgumentsError) and not attempt.started_at:
+        return "bad_arguments"
+    return next((reason for kind, reason in PERMANENT if isinstance(cause, kind)), None)

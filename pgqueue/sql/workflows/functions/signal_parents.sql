@@ -1,0 +1,33 @@
+-- Sends a signal to each job whose children have all ended: `gates` are nodes that have ended, or that must be looked at again.
+-- The children of a job are a workflow, and the gate of that workflow for which no node waits is the last one to end. The job waits for the
+-- signal gather:<workflow>. If someone retries children, the gate ends again, and another signal is sent.
+-- Never waits for the row of the parent. If another transaction has locked this row, the gate is put into `unresolved`, as in
+-- release_nodes.sql. A parent that has ended gets its signal, too, because it can be revived.
+-- Uses nodes_pkey, workflows_pkey, dependencies_pkey and jobs_live_id_key. Only resolve() calls it, with the gates locked. Locks the parents.
+create or replace function pgqueue.signal_parents(gates bigint[])
+returns void
+language plpgsql
+as $function$
+declare
+    over record;
+begin
+    for over in
+        select n.id, w.id as workflow, w.parent_job, n.ended_at
+        from unnest(gates) g (id)
+        cross join lateral (select n.* from pgqueue.nodes n where n.id = g.id and n.is_gate and n.state is not null offset 0) n
+        cross join lateral (select w.id, w.parent_job from pgqueue.workflows w
+                            where w.id = n.workflow_id and w.parent_job is not null offset 0) w
+        where not exists (select from pgqueue.dependencies d where d.on_id = n.id)
+        order by w.parent_job
+    loop
+        perform from pgqueue.jobs_live l where l.id = over.parent_job for no key update skip locked;
+        if not found and exists (select from pgqueue.jobs_live l where l.id = over.parent_job) then
+            insert into pgqueue.unresolved (node_id) values (over.id);
+        else
+            insert into pgqueue.signals (job_id, name, key)
+            values (over.parent_job, 'gather:' || over.workflow, over.ended_at::text)
+            on conflict (job_id, name, key) where key is not null do nothing;
+        end if;
+    end loop;
+end
+$function$;

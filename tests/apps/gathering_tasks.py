@@ -1,0 +1,70 @@
+"""Handlers that enqueue children and wait for them (``job.gather``). They write a line for each point that they come to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pgqueue import App, Dead, Job
+from pgqueue.errors import ChildrenFailedError
+from tests.apps.step_functions import note
+
+PATH = "tests.apps.gathering_tasks:app"
+
+app = App(name="gathering")
+
+
+@app.task(name="square", retry=False)
+def square(n: int) -> int:
+    note("square", n)
+    if n < 0:
+        raise Dead(f"{n} is negative")
+    return n * n
+
+
+@app.task(name="gathering", retry=False)
+def gathering(job: Job, numbers: list[int]) -> list[Any]:
+    note("begun", job.attempt)
+    found = job.gather("squares", [square.job(n) for n in numbers])
+    note("got", found)
+    return found
+
+
+@app.task(name="gathering_async", retry=False)
+async def gathering_async(job: Job, numbers: list[int]) -> list[Any]:
+    note("begun", job.attempt)
+    found = await job.agather("squares", [square.job(n) for n in numbers])
+    note("got", found)
+    return found
+
+
+@app.task(name="returning", retry=False)
+def returning(job: Job, numbers: list[int]) -> list[Any]:
+    ends = job.gather("squares", (square.job(n) for n in numbers), failures="return")
+    return [[end.state, end.result, end.error] for end in ends]
+
+
+@app.task(name="catching", retry=False)
+def catching(job: Job, numbers: list[int]) -> list[Any]:
+    try:
+        return job.gather("squares", [square.job(n) for n in numbers])
+    except ChildrenFailedError as error:
+        return [str(error), [end.state for end in error.ends]]
+
+
+@app.task(name="twice", retry=False)
+def twice(job: Job) -> list[Any]:
+    first = job.gather(("squares", 1), [square.job(2)])
+    return first + job.gather(("squares", 2), [square.job(first[0])])
+
+
+@app.task(name="together", retry=False)
+async def together(job: Job) -> list[Any]:
+    return await asyncio.gather(
+        job.agather("small", [square.job(1), square.job(2)]), job.agather("large", [square.job(30)])
+    )
+
+
+@app.task(name="nested", retry=False)
+def nested(job: Job) -> list[Any]:
+    return job.gather("inner", [gathering.job([n, n + 1]) for n in (1, 3)])
