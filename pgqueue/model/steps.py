@@ -64,13 +64,15 @@ class Take(NamedTuple):
     """Asks for the end of a wait: takes the oldest signal with one of these ``names``, or finds that the time-out has passed.
 
     ``name`` and ``key`` name the checkpoint in which the end is stored, with the ``version`` of the task. If the wait is not over, the
-    answer is no checkpoint.
+    answer is no checkpoint. ``loads``: whether the answer also contains all other checkpoints of the job, so that a job which goes on after
+    its wait needs only one round trip.
     """
 
     name: str
     key: str
     names: tuple[str, ...]
     version: int | None = None
+    loads: bool = False
 
 
 LOAD = Load()

@@ -153,7 +153,8 @@ class Checkpointer:
         await self._each(stores, self._store)
         for at in range(0, len(loads), LOADS_AT_ONCE):
             await self._each(loads[at : at + LOADS_AT_ONCE], self._load)
-        await self._each(takes, self._take)
+        for at in range(0, len(takes), LOADS_AT_ONCE):
+            await self._each(takes[at : at + LOADS_AT_ONCE], self._take)
 
     async def _each(self, batch: list[Item], answer: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
         """Answers these items. If the database refuses one of them, the others are still answered."""
@@ -238,7 +239,7 @@ class Checkpointer:
                 lost.append(item.attempt)
                 self._end(item).lose()
             else:
-                self._end(item).give([] if taken.end is None else [taken.end])
+                self._end(item).give(taken.found)
         if asked := [item.attempt.id for item, taken in zip(part, answers, strict=True) if taken.asked]:
             self._cancel(asked)
         if lost:

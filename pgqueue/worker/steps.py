@@ -40,6 +40,7 @@ from pgqueue.model.steps import (
     Question,
     StepCall,
     StepId,
+    Take,
     is_first,
     named,
     step_id,
@@ -152,6 +153,10 @@ class Steps:
                 self._taken.discard(me)
                 raise
 
+    def known(self, me: StepId) -> Checkpoint | None:
+        """Returns the checkpoint of a step, if it is known without asking the checkpointer."""
+        return None if self._known is None else self._known.get(me)
+
     def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
         """Returns the checkpoint of a step; None if it has none. The first call of a later attempt reads all checkpoints of the job."""
         if self._known is None:
@@ -159,6 +164,17 @@ class Steps:
             if self._known is None:  # another task of the handler can have read them meanwhile
                 self._known, self._loaded_at = {one.step_id: one for one in found}, monotonic()
         return self._known.get(me)
+
+    def take(self, take: Take) -> StepFlow[Checkpoint | None]:
+        """Returns how a wait has ended; None if it is not over. If no checkpoint was read before, reads all of them in the same statement."""
+        if self._known is not None:
+            return (yield from self.store(take))
+        found = yield take._replace(loads=True)
+        if self._known is None:
+            self._known, self._loaded_at = {}, monotonic()
+        self._known.update((one.step_id, one) for one in found)
+        stored = self._known.get((take.name, take.key))
+        return None if stored is None else self._noted(stored)
 
     def store(self, question: Question) -> StepFlow[Checkpoint | None]:
         """Asks the checkpointer, and returns the checkpoint that is stored now; None if there is none."""

@@ -41,13 +41,12 @@ def wait_for_signal(
     """
     me: StepId = (wait_name(names[0]), key)
     with steps.taking(me):
-        stored = yield from steps.find(me)
+        stored = steps.known(me)
+        if (stored is None or is_open(stored)) and not steps.is_suspending:
+            steps.require_room()
+            stored = yield from steps.take(Take(*me, names, steps.version))
         if stored is not None:
             steps.require_kind(stored, "wait")
-        else:
-            steps.require_room()
-        if (stored is None or is_open(stored)) and not steps.is_suspending:
-            stored = yield from steps.store(Take(*me, names, steps.version))
         if stored is None or is_open(stored):
             yield from steps.suspend(Request("wait", *me, timeout, names, steps.version))
             raise AssertionError  # ``suspend`` never returns

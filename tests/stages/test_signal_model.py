@@ -138,9 +138,9 @@ class Game:
         [taken] = run(
             self.db, statements.take_signals([(attempt.worker_id, attempt.id, attempt.lease_id, asked)])
         )
-        if taken.end is None:
+        if not taken.found:
             return taken.what
-        said = json.loads(taken.end.value)
+        said = json.loads(taken.found[0].value)
         return int(said["signal"]["payload"]) if "signal" in said else None
 
     def _suspend(self, attempt: Attempt, at: int) -> None:

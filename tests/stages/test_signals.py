@@ -247,6 +247,7 @@ def test_a_signal_to_another_job_or_of_another_name_wakes_no_job(path: Path, db:
     one, two = enqueue("waiting"), enqueue("waiting")
     drain()
     app.handle(one).signal("other")
+    assert look(db, one) == "waiting"
     app.handle(two).signal("approved", 2)
     drain()
     assert (look(db, one), look(db, two, "result")) == ("waiting", ["approved", 2, None, None])

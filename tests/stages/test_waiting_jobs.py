@@ -121,7 +121,7 @@ def take(hand: Hand, attempt: Attempt, *names: str, key: str = "") -> str | None
     """Returns what the statement answers about a wait for these signals: the value of its checkpoint, or one word."""
     asked = Take(f"wait:{names[0]}", key, names)
     [taken] = run(hand.db, statements.take_signals([(hand.id, attempt.id, attempt.lease_id, asked)]))
-    return taken.what if taken.end is None else taken.end.value
+    return taken.found[0].value if taken.found else taken.what
 
 
 def test_a_job_waits_until_the_earliest_of_several_requests_is_over(db: Connection[Any], hand: Hand) -> None:
@@ -156,6 +156,7 @@ def test_a_suspended_job_gives_its_seats_back(db: Connection[Any]) -> None:
     add_jobs(db, count=2)
     [first] = hand.take(after=None)
     assert suspend(hand, first, NAP)
+    assert look(db, first.id, "seats_taken") is None
     [second] = hand.take(after=None)
     assert second.id != first.id
 
@@ -184,7 +185,7 @@ def test_two_waits_of_one_statement_take_different_signals(db: Connection[Any], 
     found = run(db, statements.take_signals(asked))
     assert [taken.what for taken in found] == ["over", "over", "open"]
     assert [
-        taken.end.value.count('"payload": ' + str(n)) for n, taken in enumerate(found, 1) if taken.end
+        taken.found[0].value.count('"payload": ' + str(n)) for n, taken in enumerate(found, 1) if taken.found
     ] == [1, 1]
     assert run(db, statements.take_signals(asked))[:2] == found[:2], (
         "a statement that is sent again finds the same"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ from pgqueue.sql import Row, Statement
 class Taken(NamedTuple):
     """The answer about one wait. ``what``: over, open, locked or lost, as functions/take_signals.sql says.
 
-    ``end``: the checkpoint that says how the wait has ended, if it is over. ``asked``: whether the job was asked to stop.
+    ``found``: the checkpoint that says how the wait has ended, if it is over, and all other checkpoints of the job, if the wait asked for
+    them. ``asked``: whether the job was asked to stop.
     """
 
     what: str
-    end: Checkpoint | None
+    found: list[Checkpoint]
     asked: bool
 
 
@@ -41,18 +43,38 @@ def take_signals(items: Sequence[tuple[int, int, int, Take]]) -> Statement[list[
     ]
 
     def decode(rows: Sequence[Row]) -> list[Taken]:
-        found: list[Taken] = []
-        for rank, what, kind, lease_id, value, stop in sorted(rows, key=lambda row: int(row[0])):
-            take = items[rank - 1][3]
-            end = (
-                None
-                if value is None
-                else Checkpoint(kind, take.name, take.key, None, value, lease_id=lease_id)
-            )
-            found.append(Taken(what, end, bool(stop)))
-        return found
+        known: defaultdict[int, list[Checkpoint]] = defaultdict(list)
+        answers: list[Taken | None] = [None] * len(items)
+        for (
+            rank,
+            what,
+            kind,
+            lease_id,
+            value,
+            stop,
+            job_id,
+            name,
+            key,
+            fingerprint,
+            at,
+            version,
+            left,
+        ) in reversed(rows):
+            if rank is None:
+                known[job_id].append(
+                    Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
+                )
+                continue
+            _, job, _, take = items[rank - 1]
+            me = (take.name, take.key)
+            found = [one for one in known[job] if one.step_id != me] if take.loads else []
+            if value is not None:
+                found.append(Checkpoint(kind, *me, None, value, lease_id=lease_id))
+            answers[rank - 1] = Taken(what, found, bool(stop))
+        return [answer for answer in answers if answer is not None]
 
-    return statement("take_signals", decode, items=json.dumps(asked))
+    loads = array({job_id for _, job_id, _, take in items if take.loads})
+    return statement("take_signals", decode, items=json.dumps(asked), loads=loads)
 
 
 def signal(
