@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from psycopg import Connection
@@ -259,7 +259,8 @@ def _names_of_living(threads: set[threading.Thread]) -> list[str]:
     found = []
     for thread in threads:
         if not thread.name.startswith(OF_POOLS):
-            thread.join(SLICE)
+            with suppress(RuntimeError):  # it is just being started
+                thread.join(SLICE)
             if thread.is_alive():
                 found.append(thread.name)
     return sorted(found)
