@@ -7,7 +7,7 @@ import psycopg
 
 from bench import drain, peers, probe
 from bench.cpu import Meter, backends
-from bench.durable.systems import Orders, System
+from bench.durable.systems import Orders, StepSystem
 from bench.durable.trips import counted
 from bench.server import fresh_database, settle
 from bench.worker import Worker
@@ -16,7 +16,7 @@ STEPS = 5
 LONG = Orders(jobs=1, steps=200, pause=2.0)
 
 
-def rate(server: str, system: System, at_once: int, scale: float) -> dict[str, float]:
+def rate(server: str, system: StepSystem, at_once: int, scale: float) -> dict[str, float]:
     """Returns the rate of steps of one worker process, from the first start of a job until all jobs are finished."""
     orders = Orders(max(2 * at_once, int(system.STEP_JOBS[at_once] * scale)), STEPS)
     with fresh_database(server) as dsn:
@@ -34,7 +34,7 @@ def rate(server: str, system: System, at_once: int, scale: float) -> dict[str, f
     return {"steps_per_s": orders.jobs * STEPS / seconds, **costs}
 
 
-def trips(server: str, system: System) -> dict[str, float]:
+def trips(server: str, system: StepSystem) -> dict[str, float]:
     """Returns how many round trips each step of one long job costs.
 
     The job begins with a pause. The round trips that the worker makes during the pause, such as heartbeats, are not counted to the steps.

@@ -36,6 +36,7 @@ from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import DAYS_AHEAD
 from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
+from pgqueue.model.outcome import COMPLETED, FORGOTTEN
 from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
@@ -149,7 +150,7 @@ class Worker:
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
-        # Attempts whose jobs are due again before the next poll, each with the seconds from the write of its outcome until its job is due.
+        # Attempts after whose ends a job is perhaps due before the next poll, each with the seconds from the write of its outcome until then.
         self._again: dict[Attempt, float] = {}
         self._hears_of_cancels = (
             False  # whether a listener, in this process or in the supervisor's, reports cancels
@@ -195,12 +196,15 @@ class Worker:
         self._in_flight.remove(attempts)
         self._claimer.make_room()
         if self._again:
-            for delay in [self._again.pop(attempt) for attempt in attempts if attempt in self._again]:
+            for delay in {self._again.pop(attempt) for attempt in attempts if attempt in self._again}:
                 asyncio.get_running_loop().call_later(delay, self._claimer.look_again)
         if self._supervisor is not None:
             self._supervisor.made_room()
 
     def _done(self, attempt: Attempt, conclusion: Conclusion) -> None:
+        # The end of a node can release other nodes, for which no wake-up comes within 10 ms after another wake-up (wake.sql).
+        if conclusion is not COMPLETED and conclusion is not FORGOTTEN and attempt.is_node:
+            self._again[attempt] = 0.0
         if isinstance(conclusion, NothingToSettle):
             self._recycling.count()
             self._free([attempt])

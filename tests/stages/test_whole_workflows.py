@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -325,6 +326,29 @@ def test_a_node_that_completes_in_its_own_transaction_releases_what_follows(
     flow = store(db, node("a"), node("b", "a"))
     drain(app, "thread")
     assert states(db, flow) == {"a": "completed", "b": "completed"}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_released_node_starts_at_once_in_the_worker_that_released_it_although_no_wake_up_arrives(
+    db: Connection[Any], app: App, own: bool
+) -> None:
+    @app.task(name="t")
+    async def t(job: Job) -> None:
+        if own:
+            async with job.atransaction():
+                pass
+
+    @app.task(name="last")
+    async def last() -> None:
+        worker.stop()
+
+    settings = WorkerSettings(queues={"default": None}, poll=60.0, listen=False)
+    worker = Worker(app, settings)
+    flow = store(db, node("a"), node("b", "a"), node("c", "b"), node("d", "c", task="last"))
+    begun = time.monotonic()
+    worker.run()
+    assert time.monotonic() - begun < 40
+    assert set(states(db, flow).values()) == {"completed"}
 
 
 def drain(app: App, executor: Any) -> None:
