@@ -1,11 +1,9 @@
-"""pgqueue: steps by ``job.astep``, and workflows by the SQL function ``enqueue_workflow``."""
+"""pgqueue: steps by ``job.astep``, and workflows by ``app.aenqueue_workflow``."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import psycopg
 
@@ -14,10 +12,10 @@ from bench import probe
 from bench.durable.systems import AT_ONCE, Orders, Workflows, double
 from bench.peers import count_by_sql
 from bench.peers import pgqueue as ours
+from pgqueue import chain, group
 
 VERSION = ours.VERSION
 SETTINGS = "pgq work -c with the number of jobs at once"
-GROUP = 100
 STEP_JOBS = {1: 400, 50: 3_000}
 
 app = pgqueue.App()
@@ -37,6 +35,28 @@ async def order(job: pgqueue.Job, n: int, steps: int, pause: float) -> None:
 @app.task(name="node")
 async def node(n: int) -> int:
     return double(n)
+
+
+@app.task(name="last")
+async def last(n: int) -> int:
+    return double(n)
+
+
+@app.task(name="listen")
+async def listen(job: pgqueue.Job, n: int) -> None:
+    await job.await_for("go")
+    probe.job_started(n)
+
+
+@app.task(name="nap")
+async def nap(job: pgqueue.Job, n: int) -> None:
+    await job.asleep("nap", "1d")
+    probe.job_started(n)
+
+
+@app.task(name="start")
+async def start(n: int, note: str = "") -> None:  # noqa: ARG001
+    probe.job_started(n)
 
 
 def command(at_once: int, orders: Orders) -> list[str]:  # noqa: ARG001
@@ -62,25 +82,12 @@ def workflow_counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
 
 
 async def store_workflows(dsn: str, workflows: Workflows) -> None:
-    nodes = chain(workflows.length) if workflows.length else fan(workflows.width)
-    stored = json.dumps({"name": "bench", "nodes": nodes})
     async with await psycopg.AsyncConnection.connect(dsn) as conn:
         for _ in range(workflows.count):
-            await conn.execute("SELECT pgqueue.enqueue_workflow(%s)", [stored])
+            await app.aenqueue_workflow(made(workflows), using=conn)
 
 
-def chain(length: int) -> list[dict[str, Any]]:
-    names = [*map(str, range(length - 1)), "last"]
-    return [made(n, name, names[n - 1 : n]) for n, name in enumerate(names)]
-
-
-def fan(width: int) -> list[dict[str, Any]]:
-    """The last node waits for groups of 100 nodes each, which is less to store and to count than a thousand edges to one node."""
-    middle = [str(n) for n in range(1, width + 1)]
-    groups = [{"name": f"group {at}", "group": middle[at : at + GROUP]} for at in range(0, width, GROUP)]
-    last = made(width + 1, "last", [group["name"] for group in groups])
-    return [made(0, "first"), *(made(int(name), name, ["first"]) for name in middle), *groups, last]
-
-
-def made(n: int, name: str, after: list[str] | None = None) -> dict[str, Any]:
-    return {"name": name, "task": "node", "args": {"n": n}, "after": after or []}
+def made(workflows: Workflows) -> pgqueue.Chain:
+    if workflows.length:
+        return chain(*(node.job(n) for n in range(workflows.length - 1)), last.job(workflows.length))
+    return chain(node.job(0), group(node.job(n) for n in range(workflows.width)), last.job(workflows.width))
