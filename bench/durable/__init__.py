@@ -91,7 +91,9 @@ def compared(name: str, server: str, report: Report, round_: int, scale: float) 
         report.take("durable", f"{name} {count} at once", round_, steps.rate, server, system, count, scale)
     report.take("durable", f"{name} a step", round_, steps.trips, server, system)
     for shape, workflows in nodes.SHAPES.items():
-        report.take("durable", f"{name} {shape}", round_, nodes.rate, server, system, workflows)
+        report.take(
+            "durable", f"{name} {shape}", round_, nodes.rate, server, system, nodes.scaled(workflows, scale)
+        )
 
 
 def own(server: str, report: Report, round_: int, scale: float) -> None:

@@ -15,6 +15,14 @@ SHAPES = {"chains": Workflows(100, length=10), "fan": Workflows(1, width=1_000)}
 FIRST = Workflows(1, length=2)
 
 
+def scaled(workflows: Workflows, scale: float) -> Workflows:
+    """Returns fewer chains, or narrower fans."""
+    share = min(1.0, max(0.1, scale))
+    if workflows.length:
+        return workflows._replace(count=int(workflows.count * share))
+    return workflows._replace(width=int(workflows.width * share))
+
+
 def rate(server: str, system: NodeSystem, workflows: Workflows) -> dict[str, float]:
     """Returns how many nodes a second are stored and run by one worker process, which is idle before."""
     with fresh_database(server) as dsn:

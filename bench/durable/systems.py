@@ -1,7 +1,8 @@
 """The systems that ``bench durable`` compares. Each module of this package uses one system by its public API, and has the parts of ``System``.
 
 Only systems that store steps or workflows in Postgres are compared. awa-pg, procrastinate, pgqueuer, graphile-worker and pg-boss are left
-out, because they have neither. Chancy is left out, because it has workflows, but no steps. Celery and BullMQ are left out, because they keep chains and groups in Redis.
+out, because they have neither. Chancy is left out, because it has workflows, but no steps. Celery and BullMQ are left out, because they keep
+chains and groups in Redis.
 """
 
 import importlib
