@@ -13,10 +13,13 @@ from pgqueue.telemetry import log, log_output
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
+    from pgqueue.app.batch_handle import BatchHandle
+    from pgqueue.app.batches import AsyncOpenBatch, OpenBatch
     from pgqueue.app.enqueue import Task
     from pgqueue.app.handle import JobHandle
     from pgqueue.app.workflow_handle import WorkflowHandle
     from pgqueue.app.workflows import AsyncWorkflow, Workflow
+    from pgqueue.database.statements.batches import BatchProgress
     from pgqueue.database.statements.workflows import WorkflowProgress
     from pgqueue.model.chains import Chain, Group, chain, group
     from pgqueue.model.graph import Node
@@ -32,7 +35,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "AsyncOpenBatch",
     "AsyncWorkflow",
+    "BatchHandle",
+    "BatchProgress",
     "Call",
     "Cancel",
     "Chain",
@@ -45,6 +51,7 @@ __all__ = [
     "NewJob",
     "Node",
     "NodeEnd",
+    "OpenBatch",
     "PgQueueError",
     "RateLimited",
     "Retry",
@@ -65,6 +72,9 @@ _HOMES = {
     "app.app": ("App",),
     "app.enqueue": ("Task",),
     "app.handle": ("JobHandle",),
+    "app.batch_handle": ("BatchHandle",),
+    "app.batches": ("AsyncOpenBatch", "OpenBatch"),
+    "database.statements.batches": ("BatchProgress",),
     "app.workflow_handle": ("WorkflowHandle",),
     "app.workflows": ("AsyncWorkflow", "Workflow"),
     "database.statements.workflows": ("WorkflowProgress",),

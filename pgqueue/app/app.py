@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from psycopg import AsyncConnection, Connection
 
+from pgqueue.app.batches import Batches
 from pgqueue.app.crontab import Crontab
 from pgqueue.app.enqueue import Task, bad_items
 from pgqueue.app.handle import JobHandle, checked_id, handles
@@ -40,7 +41,7 @@ R = TypeVar("R")
 HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 
 
-class App(Crontab, Workflows, Hooked):
+class App(Crontab, Workflows, Batches, Hooked):
     """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
     ``dsn``: the database of the jobs. Without a DSN, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,

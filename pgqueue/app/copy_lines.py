@@ -70,19 +70,22 @@ def have_a_unique_key(batches: Sequence[Batch]) -> bool:
     )
 
 
-def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[bytes | bytearray]:
-    """Yields blocks of rows in the columns of ``copy_jobs.sql``, in COPY's binary form.
+def rows(
+    batches: Sequence[Batch], ids: Sequence[int], moment: datetime, workflow: int | None = None
+) -> Iterator[bytes | bytearray]:
+    """Yields blocks of rows in COPY's binary form, in the columns of ``copy_jobs.sql`` or, with ``workflow``, of ``copy_nodes.sql``.
 
     The server's function ``…_send`` of each type (such as ``int8send``) defines the binary form of its values.
 
     ``moment`` is the database's time. If an option does not fit its column, raises InvalidOptionError before the first block.
     """
-    tails = [_tail(batch, moment) for batch in batches]
-    return _blocks(batches, tails, iter(ids))
+    last = b"" if workflow is None else pack(">iq", 8, workflow)
+    tails = [_tail(batch, moment) + last for batch in batches]
+    return _blocks(batches, tails, iter(ids), COLUMNS if workflow is None else COLUMNS + 1)
 
 
 def _blocks(
-    batches: Sequence[Batch], tails: Sequence[bytes], ids: Iterator[int]
+    batches: Sequence[Batch], tails: Sequence[bytes], ids: Iterator[int], columns: int
 ) -> Iterator[bytes | bytearray]:
     yield SIGNATURE
     for batch, tail in zip(batches, tails, strict=True):
@@ -90,7 +93,7 @@ def _blocks(
             block = bytearray()
             for text in batch.args[start : start + ROWS_AT_ONCE]:
                 args = text.encode()
-                block += HEAD.pack(COLUMNS, 8, next(ids), len(args) + 1, JSONB)
+                block += HEAD.pack(columns, 8, next(ids), len(args) + 1, JSONB)
                 block += args
                 block += tail
             yield block

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from operator import attrgetter
@@ -58,45 +58,45 @@ class JobStore:
         """Stores jobs in the transaction of ``connection`` or, without ``connection``, in a new transaction."""
         stored: list[Stored] = []
         if connection is not None:
-            connection, committing = _joined(connection, asynchronous=False)
+            connection, committing = joining(connection, asynchronous=False)
             if any(batch.args for batch in batches):
-                with _span(batches), committing:
+                with span(batches), committing:
                     stored = _accepted(batches, drive(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
             try:
                 with (
                     self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
-                    _span(batches),
+                    span(batches),
                 ):
                     stored = _accepted(batches, drive(own, insertion(own, batches, copied)))
             except CommitUnconfirmedError as error:
-                _resolve(self.dsn(), copied, error)
+                resolve_copied(self.dsn(), copied, error)
         return stored
 
     async def ainsert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
         """``insert`` for async callers."""
         stored: list[Stored] = []
         if connection is not None:
-            connection, committing = _joined(connection, asynchronous=True)
+            connection, committing = joining(connection, asynchronous=True)
             if any(batch.args for batch in batches):
-                with _span(batches), committing:
+                with span(batches), committing:
                     stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
             try:
                 async with self.pools.aconnection(autocommit=not is_copied(batches), own=True) as own:
-                    with _span(batches):
+                    with span(batches):
                         stored = _accepted(batches, await drive_async(own, insertion(own, batches, copied)))
             except CommitUnconfirmedError as error:
-                await asyncio.to_thread(_resolve, self.dsn(), copied, error)
+                await asyncio.to_thread(resolve_copied, self.dsn(), copied, error)
         return stored
 
     def insert_workflow(self, built: Built, connection: CallersConnection = None) -> StoredWorkflow:
         """Stores a workflow in the transaction of ``connection`` or, without ``connection``, in a new transaction."""
         sent: list[StoredWorkflow] = []
         if connection is not None:
-            connection, committing = _joined(connection, asynchronous=False)
+            connection, committing = joining(connection, asynchronous=False)
             with _workflow_span(built), committing:
                 return _noted(built, drive(connection, storing(connection, built, sent)))
         try:
@@ -110,7 +110,7 @@ class JobStore:
         """``insert_workflow`` for async callers."""
         sent: list[StoredWorkflow] = []
         if connection is not None:
-            connection, committing = _joined(connection, asynchronous=True)
+            connection, committing = joining(connection, asynchronous=True)
             with _workflow_span(built), committing:
                 return _noted(built, await drive_async(connection, storing(connection, built, sent)))
         try:
@@ -120,6 +120,10 @@ class JobStore:
         except CommitUnconfirmedError as error:
             await asyncio.to_thread(_resolve_workflow, self.dsn(), sent, error)
         return _noted(built, sent[0])
+
+    def rules_of(self, task: str) -> Mapping[str, object]:
+        """Returns the options about duplicates that the task declares; none if the app does not know the task."""
+        return self.specs[task].rules if task in self.specs else {}
 
     def ask(self, flow: Flow[T]) -> T:
         """Runs a flow in a new transaction."""
@@ -145,7 +149,7 @@ class JobStore:
 # ------------------------------------------------------------------ the connection
 
 
-def _joined(
+def joining(
     connection: CallersConnection, *, asynchronous: bool
 ) -> tuple[CallersConnection, AbstractContextManager[None]]:
     """Returns (the connection for the statements, a context to put around them).
@@ -163,7 +167,7 @@ def _joined(
     return inner, confirmed(inner) if commits_by_itself(inner) else nullcontext()
 
 
-def _resolve(dsn: str, copied: list[Reserved], error: CommitUnconfirmedError) -> None:
+def resolve_copied(dsn: str, copied: list[Reserved], error: CommitUnconfirmedError) -> None:
     """Finds out whether an enqueue whose COMMIT got no answer was committed. Returns if it was committed; otherwise raises an error.
 
     If COPY has stored the jobs, their ids and the transaction are known, so the database knows the answer. If one statement has stored
@@ -217,7 +221,7 @@ def insertion(
 
     If it writes by COPY, it appends the ids and the transaction to ``copied``.
     """
-    batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
+    batches, plain = copy_lines.sendable(traced(batches), utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.have_no_keys(batches):
             [(task, [args], options, _)] = batches
@@ -301,7 +305,7 @@ def _named(batch: Batch) -> list[tuple[str, str | None]]:
 # ------------------------------------------------------------------ traces
 
 
-def _span(batches: list[Batch]) -> AbstractContextManager[None]:
+def span(batches: list[Batch]) -> AbstractContextManager[None]:
     if not is_traced():
         return nullcontext()
     return enqueue_span(batches[0].task, sum(len(batch.args) for batch in batches))
@@ -314,7 +318,7 @@ def _workflow_span(built: Built) -> AbstractContextManager[None]:
     return enqueue_span(tasks[0], len(tasks))
 
 
-def _traced(batches: list[Batch]) -> list[Batch]:
+def traced(batches: list[Batch]) -> list[Batch]:
     headers = carrier()
     if not headers:
         return batches

@@ -40,6 +40,7 @@
     ├── IdempotencyConflictError        PGQ-407   a job with other arguments has the key
     ├── JobUnchangedError               PGQ-409   the job's state does not allow the change
     ├── WorkflowUnchangedError          PGQ-431   a node of the workflow cannot run again
+    ├── BatchClosedError                PGQ-440   the batch takes no more jobs: it is sealed, was cancelled or has ended
     ├── QueueInUseError                 PGQ-510   the queue is not removed: jobs or workers use it
     ├── InvalidScheduleError            PGQ-420   the schedule was refused, and nothing was stored
     ├── ScheduleExistsError             PGQ-421   another schedule has this name
@@ -47,6 +48,7 @@
     ├── CommitUnconfirmedError          PGQ-511   the commit got no answer: it is not known whether it succeeded
     ├── NotFoundError                   the thing that a command or call asks for does not exist
     │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed
+    │   ├── BatchNotFoundError          PGQ-540   the batch is not committed, or was removed
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
@@ -101,6 +103,8 @@ from pgqueue.errors.attempts import (
 from pgqueue.errors.base import PgQueueError
 from pgqueue.errors.calls import (
     AlertNotFoundError,
+    BatchClosedError,
+    BatchNotFoundError,
     CommitUnconfirmedError,
     DuplicateJobError,
     IdempotencyConflictError,
@@ -136,6 +140,8 @@ __all__ = [
     "AttemptError",
     "AutocommitWarning",
     "BadResultError",
+    "BatchClosedError",
+    "BatchNotFoundError",
     "CheckpointMismatchError",
     "ChildrenFailedError",
     "CommitUnconfirmedError",

@@ -80,6 +80,11 @@ class JobUnchangedError(PgQueueError):
     exit_code = 6
 
 
+class BatchClosedError(PgQueueError):
+    code = "PGQ-440"
+    exit_code = 6
+
+
 class InvalidScheduleError(PgQueueError):
     code = "PGQ-420"
     exit_code = 2
@@ -152,6 +157,15 @@ class NodeNotFoundError(NotFoundError):
         )
         self.workflow_id = workflow_id
         self.name = name
+
+
+class BatchNotFoundError(NotFoundError):
+    code = "PGQ-540"
+
+    def __init__(self, batch: int | str, *, why: str = "", do: str = "") -> None:
+        what = batch if isinstance(batch, str) else f"There is no batch {batch}."
+        why = why or "its transaction was rolled back or has not committed yet, or retention removed it"
+        super().__init__(what, why=why, do=do or "pgq batches")
 
 
 class QueueNotFoundError(NotFoundError):

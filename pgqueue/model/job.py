@@ -17,7 +17,7 @@ from typing import (
 )
 
 from pgqueue.model.job_steps import StepMethods
-from pgqueue.model.lease import Lease
+from pgqueue.model.lease import JobBatch, Lease
 from pgqueue.model.progress import Progress, Track, length
 
 if TYPE_CHECKING:
@@ -199,6 +199,16 @@ class Job(StepMethods):
         Raises RuntimeError outside such a block. Outside a block, return the result from the handler instead.
         """
         self._own_lease().finish(result)
+
+    @property
+    def batch(self) -> JobBatch:
+        """The batch to which the job belongs, as a member or as a job that follows: a ``BatchHandle``.
+
+        ``job.batch.add(jobs)`` adds jobs to the batch, also after it was sealed. The jobs are committed at once; with ``using=conn``, they
+        are committed with the transaction of ``conn``, such as that of ``job.transaction()``. Raises InvalidOptionError if the job belongs
+        to no batch.
+        """
+        return self._own_lease().batch()
 
     def _own_lease(self) -> Lease:
         if self.lease is None:

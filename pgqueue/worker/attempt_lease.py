@@ -19,11 +19,12 @@ from typing import Any
 from psycopg import AsyncConnection, Connection
 
 from pgqueue.app.app import App
+from pgqueue.app.batch_handle import BatchHandle
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow, drive, drive_async
 from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
 from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
-from pgqueue.errors import CommitUnconfirmedError, LeaseLostError, StepRefusedError
+from pgqueue.errors import CommitUnconfirmedError, InvalidOptionError, LeaseLostError, StepRefusedError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.new_job import NewJob
@@ -63,6 +64,15 @@ class AttemptLease:
             msg = "job.finish() sets the result of a job.transaction() block: call it in such a block, or return the result"
             raise RuntimeError(msg)
         self._results[-1] = result
+
+    def batch(self) -> BatchHandle:
+        self.check()
+        rare = self._attempt.rare
+        if rare is None or rare.workflow_id is None:
+            raise InvalidOptionError(
+                f"Job {self._attempt.id} belongs to no batch.", do="add it to one: app.batch(…)"
+            )
+        return BatchHandle(rare.workflow_id, created=False, member=self._attempt.id, store=self._app.store)
 
     @property
     def steps(self) -> Steps:

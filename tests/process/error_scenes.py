@@ -159,6 +159,15 @@ def state_of_no_workflow(scene: Scene) -> None:
         app.workflow_handle(7).state()
 
 
+def add_to_a_sealed_batch(scene: Scene) -> None:
+    app = scene.app()
+    task = app.task(name="t")(named)
+    with closing(app):
+        with app.batch("import") as b:
+            b.add([task.job("Ada")])
+        b.add([task.job("Bob")])
+
+
 RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-110": full_pool,
     "PGQ-203": old_server,
@@ -168,6 +177,7 @@ RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-408": bad_batch,
     "PGQ-430": two_nodes_of_one_name,
     "PGQ-431": retry_of_an_open_node,
+    "PGQ-440": add_to_a_sealed_batch,
     "PGQ-505": wrong_connection,
     "PGQ-511": unconfirmed,
     "PGQ-530": state_of_no_workflow,

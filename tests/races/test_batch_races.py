@@ -123,7 +123,7 @@ def test_a_seal_waits_for_an_add_and_sees_its_members(players: Players) -> None:
 def test_an_add_waits_for_a_seal_and_is_refused(players: Players) -> None:
     batch, _, _ = store(players, is_open=True)
     said, state, waited = players.race(seals(batch), raised(adds(batch)))
-    assert (said, state, waited) == ("ended", "PQ410", True)
+    assert (said, state, waited) == ("ended", "PQ440", True)
     assert counts(players.db, batch) == (0, 0, 0, 0)
     assert violations(players.db) == {}
 
@@ -131,7 +131,7 @@ def test_an_add_waits_for_a_seal_and_is_refused(players: Players) -> None:
 def test_two_seals_at_once_seal_once(players: Players) -> None:
     batch, _, _ = store(players, is_open=True)
     said, state, waited = players.race(seals(batch), raised(seals(batch)))
-    assert (said, state, waited) == ("ended", "PQ410", True)
+    assert (said, state, waited) == ("ended", "PQ440", True)
     assert follow_ups(players.db, batch) == ["on_success", "on_end"]
 
 
@@ -172,7 +172,7 @@ def test_an_add_of_a_member_that_is_not_committed_when_the_batch_ends_is_rolled_
     run(players.db, settle(worker, *lease, COMPLETED))
     with pytest.raises(psycopg.Error) as refused:
         players.two.commit()
-    assert refused.value.sqlstate == "PQ410"
+    assert refused.value.sqlstate == "PQ440"
     assert counts(players.db, batch) == (1, 0, 1, 0)
     assert follow_ups(players.db, batch) == ["on_success", "on_end"]
     assert violations(players.db) == {}
@@ -214,13 +214,13 @@ def test_an_add_that_commits_after_a_cancel_is_rolled_back_or_cancelled(players:
 def test_an_add_during_a_cancel_is_rolled_back(players: Players) -> None:
     batch, _, _ = store(players, is_open=True)
     said, state, waited = players.race(cancels(batch), raised(adds(batch)))
-    assert (said, state, waited) == ("cancelled", "PQ410", True)
+    assert (said, state, waited) == ("cancelled", "PQ440", True)
     assert counts(players.db, batch) == (0, 0, 0, 0)
 
 
 def test_a_cancel_and_a_seal_at_once_leave_a_cancelled_batch(players: Players) -> None:
     batch, _, _ = store(players, is_open=True)
-    assert players.race(cancels(batch), raised(seals(batch))) == ("cancelled", "PQ410", True)
+    assert players.race(cancels(batch), raised(seals(batch))) == ("cancelled", "PQ440", True)
     assert (overview(players.db, batch), follow_ups(players.db, batch)) == ("cancelled", [])
     assert violations(players.db) == {}
 
@@ -238,6 +238,18 @@ def test_a_cancel_and_an_end_at_once_leave_nothing_open(
     players.race(*(acts if order == "end first" else reversed(acts)))
     finish(players.db)
     assert (overview(players.db, batch), follow_ups(players.db, batch)) == ("cancelled", [])
+    assert violations(players.db) == {}
+
+
+def test_a_cancel_during_the_last_end_of_a_batch_leaves_it_completed(players: Players) -> None:
+    batch, worker, [lease] = store(players, 1)
+    _, said, waited = players.race(does(settle(worker, *lease, COMPLETED)), cancels(batch))
+    assert (said, waited) == ("ended", True)
+    assert (overview(players.db, batch), follow_ups(players.db, batch)) == (
+        "completed",
+        ["on_success", "on_end"],
+    )
+    assert finish(players.db) == 0
     assert violations(players.db) == {}
 
 

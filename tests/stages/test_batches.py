@@ -257,25 +257,25 @@ def test_a_sealed_batch_takes_jobs_of_none_but_its_unfinished_members(
     hand.settle(first, COMPLETED)
     said = f"batch {batch} is sealed, so only its own unfinished jobs can add jobs"
     for member in (None, first.id, of_other.id, 10**9):
-        assert refused(db, ADD, batch, member) == ("PQ410", said)
-    assert refused(db, SEAL, batch) == ("PQ410", f"batch {batch} is sealed already")
+        assert refused(db, ADD, batch, member) == ("PQ440", said)
+    assert refused(db, SEAL, batch) == ("PQ440", f"batch {batch} is sealed already")
     assert overview(db, other) == "running"
 
 
 def test_a_batch_that_was_cancelled_or_has_ended_takes_no_jobs(db: Connection[Any], hand: Hand) -> None:
     batch = store(db, 1, open=True)
     cancel(db, batch)
-    assert refused(db, ADD, batch, None) == ("PQ410", f"batch {batch} was cancelled")
-    assert refused(db, SEAL, batch) == ("PQ410", f"batch {batch} was cancelled")
+    assert refused(db, ADD, batch, None) == ("PQ440", f"batch {batch} was cancelled")
+    assert refused(db, SEAL, batch) == ("PQ440", f"batch {batch} was cancelled")
     ended = store(db, 0)
-    assert refused(db, ADD, ended, None) == ("PQ410", f"batch {ended} has ended")
+    assert refused(db, ADD, ended, None) == ("PQ440", f"batch {ended} has ended")
 
 
 def test_a_batch_that_does_not_exist_is_named(db: Connection[Any]) -> None:
     flow = db.execute('select id from pgqueue.enqueue_workflow(\'{"name": "w", "nodes": []}\')').fetchone()
     assert flow
     for number in (99, flow[0]):
-        said = ("PQ513", f"there is no batch {number}")
+        said = ("PQ540", f"there is no batch {number}")
         assert refused(db, ADD, number, None) == said
         assert refused(db, SEAL, number) == said
         assert refused(db, "select pgqueue.retry_members(%s, 0, null)", number) == said

@@ -16,6 +16,7 @@ import pytest
 
 import pgqueue
 from pgqueue import App, JobHandle, Task, WorkflowHandle, errors, sql
+from pgqueue.app.batch_handle import BatchHandle
 from pgqueue.app.enqueue import Enqueuer
 from pgqueue.app.storing import JobStore
 from pgqueue.app.waiters import Waiters
@@ -28,8 +29,8 @@ from tests.package import PACKAGE, modules
 
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
-        "App", "AsyncWorkflow", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
-        "NewJob", "Node", "NodeEnd", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
+        "App", "AsyncOpenBatch", "AsyncWorkflow", "BatchHandle", "BatchProgress", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
+        "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
         "WorkflowHandle", "WorkflowProgress", "chain", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
@@ -62,6 +63,13 @@ def test_the_public_names_are_these():
         (pgqueue.Job, "transaction", "atransaction"),
         (pgqueue.Job, "results", "aresults"),
         (App, "workflow", "aworkflow"),
+        (App, "batch", "abatch"),
+        (BatchHandle, "progress", "aprogress"),
+        (BatchHandle, "state", "astate"),
+        (BatchHandle, "seal", "aseal"),
+        (BatchHandle, "cancel", "acancel"),
+        (BatchHandle, "retry", "aretry"),
+        (BatchHandle, "join", "ajoin"),
         (App, "enqueue_workflow", "aenqueue_workflow"),
         (JobStore, "insert_workflow", "ainsert_workflow"),
         (WorkflowHandle, "progress", "aprogress"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from pgqueue.database.statements.decoding import nothing, one, statement
+from pgqueue.database.statements.decoding import each, nothing, one, statement
 from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
+
+BATCH_STATES = ("open", "running", "stopping", "completed", "failed", "cancelled")
 
 
 class OpenedParts(NamedTuple):
@@ -19,6 +22,39 @@ class OpenedParts(NamedTuple):
     key: str | None
     moment: datetime
     xid: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How a batch goes. ``state``: open, running, stopping, completed, failed or cancelled. The numbers count its jobs.
+
+    ``failed``: how many are dead or cancelled. ``sealed_at``, ``ended_at``: None until then.
+    """
+
+    id: int
+    name: str
+    key: str | None
+    state: str
+    jobs: int
+    unfinished: int
+    completed: int
+    failed: int
+    at_once: int | None
+    created_at: datetime
+    sealed_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended_at is not None
+
+
+class FollowUp(NamedTuple):
+    """A job that was stored when a batch ended. ``name``: on_success, on_failure or on_end. ``state``: None if its row is gone."""
+
+    name: str
+    job_id: int
+    state: str | None
 
 
 class Retried(NamedTuple):
@@ -61,6 +97,33 @@ def abandon_batch(batch: int) -> Statement[str | None]:
 def retry_members(batch: int, after: int, count: int) -> Statement[Retried]:
     """Runs at most ``count`` members with ids above ``after`` again, if they did not complete."""
     return statement("retry_members", lambda rows: Retried(*rows[0]), batch=batch, after=after, count=count)
+
+
+def get_batch(batch: int) -> Statement[BatchProgress | None]:
+    return statement("get_batch", lambda rows: BatchProgress(*rows[0]) if rows else None, batch=batch)
+
+
+def list_batches(
+    *, name: str | None, state: str | None, before: int | None, count: int
+) -> Statement[list[BatchProgress]]:
+    """Lists at most ``count`` batches with ids below ``before``, the newest first."""
+    return statement(
+        "list_batches",
+        each(BatchProgress),
+        name=name,
+        state=state,
+        before=before,
+        count=count,
+    )
+
+
+def count_members(batch: int) -> Statement[dict[str, int]]:
+    """Returns how many unfinished members are in which state."""
+    return statement("count_members", lambda rows: {row[0]: row[1] for row in rows}, batch=batch)
+
+
+def list_follow_ups(batch: int) -> Statement[list[FollowUp]]:
+    return statement("list_follow_ups", each(FollowUp), batch=batch)
 
 
 def _opened(rows: Sequence[Row]) -> OpenedParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgqueue.ui.cli import (
     alerts,
+    batches,
     cron,
     db,
     doctor,
@@ -40,6 +41,7 @@ steps.add(jobs.commands)
 replay.add(jobs.commands)
 wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
+cli.add_typer(batches.commands, name="batches")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(workers.commands, name="workers")

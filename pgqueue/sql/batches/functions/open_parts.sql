@@ -4,7 +4,7 @@
 -- Returns the ids, the concurrency key that the members must have (null: none), and the time.
 -- After the batch was sealed, only members that have not ended can add others: `member` is the id of such a member. So the batch cannot end
 -- in between.
--- Raises PQ513 if there is no such batch, and PQ410 if it takes no more jobs: it is sealed, it was cancelled, or it has ended.
+-- Raises PQ540 if there is no such batch, and PQ440 if it takes no more jobs: it is sealed, it was cancelled, or it has ended.
 -- Locks the row of the batch with FOR KEY SHARE. So seal_batch() waits for the end of this transaction, but neither ends of members nor
 -- other callers do. During the COMMIT, part_added() looks whether the batch has ended meanwhile.
 -- Runs as the owner, because an enqueuer that sends its jobs by COPY calls it.
@@ -22,15 +22,15 @@ begin
     select b.stop_reason, b.ended_at, b.sealed_at, b.at_once into w
     from pgqueue.workflows b where b.id = open_parts.batch and b.kind = 'batch' for key share;
     if not found then
-        raise exception using errcode = 'PQ513', message = format('pgqueue: there is no batch %s', batch);
+        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', batch);
     elsif w.stop_reason is not null then
-        raise exception using errcode = 'PQ410', message = format('pgqueue: batch %s was cancelled', batch);
+        raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s was cancelled', batch);
     elsif w.ended_at is not null then
-        raise exception using errcode = 'PQ410', message = format('pgqueue: batch %s has ended', batch);
+        raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s has ended', batch);
     elsif w.sealed_at is not null and not exists (
         select from pgqueue.nodes n where n.id = member and n.workflow_id = batch and n.state is null and n.rank is null
     ) then
-        raise exception using errcode = 'PQ410',
+        raise exception using errcode = 'PQ440',
             message = format('pgqueue: batch %s is sealed, so only its own unfinished jobs can add jobs', batch);
     end if;
     moment := clock_timestamp();

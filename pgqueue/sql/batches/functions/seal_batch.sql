@@ -1,5 +1,5 @@
 -- Seals a batch: no more jobs can be added to it, except by its own members. When its last member ends, the batch ends.
--- Returns 'sealed', or 'ended' if no member is unfinished: then the batch ends now. Raises PQ513 if there is no such batch, and PQ410 if it
+-- Returns 'sealed', or 'ended' if no member is unfinished: then the batch ends now. Raises PQ540 if there is no such batch, and PQ440 if it
 -- is sealed already or was cancelled.
 -- Locks the row of the batch with FOR UPDATE: waits for all transactions that have added members, and for no node. Then it looks, with a new
 -- snapshot. An end that it did not see yet waits for this lock, and looks after it. So one of the two sees that all is over.
@@ -15,11 +15,11 @@ declare
 begin
     select b.stop_reason, b.sealed_at into w from pgqueue.workflows b where b.id = batch and b.kind = 'batch' for update;
     if not found then
-        raise exception using errcode = 'PQ513', message = format('pgqueue: there is no batch %s', batch);
+        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', batch);
     elsif w.stop_reason is not null then
-        raise exception using errcode = 'PQ410', message = format('pgqueue: batch %s was cancelled', batch);
+        raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s was cancelled', batch);
     elsif w.sealed_at is not null then
-        raise exception using errcode = 'PQ410', message = format('pgqueue: batch %s is sealed already', batch);
+        raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s is sealed already', batch);
     end if;
     update pgqueue.workflows b set sealed_at = clock_timestamp() where b.id = batch;
     return case when pgqueue.end_batch(batch) then 'ended' else 'sealed' end;

@@ -11,7 +11,8 @@ create or replace view pgqueue.batch_overview with (security_invoker) as
            p.jobs, p.unfinished, p.jobs - p.unfinished - p.failed as completed, p.failed, w.at_once, w.created_at, w.sealed_at, w.ended_at
     from pgqueue.workflows w
     cross join lateral (
-        select coalesce(sum(n.members), 0) as jobs, coalesce(sum(n.unmet), 0) as unfinished, coalesce(sum(n.failed), 0) as failed
+        select coalesce(sum(n.members), 0)::bigint as jobs, coalesce(sum(n.unmet), 0)::bigint as unfinished,
+               coalesce(sum(n.failed), 0)::bigint as failed
         from pgqueue.nodes n where n.workflow_id = w.id and n.members is not null
     ) p
     where w.kind = 'batch'

@@ -25,8 +25,10 @@ begin
     update pgqueue.workflows f
     set stop_reason = 'workflow_cancelled', stopped_at = case when left_open = 0 and f.kind <> 'batch' then clock_timestamp() end,
         sealed_at = case when f.kind = 'batch' then coalesce(f.sealed_at, clock_timestamp()) end
-    where f.id = workflow;
-    if w.kind = 'batch' then
+    where f.id = workflow and (f.kind <> 'batch' or f.ended_at is null);
+    if not found then
+        return 'ended';  -- the batch ended while this function looked for its jobs
+    elsif w.kind = 'batch' then
         perform pgqueue.end_batch(workflow);
     end if;
     perform pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = workflow and n.undoes = 0;
