@@ -130,7 +130,7 @@ def _tail(batch: Batch, moment: datetime) -> bytes:
             _small(options.get("max_attempts") or 6),
             NULL if timeout is None else pack(">iqii", 16, round(timeout * 1_000_000), 0, 0),
             _text(options.get("concurrency_key")),
-            _small(options.get("weight")),
+            _whole(options.get("weight")),
             _text(options.get("ordering")),
             _sized(_array(options.get("tags") or ())),
             _json(options.get("meta") or {}),
@@ -153,6 +153,10 @@ def _text(value: str | None) -> bytes:
 
 def _small(value: int | None) -> bytes:
     return NULL if value is None else pack(">ih", 2, value)
+
+
+def _whole(value: int | None) -> bytes:
+    return NULL if value is None else pack(">ii", 4, value)
 
 
 def _moment(value: datetime) -> bytes:

@@ -20,6 +20,7 @@ EDITABLE = (
 CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
+LARGEST_WEIGHT = 1_000_000_000  # also the largest number of a limit
 TICK = 1e-6  # seconds; the database stores no shorter time
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
@@ -104,7 +105,7 @@ def _attempts(name: str, value: object) -> int:
 
 
 def _weight(name: str, value: object) -> int:
-    return _integer(name, value, 1, 1000)
+    return _integer(name, value, 1, LARGEST_WEIGHT)
 
 
 def _ordering(name: str, value: object) -> str:

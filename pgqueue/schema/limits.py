@@ -43,14 +43,15 @@ limits = Table(
         postgresql_nulls_not_distinct=True,
     ),
     CheckConstraint("num_nonnulls(concurrency, rate, share) >= 1", "limits_kind_check"),
-    CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
+    CheckConstraint("concurrency between 0 and 1000000000", "limits_concurrency_check"),
     CheckConstraint(
-        "rate >= 1 and (rate is null) = (period is null) and period / rate >= interval '1 microsecond'",
+        "rate between 1 and 1000000000 and (rate is null) = (period is null) and period / rate >= interval '1 microsecond'",
         "limits_rate_check",
     ),
     CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
     CheckConstraint(
-        "burst is null or (burst >= 1 and rate is not null and not sliding)", "limits_burst_check"
+        "burst is null or (burst between 1 and 1000000000 and rate is not null and not sliding)",
+        "limits_burst_check",
     ),
     CheckConstraint(
         "share is null or (share >= 1 and share <= 1000 and key is not null and task is null)",

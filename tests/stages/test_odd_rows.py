@@ -32,7 +32,7 @@ REFUSED = {
     "crash_count": [-1, 20_001, 32_767],
     "lease_id": [-1, 2**62 + 1, 2**63 - 1],
     "max_attempts": [-1, 0, 10_001, 32_767],
-    "weight": [-1, 0, 1001, 32_767],
+    "weight": [-1, 0, 10**9 + 1, 2**31 - 1],
     "timeout": ["0", "-1 s", "366 days"],
     "run_at": ["infinity", "-infinity", "1999-12-31", "3000-01-01"],
     "created_at": ["infinity", "-infinity", "1999-12-31", "3000-01-01"],
@@ -57,7 +57,7 @@ TAKEN = [
     {"state": "running", "worker_id": -1}, {"state": "running", "worker_id": 2}, {"state": "running", "worker_id": 0},
     {"state": "running", "worker_id": 998, "attempt": 20_000, "crash_count": 20_000},
     {"state": "running", "worker_id": 997, "seats_taken": [0, 2**31 - 1, 0, 2**31 - 1], "concurrency_key": "k"},
-    {"timeout": "0.000001 s"}, {"timeout": "365 days"}, {"weight": 1000, "concurrency_key": "k"},
+    {"timeout": "0.000001 s"}, {"timeout": "365 days"}, {"weight": 10**9, "concurrency_key": "k"},
     {"deadline_at": "2000-01-01"}, {"expires_at": "2000-01-01"}, {"expires_at": "2000-01-01", "cancel_requested": True},
     {"concurrency_key": "\x01ok"}, {"concurrency_key": "\U0010ffff" * 63}, {"ordering": "block"},
 ]  # fmt: skip

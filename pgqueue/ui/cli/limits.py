@@ -11,6 +11,7 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.limits import Limit
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.names import check_name
+from pgqueue.model.options import LARGEST_WEIGHT
 from pgqueue.model.units import seconds
 from pgqueue.text.counted import count
 from pgqueue.ui.cli import tables
@@ -80,7 +81,7 @@ def set_limit(
         int | None,
         typer.Option(
             min=0,
-            max=2**30,
+            max=LARGEST_WEIGHT,
             metavar="N",
             show_default=False,
             help="How many jobs are allowed to run at the same time.",
@@ -109,7 +110,7 @@ def set_limit(
         int | None,
         typer.Option(
             min=1,
-            max=2**30,
+            max=LARGEST_WEIGHT,
             metavar="N",
             show_default=False,
             help="How many jobs are allowed to start together after a time without starts.",

@@ -4,7 +4,7 @@
 , %(max_attempts)s::smallint                                                     --? max_attempts
 , pg_catalog.make_interval(secs => %(timeout)s::float8)                          --? timeout
 , %(concurrency_key)s::text                                                      --? concurrency_key
-, %(weight)s::smallint                                                           --? weight
+, %(weight)s::integer                                                            --? weight
 , %(ordering)s::text                                                             --? ordering
 , %(tags)s::text[]                                                               --? tags
 , %(meta)s::text::jsonb                                                          --? meta

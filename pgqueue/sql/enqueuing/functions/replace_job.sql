@@ -25,7 +25,7 @@ begin
         deadline_at = case when w.deadline is not null then pgqueue.option_time(w.deadline, replace_job.moment) end
     from jsonb_to_record(body) as w (
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
-        max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
+        max_attempts smallint, timeout float8, concurrency_key text, weight integer, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
     where j.id = job and j.state <> all(array['running', 'waiting'])  -- in this form, no index of due jobs can be used
       and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)

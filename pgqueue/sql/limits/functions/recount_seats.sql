@@ -17,7 +17,7 @@ begin
     return query
         with running as materialized (
             select h.limit_id, case when h.limit_id = 0 then j.queue || ' ' || j.concurrency_key when l.per_key then j.concurrency_key::text else '' end as key,
-                   sum(h.weight)::integer as correct
+                   least(sum(h.weight), 1000000000)::integer as correct
             from pgqueue.jobs_live j
             cross join lateral (select j.seats_taken[i] as limit_id, j.seats_taken[i + 1] as weight
                                 from generate_series(1, cardinality(j.seats_taken), 2) i) h

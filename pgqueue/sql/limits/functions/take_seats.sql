@@ -50,7 +50,9 @@ begin
                row_number() over (partition by n.limit_id, n.key collate "C") = 1 as is_first
         from (
             select c.rank::integer as rank, l.id as limit_id, case when l.per_key then c.key else '' end as key,
-                   least(c.weight, nullif(l.concurrency, 0), case when l.sliding then l.rate end) as amount, l.rate is not null as rated
+                   case when l.concurrency is null and l.rate is null then 0
+                        else least(c.weight, nullif(l.concurrency, 0), case when l.sliding then l.rate end) end as amount,
+                   l.rate is not null as rated
             from unnest(keys, tasks, weights) with ordinality as c(key, task, weight, rank)
             join pgqueue.limits l
               on l.id = any(limits) and (l.task is null or l.task = c.task)
@@ -97,8 +99,8 @@ begin
         select array_agg(case
                    when l.sliding then l.rate - (select coalesce(sum(t.weight), 0) from pgqueue.starts t
                                                  where t.limit_id = s.limit_id and t.key = s.key and t.at > moment - l.period)
-                   when l.rate is not null then floor(coalesce(l.burst, 1) + 0.000001
-                       - date_part('epoch', greatest(s.full_at, moment) - moment) / date_part('epoch', l.period / l.rate))
+                   when l.rate is not null then greatest(floor(coalesce(l.burst, 1) + 0.000001
+                       - date_part('epoch', greatest(s.full_at, moment) - moment) / date_part('epoch', l.period / l.rate)), -2000000000)
                    end::integer order by n.number),
                array_agg(l.rate is not null and not l.sliding and coalesce(s.full_at <= moment, true) order by n.number)
         into tokens, rested
@@ -152,14 +154,18 @@ begin
     set wanted = greatest(c.missed, 1),
         taken = s.taken + case when l.concurrency is null and c.limit_id <> 0 then 0 else c.granted end,
         full_at = case when l.rate is not null and not l.sliding
-                       then greatest(s.full_at, moment) + c.granted * (l.period / l.rate) else s.full_at end,
+                       then greatest(s.full_at, moment) + least(c.granted, l.longest) * (l.period / l.rate) else s.full_at end,
         free_at = case when c.missed = 0 or l.rate is null or c.tokens >= c.missed then null
                        when l.sliding then (select coalesce(min(t.at), moment) + l.period from pgqueue.starts t
                                             where t.limit_id = s.limit_id and t.key = s.key and t.at > moment - l.period)
                        else greatest(s.full_at, moment)
-                            + (c.granted + least(c.missed, coalesce(l.burst, 1)) - coalesce(l.burst, 1)) * (l.period / l.rate) end
+                            + least(c.granted + least(c.missed, coalesce(l.burst, 1)) - coalesce(l.burst, 1), l.longest)
+                              * (l.period / l.rate) end
     from unnest(limit_ids, seat_keys, granted, missed, tokens) c(limit_id, key, granted, missed, tokens)
-    left join pgqueue.limits l on l.id = c.limit_id
+    left join (
+        -- A job of a very large weight could occupy a slow rate for longer than a timestamp can say. So it does for at most a century.
+        select o.*, floor(least(3.1e9 / date_part('epoch', o.period / o.rate), 2000000000))::integer as longest from pgqueue.limits o
+    ) l on l.id = c.limit_id
     where s.limit_id = c.limit_id and s.key = c.key;
 end
 $function$;
