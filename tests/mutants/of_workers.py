@@ -253,5 +253,13 @@ OF_WORKERS = (
     mutant("maintenance/declarations.py", "await sift(self._tasks, some, give_up)", "await some(self._tasks)",
            "stages/test_sifting.py::test_workers_start_and_other_declarations_are_stored_although_one_declaration_fails"),
     mutant("sql/leases/rescue.sql", " and l.id is distinct from e.keeper", "", "stages/test_suspects.py"),
+    mutant("sql/workflows/functions/begin_undo.sql", "select array_agg(n.id order by n.ended_at desc, n.id desc)", "select array_agg(n.id order by n.id desc)",
+           "stages/test_undo.py::test_the_order_of_the_undo_is_the_order_in_which_the_nodes_ended"),
+    mutant("sql/workflows/functions/begin_undo.sql", " and not (n.needs = 'failed' and n.failed = 0)) then", ") then",
+           "stages/test_undo.py::test_a_workflow_that_completes_is_not_undone"),
+    mutant("sql/workflows/functions/release_nodes.sql", " or num_nulls(n.undoes) = 0", "",
+           "stages/test_undo.py::test_a_workflow_whose_last_node_runs_when_it_is_cancelled_is_undone_when_that_node_has_ended"),
+    mutant("sql/workflows/functions/finish_workflow.sql", "n.workflow_id = stopping.id and n.undoes = 0;", "false;",
+           "races/test_undo_races.py::test_a_workflow_whose_last_node_completes_during_its_cancel_is_undone_if_the_cancel_was_accepted"),
 )
 # fmt: on

@@ -277,6 +277,21 @@ def test_a_completed_workflow_whose_node_is_retried_and_dies_is_undone(
     assert clean(db)
 
 
+def test_the_undo_waits_for_all_retried_nodes_of_a_completed_workflow(
+    db: Connection[Any], hand: Hand
+) -> None:
+    flow = store(db, undoable("a"), undoable("b"), undoable("c"))
+    run_due(db, hand)
+    for name in "ab":
+        assert db.execute("select pgqueue.retry_workflow(%s, %s)", [flow, name]).fetchone() == (1,)
+    attempts = {attempt.id: attempt for attempt in hand.claim()}
+    assert hand.settle(attempts[ids(db, flow)["a"]], DEAD)
+    assert chain(db, flow) == []
+    assert hand.settle(attempts[ids(db, flow)["b"]], COMPLETED)
+    assert run_due(db, hand) == ["undo of b", "undo of c"]
+    assert clean(db)
+
+
 def test_many_nodes_rest_behind_gates_of_a_hundred(db: Connection[Any], hand: Hand) -> None:
     flow = store(db, *(undoable(f"n{n}") for n in range(250)), node("bad"), group("all", "n1", "n2"))
     gates = "select name, unmet from pgqueue.nodes where workflow_id = %s and undoes <= 0 order by rank"

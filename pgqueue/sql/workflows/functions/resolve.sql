@@ -132,7 +132,7 @@ begin
             returning n.id, n.state, n.is_gate, n.needs, n.unmet, n.failed, n.undoes
         ), judged as (
             select c.id, c.failed, c.undoes, case
-                when c.state is not null then case when c.undoes = 0 then 'rested' end
+                when c.state is not null then case when c.undoes = 0 and c.unmet = 0 then 'rested' end
                 when c.is_gate then case when c.unmet = 0 then 'over' end
                 when c.needs = 'completed' and c.failed > 0 or c.needs = 'failed' and c.unmet = 0 and c.failed = 0 then 'doomed'
                 when c.unmet = 0 then 'ready' end as next
