@@ -171,6 +171,7 @@ async def raced(job: Job) -> str:
     done, _ = await asyncio.wait({nap, step}, return_when=asyncio.FIRST_COMPLETED)
     nap.cancel()
     await asyncio.wait({nap})
+    await job.await_for("go")
     return "step" if step in done else "sleep"
 
 

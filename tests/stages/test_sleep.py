@@ -157,6 +157,10 @@ def test_a_step_on_another_thread_is_stored_before_the_job_is_suspended(
 def test_a_sleep_that_the_handler_gives_up_suspends_nothing(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("raced")
     drain("async")
+    stored = "select name from pgqueue.checkpoints where job_id = %s order by 1"
+    assert db.execute(stored, [job_id]).fetchall() == [("quick",), ("wait:go",)], "the sleep was given up"
+    app.handle(job_id).signal("go")
+    drain("async")
     assert look(db, job_id, "state, result") == ("completed", "step")
 
 
