@@ -7,9 +7,11 @@ with bound as materialized (
 ), over as materialized (
     select w.id from pgqueue.workflows w
     where w.created_at < (select b.until from bound b)
-      and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.state is null)
-      and case when w.kind = 'batch' then w.ended_at < (select b.until from bound b)
-               else not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.ended_at >= (select b.until from bound b)) end
+      and case when w.kind = 'batch'  -- its own row tells that its members have ended
+               then w.ended_at < (select b.until from bound b)
+                    and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.rank between 1 and 3 and n.state is null)
+               else not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.state is null)
+                    and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.ended_at >= (select b.until from bound b)) end
     order by w.created_at
     limit 100
     for update skip locked
