@@ -92,6 +92,7 @@ class CommitProxy:
         self._socket = str(Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}")
         self._dice, self._odds, self._batches = dice, odds, batches
         self.lost: list[Lost] = []
+        self.pairs: set[Pair] = set()
         self.loop = asyncio.new_event_loop()
         self._server = self.loop.run_until_complete(
             self.loop.create_server(lambda: FromClient(self), "127.0.0.1", 0)
@@ -118,6 +119,13 @@ class CommitProxy:
     def is_batch(self, name: str, text: bytes) -> bool:
         return name in self._batches and self._batches[name] in text
 
+    async def close(self) -> None:
+        self._server.close()
+        await asyncio.sleep(DELAY)  # for COMMITs that are late
+        while self.pairs:
+            self.pairs.pop().abort()
+        await asyncio.sleep(0.1)  # the transports close their sockets in the next steps of the loop
+
     async def reach(self, pair: Pair) -> None:
         try:
             await self.loop.create_unix_connection(lambda: FromServer(self, pair), self._socket)
@@ -135,9 +143,12 @@ class FromClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._pair = Pair(transport)
+        self._proxy.pairs.add(self._pair)
         self._reaching = self._proxy.loop.create_task(self._proxy.reach(self._pair))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._pair.server is None:
+            self._proxy.pairs.discard(self._pair)
         if self._pair.fault != LATE:
             self._pair.abort()
 
@@ -223,6 +234,7 @@ class FromServer(asyncio.Protocol):
         transport.write(self._pair.waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._proxy.pairs.discard(self._pair)
         self._pair.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -262,6 +274,7 @@ def commit_proxy_to(
     try:
         yield proxy
     finally:
+        asyncio.run_coroutine_threadsafe(proxy.close(), proxy.loop).result()
         proxy.loop.call_soon_threadsafe(proxy.loop.stop)
         thread.join()
         proxy.loop.close()

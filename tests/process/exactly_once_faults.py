@@ -31,7 +31,7 @@ COMBINATIONS = [
     if executor != "loop" or way in exact_tasks.ASYNC
 ]
 OPTIONS = (
-    "--lease", "2", "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", "1000", "--wait-for-db", "60", "--blocked", "0",
+    "--lease", "4", "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", "1000", "--wait-for-db", "60", "--blocked", "0",
 )  # fmt: skip
 SERVER = {"max_connections": "800", "shared_buffers": "128MB"}  # fsync stays on, as on the servers of users
 BATCH = 500  # jobs in one enqueue
@@ -142,12 +142,15 @@ class Campaign:
             self.enqueue(2)
 
     def rest(self, count: int) -> None:
-        """Waits until so many jobs are finished, or all. A slow machine must finish at least one job in each period of STARTS seconds."""
-        left = unfinished(self.db)
-        target = max(left - count, 0)
-        while left > target:
-            wait_until(slowly(lambda left=left: self.replace_ended() or unfinished(self.db) < left), STARTS)  # type: ignore[misc]
-            left = unfinished(self.db)
+        """Waits until so many more jobs are finished, or all. A slow machine must finish at least one job in each STARTS seconds."""
+        done = self.finished()
+        target = done + count
+        while done < target and unfinished(self.db):
+            wait_until(slowly(lambda done=done: self.replace_ended() or self.finished() > done), STARTS)  # type: ignore[misc]
+            done = self.finished()
+
+    def finished(self) -> int:
+        return int(self.one("select count(*) from pgqueue.jobs_done"))
 
     def start(self, executor: str) -> None:
         options = (

@@ -43,9 +43,10 @@ SEED = int(os.environ.get("PGQUEUE_CAMPAIGN_SEED", secrets.randbelow(1_000_000))
 SHORT = Plan(
     jobs=3, workers=1, slots=4, answers=10, kills=1, child_kills=1, zombies=1, terminations=2, restarts=1, fenced=0, odds=0.2
 )  # fmt: skip
+JOBS = int(os.environ.get("PGQUEUE_CAMPAIGN_JOBS", "2000"))
 LONG = Plan(
-    jobs=int(os.environ.get("PGQUEUE_CAMPAIGN_JOBS", "2000")), workers=2, slots=8, answers=100, kills=20, child_kills=20, zombies=5,
-    terminations=60, restarts=5, fenced=1, odds=0.02,
+    jobs=JOBS, workers=2, slots=8, answers=100, kills=20, child_kills=20, zombies=5, terminations=60, restarts=5, fenced=1,
+    odds=min(0.2, 500 / (JOBS * len(COMBINATIONS))),
 )  # fmt: skip
 PLAN = LONG if os.environ.get("PGQUEUE_CAMPAIGN_LONG") else SHORT
 BATCHES = {

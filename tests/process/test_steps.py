@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from tests.apps import step_tasks
 from tests.apps.step_functions import NOTES, notes
 from tests.apps.step_tasks import app
 from tests.factories import look
+from tests.pids import descendants
 from tests.process.worker_processes import QUICK, ROOT
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 POINTS = [f"{where} {n}" for n in range(5) for where in ("outside", "before", "after")] + ["end"]
 # If a process is killed at a point "after n", an effect of step n outside the database happens twice: it has happened, but its checkpoint
 # is not committed yet. If the process is killed at another point, each effect happens once.
 KEPT_OPEN = "after"
+FIVE_PARTS = [(str(n), n) for n in range(5)]  # the checkpoints of a job with five steps: key and value
 
 
 @pytest.fixture
@@ -75,9 +77,10 @@ def kill_at_each_point(path: Path, db: Connection[Any], task: str, executor: str
     assert set(killed(path)) == set(POINTS)
     for job_id in jobs.values():
         stored = db.execute(
-            "select key, value from pgqueue.steps where job_id = %s order by 1", [job_id]
+            "select key, value from pgqueue.steps where job_id = %s order by name <> 'part', name, key",
+            [job_id],
         ).fetchall()
-        assert stored == [(str(n), n) for n in range(5)]
+        assert stored == FIVE_PARTS
     return jobs
 
 
@@ -101,6 +104,48 @@ def test_a_job_killed_at_any_point_has_the_rows_of_each_step_exactly_once(
     jobs = kill_at_each_point(path, db, "booked_parts", executor)
     rows = db.execute("select job_id, n from booked order by 1, 2").fetchall()
     assert rows == [(job_id, n) for job_id in sorted(jobs.values()) for n in range(5)]
+
+
+def waiting_batches(db: Connection[Any]) -> int:
+    """Returns how many batches of checkpoints wait for a lock."""
+    [(count,)] = db.execute(
+        "select count(*) from pg_stat_activity where application_name = 'pgqueue steps' and wait_event_type = 'Lock'"
+        " and datname = current_database()"
+    ).fetchall()
+    return int(count)
+
+
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
+def test_a_checkpoint_that_is_committed_after_its_process_was_killed_is_found_by_the_next_attempt(
+    path: Path, db: Connection[Any], connect: Callable[..., Connection[Any]], executor: str
+) -> None:
+    """A batch of checkpoints waits in the server for another transaction, while the process that waits for its answer is killed."""
+    other = connect(autocommit=False)
+    task = "parts_async" if executor == "async" else "parts"
+    job_id = app.tasks[task].enqueue(point="nowhere").id
+    other.execute(
+        "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, key, value) values (%s, 1, 1, 'step', 'part', '2', '7')",
+        [job_id],
+    )
+    first = worker("--executor", executor)
+    try:
+        wait_until(lambda: waiting_batches(db), STARTS)
+        [victim] = descendants(first.pid) if executor == "process" else [first.pid]
+        os.kill(victim, signal.SIGKILL)
+        other.rollback()
+        if executor != "process":
+            first.wait(30)
+            wait_until(lambda: db.execute("select from pgqueue.steps where key = '2'").fetchall())
+            wait_until(lambda: run_to_the_end(db, executor) and states(db) == {"completed"})
+        wait_until(lambda: states(db) == {"completed"})
+    finally:
+        first.kill()
+        first.wait()
+    stored = db.execute("select key, value, lease_id from pgqueue.steps order by 1").fetchall()
+    assert [(key, value) for key, value, _ in stored] == FIVE_PARTS
+    assert len({lease for _, _, lease in stored[:3]}) == 1, "the first attempt has stored three steps"
+    assert stored[2][2] < stored[3][2], "the next attempt has stored the others"
+    assert [n for _, _, n in notes(path)] == [0, 1, 2, 3, 4]
 
 
 def run_to_the_end(db: Connection[Any], executor: str) -> bool:

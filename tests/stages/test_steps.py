@@ -332,3 +332,31 @@ def test_a_commit_without_an_answer_leaves_the_rows_of_a_step_exactly_once(
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert booked() == [1]
     assert notes(path) == [["book", 1]] * (1 if delivers else 2) + [["got", [["Page", 1, 1]]]]
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+@pytest.mark.parametrize(
+    ("task", "executor"),
+    [("pages", "thread"), ("pages_async", "async"), ("gathered", "async"), ("pages", "process")],
+)
+def test_each_step_is_done_once_if_a_batch_of_checkpoints_gets_no_answer(
+    path: Path,
+    db: Connection[Any],
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    delivers: bool,
+    task: str,
+    executor: str,
+) -> None:
+    """The batch is sent again, and the attempt does not notice anything."""
+    job_id = enqueue(task, count=3)
+    with proxy_to(dsn) as proxy:
+        monkeypatch.setattr(app, "_dsn", proxy.dsn)
+        app.close()
+        proxy.cut_at, proxy.delivers = b"jsonb_to_recordset", delivers
+        drain(executor)
+        app.close()
+        assert proxy.cut_at is None, "the batch was lost"
+    assert look(db, job_id, "state, attempt") == ("completed", 2)
+    fetched = [n for what, n in notes(path) if what == "fetch"]
+    assert sorted(fetched) == sorted([1, 2, 3] * (2 if task == "gathered" else 1))
