@@ -57,13 +57,14 @@ def counted(dsn: str) -> Iterator[Trips]:
         try:
             yield trips
         finally:
-            loop.call_soon_threadsafe(door.close)
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+            door.close()
             if left := asyncio.all_tasks(loop):
                 for task in left:
                     task.cancel()
                 loop.run_until_complete(asyncio.wait(left))
+            loop.run_until_complete(door.wait_closed())
             loop.close()
 
 
@@ -89,5 +90,11 @@ async def carry(trips: Trips, client: Stream, server: Stream) -> None:
             client[1].write(data)
         client[1].close()
 
-    with suppress(OSError):
-        await asyncio.gather(upward(), downward())
+    try:
+        with suppress(OSError):
+            await asyncio.gather(upward(), downward())
+    finally:
+        for _, writer in (client, server):
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()  # otherwise the loop could be closed while the socket is open
