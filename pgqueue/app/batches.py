@@ -1,7 +1,7 @@
 """The methods that make batches: ``app.batch`` and its async twin.
 
 A batch is stored in several transactions if the caller gives no connection, because its jobs can be millions. So a crash of the program can
-leave it open. It runs then, but does not end: ``pgq doctor`` reports it, and a person seals or cancels it.
+leave it open. It runs then, but does not end, until a person seals or cancels it: ``pgq batches list --state open`` lists such batches.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +104,35 @@ def test_an_interruption_that_comes_too_late_does_not_hit_the_next_attempt(
     assert len(set(ours)) == 1
     # Two calls for each of the 5 handlers: one interrupts the handler, and one ends the interruption.
     assert touched.count(ours[0]) == 10
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_interruption_does_not_hit_the_import_of_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_async: bool
+) -> None:
+    """A module whose import was interrupted would stay half made in this process, and every later use of it would fail."""
+    name = f"slowly_imported_{is_async}"
+    slow = "import time\nfor part in range(100):\n    time.sleep(0.01)\nwhole = True\n"
+    (tmp_path / f"{name}.py").write_text(slow)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = App()
+
+    def import_slowly() -> None:
+        import_module(name)
+        while True:
+            time.sleep(0.001)
+
+    if is_async:
+
+        @app.task(name="importing")
+        async def importing() -> None:
+            import_slowly()
+    else:
+        app.task(name="importing")(import_slowly)
+
+    ended = played(app, [[attempt(1, "importing", 0.1)]], executor="thread")
+    assert "longer than its timeout" in str(ended[1].error)
+    assert sys.modules.pop(name).whole
 
 
 def test_an_interruption_waits_for_the_end_or_a_gap_of_an_uninterrupted_block() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ TIMED_OUT = Ending.TIMED_OUT  # looked up only once, because Python 3.11 looks u
 BLOCKED_AFTER = (
     0.5  # if a loop has not carried out a cancel after this many seconds, a handler blocks the loop
 )
+IMPORT_PAUSE = 0.01  # seconds between two looks whether the import of a handler has ended
+IMPORTER = "<frozen importlib"  # begins the file name of the functions that import a module
 
 
 class InterruptedByTimeout(BaseException):
@@ -106,11 +109,25 @@ class Threads(Generic[W, C]):
         self._timers[work] = self._loop.call_later(DEAF, self._give_up, spec, work)
 
     def _interrupt(self, work: W) -> None:
+        """Interrupts the handler of this work. If the handler imports a module, waits for the end of the import.
+
+        An interrupted import would leave a module half made in this process. Then every later handler that uses the module would fail.
+        """
+        assert self._loop is not None
         for thread in self._threads:
-            if thread.interrupt(work):
-                assert self._loop is not None
-                self._loop.call_later(BLOCKED_AFTER, thread.insist, work)
+            if thread.current is work and thread.is_importing():
+                self._loop.call_later(IMPORT_PAUSE, self._interrupt, work)
                 break
+            if thread.interrupt(work):
+                self._loop.call_later(BLOCKED_AFTER, self._insist, thread, work)
+                break
+
+    def _insist(self, thread: _Thread[W], work: W) -> None:
+        assert self._loop is not None
+        if thread.current is work and thread.is_importing():
+            self._loop.call_later(IMPORT_PAUSE, self._insist, thread, work)
+        else:
+            thread.insist(work)
 
     def _give_up(self, spec: TaskSpec, work: W) -> None:
         """Abandons the thread of a handler that did not react to the interruption, so that a new thread can take its place.
@@ -220,6 +237,15 @@ class _Thread(Generic[W]):
                     self._cancel_pending = True
                     self._task.get_loop().call_soon_threadsafe(self._cancel, self._task)
             return True
+
+    def is_importing(self) -> bool:
+        """Whether the thread imports a module at the moment."""
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the only way to see what another thread does
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(IMPORTER):
+                return True
+            frame = frame.f_back
+        return False
 
     def cancel(self, work: W) -> None:
         """Cancels the async handler of this work if its task has begun. Otherwise ``cancelling`` does so when the task begins."""
