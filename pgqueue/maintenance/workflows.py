@@ -30,11 +30,13 @@ async def finish_workflows_once(link: Link) -> None:
 
     Stops children whose parent has ended.
     """
-    await link.once(statements.resolve_again(RESOLVED_AT_ONCE))
-    at: int | None = 0
+    left = await link.once(statements.find_left_work())
+    if left.has_unresolved:
+        await link.once(statements.resolve_again(RESOLVED_AT_ONCE))
+    at: int | None = 0 if left.has_children else None
     while at is not None:
         at = await link.once(statements.leave_parents(at, EXAMINED_AT_ONCE))
-    after: int | None = 0
+    after: int | None = 0 if left.has_children or left.has_stopping else None
     while after is not None:
         after = await link.once(statements.finish_workflow(after))
 

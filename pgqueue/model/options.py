@@ -10,7 +10,7 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError
 from pgqueue.model.names import check_name
 from pgqueue.model.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints, walk
-from pgqueue.model.units import seconds
+from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import shown
 
@@ -20,7 +20,6 @@ EDITABLE = (
 CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
-LARGEST_WEIGHT = 1_000_000_000  # also the largest number of a limit
 TICK = 1e-6  # seconds; the database stores no shorter time
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 

@@ -9,6 +9,7 @@ from pgqueue.errors import InvalidOptionError, InvalidSettingError
 from pgqueue.text.values import shown
 
 LONGEST_DURATION = 365 * 86_400.0
+LARGEST_WEIGHT = 1_000_000_000  # also the largest number of a limit
 
 
 MB = 1024 * 1024

@@ -36,6 +36,17 @@ SABOTAGE = {
     " values (1, 1, 1, 'running', 'dead', 'x')",
     "D3": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
     " select id, 1, 1, 'step', 'a', '1' from pgqueue.jobs where state = 'running'",
+    "D10": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
+    " select id, lease_id, worker_id, 'wait', 'wait:' || n, '{\"signal\": {\"id\": 7}}' from pgqueue.jobs, generate_series(1, 2) n"
+    " where state = 'running'",
+    "D10b": "alter table pgqueue.signals disable trigger signals_arrived_trigger;"
+    " insert into pgqueue.signals (job_id, name) select id, 'a' from pgqueue.jobs where state = 'pending';"
+    " update pgqueue.jobs set state = 'waiting', waits_for = '{a}' where state = 'pending'",
+    "D11": "insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, value)"
+    " select id, lease_id, worker_id, 'wait', 'wait:a', '{\"signal\": {\"id\": 7}, \"timed_out\": 1}' from pgqueue.jobs"
+    " where state = 'running'",
+    "D12": "insert into pgqueue.transitions (job_id, lease_id, attempt, run_at, from_state, to_state, reason)"
+    " select id, lease_id - 1, 1, now() + interval '1 hour', 'running', 'pending', 'sleeping' from pgqueue.jobs where state = 'running'",
     "D17": "update pgqueue.jobs set version = 3 where state = 'running'",
     "D15": "drop index pgqueue.nodes_undoes_key; update pgqueue.nodes set undoes = 1 where name in ('b', 'c')",
     "D15b": "update pgqueue.nodes set undoes = (select b.id from pgqueue.nodes b where b.name = 'b') where name = 'c'",

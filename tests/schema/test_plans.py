@@ -53,6 +53,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.find_committed([(1, 1), (2, 1)]),
         statements.finish_workflow(0),
         statements.leave_parents(0, 100),
+        statements.find_left_work(),
         statements.adopt_children(1, 1),
         statements.enqueue_workflow('{"name": "a", "nodes": []}'),
         statements.find_stored_workflow(StoredWorkflow(1, True, [], "3", datetime(2026, 1, 1, tzinfo=UTC))),

@@ -68,7 +68,7 @@ def test_no_statement_is_refused_because_a_table_has_no_replica_identity(publish
     )
     refused = []
     for name, sample in SAMPLES.items():
-        if name == "copy_jobs":
+        if name.startswith("copy_"):
             continue
         with db.transaction(force_rollback=True):
             try:

@@ -94,7 +94,7 @@ def test_the_error_lists_the_items_that_were_not_made_by_task_job(echo, app, db)
     for wrong, said in (
         ([made, echo], r"1 of the items are bad: \[1\] it is a Task"),
         ([{"value": 1}], r"\[0\] it is a dict, not a job made by task.job"),
-        (made, r"4 of the items are bad: \[0\] it is a str"),
+        (made, r"5 of the items are bad: \[0\] it is a str"),
     ):
         with pytest.raises(InvalidBatchError, match=said):
             app.enqueue_many(wrong)

@@ -224,6 +224,18 @@ def leave_parents(after: int, count: int) -> Statement[int | None]:
     return statement("leave_parents", one, after=after, count=count)
 
 
+class LeftWork(NamedTuple):
+    """Whether the leader has nodes to resolve, children whose parents it must look for, and workflows to stop."""
+
+    has_unresolved: bool
+    has_children: bool
+    has_stopping: bool
+
+
+def find_left_work() -> Statement[LeftWork]:
+    return statement("find_left_work", lambda rows: LeftWork._make(rows[0]))
+
+
 def resolve_again(count: int) -> Statement[int]:
     """Resolves nodes whose jobs were locked. Returns how many there were, at most ``count``."""
     return statement("resolve_again", one, count=count)

@@ -11,8 +11,7 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.limits import Limit
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.names import check_name
-from pgqueue.model.options import LARGEST_WEIGHT
-from pgqueue.model.units import seconds
+from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.text.counted import count
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
