@@ -301,26 +301,38 @@ def connect(
             application_name=name,
             **KEEPALIVE | {"connect_timeout": math.ceil(patience)},
         )
-        with within(connection, patience):
-            if is_pooled(connection):
-                connection.prepare_threshold = None
-            else:
-                connection.execute(f"{ORDINARY}; set lock_timeout = '{lock:g}s'".encode())
+        try:
+            with within(connection, patience):
+                if is_pooled(connection):
+                    connection.prepare_threshold = None
+                else:
+                    connection.execute(f"{ORDINARY}; set lock_timeout = '{lock:g}s'".encode())
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
 async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection:
     """Opens an autocommit connection of a worker. By default its plans are pinned, and each statement is prepared at its first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
-    with within(connection, SETUP_TIMEOUT):
-        if session == ORDINARY:
-            [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
-            if pid != connection.info.backend_pid:
-                connection.prepare_threshold = None
-                return connection
-        await connection.execute(session.encode())
-        connection.prepare_threshold = 0
+    try:
+        with within(connection, SETUP_TIMEOUT):
+            await _set_up(connection, session)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
+
+
+async def _set_up(connection: AsyncConnection, session: str) -> None:
+    if session == ORDINARY:
+        [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
+        if pid != connection.info.backend_pid:
+            connection.prepare_threshold = None
+            return
+    await connection.execute(session.encode())
+    connection.prepare_threshold = 0
 
 
 def is_pooled(connection: Connection) -> bool:

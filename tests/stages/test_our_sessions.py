@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
-from psycopg import Connection, sql
+from psycopg import AsyncConnection, Connection, sql
 
 from pgqueue import App
 from pgqueue.database import statements
@@ -107,3 +108,52 @@ def test_no_statement_contains_a_backslash_whose_meaning_depends_on_a_setting():
         code = texts.COMMENT.sub("", statement)
         plain = code.split("E'")[0] + "".join(part.split("'", 1)[1] for part in code.split("E'")[1:])
         assert "\\" not in plain, name
+
+
+# ---------------------------------------------------------------- a session that cannot be set up
+
+BAD = "select 1 / 0"
+
+
+def test_a_connection_whose_session_cannot_be_set_up_is_closed(dsn, monkeypatch):
+    """Otherwise the server keeps the session until Python happens to collect the connection."""
+    opened: list[Any] = []
+
+    def noting(connection: Any) -> Any:
+        opened.append(connection)
+        return connection
+
+    of_sync, of_async = Connection.connect, AsyncConnection.connect
+
+    async def connect_and_note(*args: Any, **options: Any) -> Any:
+        return noting(await of_async(*args, **options))
+
+    monkeypatch.setattr("psycopg.connect", lambda *args, **options: noting(of_sync(*args, **options)))
+    monkeypatch.setattr(AsyncConnection, "connect", connect_and_note)
+    monkeypatch.setattr("pgqueue.database.run.ORDINARY", BAD)
+    with pytest.raises(psycopg.Error):
+        connect(dsn)
+    with pytest.raises(psycopg.Error):
+        asyncio.run(connect_async(dsn, name="test", session=f"{BAD};"))
+    assert [connection.closed for connection in opened] == [True, True]
+
+
+def test_a_connection_is_closed_if_its_opener_is_cancelled_during_the_setup(dsn, monkeypatch):
+    opened: list[Any] = []
+    of_async = AsyncConnection.connect
+
+    async def connect_and_note(*args: Any, **options: Any) -> Any:
+        opened.append(await of_async(*args, **options))
+        return opened[-1]
+
+    async def scenario() -> None:
+        opening = asyncio.create_task(connect_async(dsn, name="test", session="select pg_sleep(60);"))
+        while not opened:
+            await asyncio.sleep(0.001)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    monkeypatch.setattr(AsyncConnection, "connect", connect_and_note)
+    asyncio.run(scenario())
+    assert opened[0].closed
