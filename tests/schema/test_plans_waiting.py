@@ -20,10 +20,13 @@ SURVEY = statements.survey_lanes(LANES, [(0.0, 0)], [])
 
 
 def pages(db: Connection[Any], statement: Statement[Any]) -> int:
-    """Returns how many pages the statement reads. Executes it twice, because the first time can also set hint bits."""
-    for _ in range(2):
-        plan = explained(db, statement, "analyze, buffers, timing off")
-    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+    """Returns how many pages the statement reads at least.
+
+    Executes the statement several times. The first time can also set hint bits. A snapshot of another session, such as an autovacuum, can
+    keep the rows that an execution has rolled back, so that the next one reads these, too.
+    """
+    plans = [explained(db, statement, "analyze, buffers, timing off") for _ in range(4)]
+    return min(int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"]) for plan in plans)
 
 
 @pytest.mark.timeout(600)
