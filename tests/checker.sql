@@ -5,9 +5,10 @@
 -- after a time without faults, in which workers could rescue and claim all due jobs.
 with paired as (
     -- pgqueue moves a job to another partition by a delete and an insert in one transaction. The trigger can record these two in any order.
-    -- A retry of a workflow can move a job twice: it brings the job back, and cancels the job again if it is still not needed.
-    select e.*, case when count(*) over (partition by e.job_id, e.xact) >= 4
-                     then (row_number() over (partition by e.job_id, e.xact order by e.seq) - 1) / 2 else 0 end as pair
+    -- A transaction can move a job twice: a retry of a workflow brings the job back, and cancels the job again if it is still not needed.
+    -- It can also store a job and move it. Then the number of records is odd, and the first one is the insert of the new job.
+    select e.*, (row_number() over (partition by e.job_id, e.xact order by e.seq)
+                 - (count(*) over (partition by e.job_id, e.xact) + 1) % 2) / 2 as pair
     from chk.events e
     where e.old_state is null or e.new_state is null
 ), moved as (
