@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import time
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field
 
 from pgqueue.app.adding import Adder
 from pgqueue.app.handle import Asks, limit_of, reading
+from pgqueue.app.patience import Patience
 from pgqueue.app.storing import JobStore
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow
 from pgqueue.database.joining import NOT_GIVEN, given
 from pgqueue.database.statements.batches import BatchProgress, Retried
-from pgqueue.errors import BatchNotFoundError, WaitTimeoutError
-from pgqueue.model.declaring import named
+from pgqueue.errors import BatchNotFoundError
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.options import Duration
-from pgqueue.runtime.clock import monotonic
 
-FIRST_PAUSE, LONGEST_PAUSE = (
-    0.02,
-    1.0,
-)  # seconds between two looks of ``join``; each pause is longer than the one before
 RETRIED_AT_ONCE = 1000  # jobs that one transaction of ``retry`` brings back
 
 
@@ -42,13 +36,7 @@ class BatchHandle(Asks):
     store: JobStore | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        store = self.store
-        try:
-            if store is not None:
-                named(store.app)
-        except pickle.PicklingError:
-            store = None  # this copy cannot ask the database; app.batch_handle(id) makes a handle that can
-        return BatchHandle, (self.id, self.created, self.member, store)
+        return BatchHandle, (self.id, self.created, self.member, self._pickled_store())
 
     # ---------------------------------------------------------------- reading
 
@@ -166,35 +154,17 @@ class BatchHandle(Asks):
 
         After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. Raises BatchNotFoundError.
         """
-        pauses = Pauses(self.id, limit_of(timeout))
+        patience = self._patience(timeout)
         while not (found := self.progress()).is_over:
-            time.sleep(pauses.next())
+            time.sleep(patience.pause())
         return found
 
     async def ajoin(self, timeout: Duration | None = None) -> BatchProgress:
         """``join`` for async callers."""
-        pauses = Pauses(self.id, limit_of(timeout))
+        patience = self._patience(timeout)
         while not (found := await self.aprogress()).is_over:  # noqa: ASYNC110 - the event is in the database
-            await asyncio.sleep(pauses.next())
+            await asyncio.sleep(patience.pause())
         return found
 
-
-class Pauses:
-    """The pauses between the looks of a wait for a batch. ``limit``: the length of the whole wait in seconds; None: there is no limit."""
-
-    def __init__(self, batch: int, limit: float | None) -> None:
-        self._batch, self._limit = batch, limit
-        self._end = None if limit is None else monotonic() + limit
-        self._last = FIRST_PAUSE / 2
-
-    def next(self) -> float:
-        """Returns the seconds to pause now. Raises WaitTimeoutError if the time is over."""
-        self._last = min(2 * self._last, LONGEST_PAUSE)
-        if self._end is None:
-            return self._last
-        if (left := self._end - monotonic()) <= 0:
-            raise WaitTimeoutError(
-                f"Batch {self._batch} has not ended after {self._limit:g} s.",
-                do=f"pgq batches show {self._batch}",
-            )
-        return min(self._last, left)
+    def _patience(self, timeout: Duration | None) -> Patience:
+        return Patience(f"Batch {self.id}", f"pgq batches show {self.id}", limit_of(timeout))

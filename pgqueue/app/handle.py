@@ -58,6 +58,15 @@ class Asks:
             raise RuntimeError(msg)
         return self.store
 
+    def _pickled_store(self) -> JobStore | None:
+        """Returns the store for a pickled copy of the handle. None: the app cannot be pickled, so the copy cannot ask the database."""
+        try:
+            if self.store is not None:
+                named(self.store.app)
+        except pickle.PicklingError:
+            return None
+        return self.store
+
 
 # Handles are not frozen: an enqueue of many jobs would spend more time on making frozen handles than on all its other work in Python.
 @dataclass(slots=True, unsafe_hash=True)
@@ -79,13 +88,7 @@ class JobHandle(Asks):
 
     def __reduce__(self) -> tuple[object, ...]:
         values = (self.id, self.created, self.state, self.conflict, self.stored_result, self.stored_error)
-        store = self.store
-        try:
-            if store is not None:
-                named(store.app)
-        except pickle.PicklingError:
-            store = None  # this copy cannot ask the database; app.handle(id) makes a handle that can
-        return JobHandle, (*values, store)
+        return JobHandle, (*values, self._pickled_store())
 
     def job(self) -> Job:
         """Reads the job's row. Raises JobNotFoundError, also if the enqueuing transaction is open or was rolled back."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 
 from pgqueue.app.handle import Asks, JobHandle, limit_of, reading
+from pgqueue.app.patience import Patience
 from pgqueue.app.storing import JobStore
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow
@@ -18,21 +18,15 @@ from pgqueue.database.statements.workflows import WorkflowProgress
 from pgqueue.errors import (
     InvalidOptionError,
     NodeNotFoundError,
-    WaitTimeoutError,
     WorkflowNotFoundError,
     WorkflowUnchangedError,
 )
-from pgqueue.model.declaring import named
 from pgqueue.model.graph import Node
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.options import Duration
-from pgqueue.runtime.clock import monotonic
 from pgqueue.text.values import shown
 
 PAGE = 100  # results that are read at once; each can have 64 KiB
-# ``join`` counts the jobs when the last open one has ended. If others are open then, it pauses before it waits for the next one, each time
-# for longer, so that a workflow of many jobs is not counted at the end of each of them. In seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -50,13 +44,7 @@ class WorkflowHandle(Asks):
     store: JobStore | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        store = self.store
-        try:
-            if store is not None:
-                named(store.app)
-        except pickle.PicklingError:
-            store = None  # this copy cannot ask the database; app.workflow_handle(id) makes a handle that can
-        return WorkflowHandle, (self.id, self.created, self.job_ids, store)
+        return WorkflowHandle, (self.id, self.created, self.job_ids, self._pickled_store())
 
     # ---------------------------------------------------------------- reading
 
@@ -127,18 +115,20 @@ class WorkflowHandle(Asks):
 
         A job that is still open is yielded with the state that it has. If there is no such workflow, yields nothing.
         """
-        page: list[NodeEnd] = []
-        while page := self._store().ask(self._page(page)):
+        page: list[NodeEnd] | None = None
+        while page is None or len(page) == PAGE:
+            page = self._store().ask(self._page(page))
             yield from page
 
     async def aresults(self) -> AsyncIterator[NodeEnd]:
         """``results`` for async callers: ``async for end in handle.aresults()``."""
-        page: list[NodeEnd] = []
-        while page := await self._store().aask(self._page(page)):
+        page: list[NodeEnd] | None = None
+        while page is None or len(page) == PAGE:
+            page = await self._store().aask(self._page(page))
             for end in page:
                 yield end
 
-    def _page(self, former: list[NodeEnd]) -> Flow[list[NodeEnd]]:
+    def _page(self, former: list[NodeEnd] | None) -> Flow[list[NodeEnd]]:
         after = former[-1].id if former else None
         page: list[NodeEnd] = yield statements.list_ends(self.id, after=after, count=PAGE)
         return page
@@ -193,53 +183,32 @@ class WorkflowHandle(Asks):
 
         After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. Raises WorkflowNotFoundError.
         """
-        wait = Wait(self.id, limit_of(timeout))
+        patience = self._patience(timeout)
         while not (found := self.progress()).is_over:
-            time.sleep(wait.pause())
-            looks = self._store().waiters.looks(found.last_open or 0, wait.left(), watched=False)
+            time.sleep(patience.pause())
+            looks = self._store().waiters.looks(found.last_open or 0, patience.left(), watched=False)
             with closing(looks):
                 next(looks, None)
         return found
 
     async def ajoin(self, timeout: Duration | None = None) -> WorkflowProgress:
         """``join`` for async callers. The name ``await`` for a twin of ``wait`` would be a word of Python."""
-        wait = Wait(self.id, limit_of(timeout))
+        patience = self._patience(timeout)
         while not (found := await self.aprogress()).is_over:
-            await asyncio.sleep(wait.pause())
-            looks = self._store().waiters.alooks(found.last_open or 0, wait.left(), watched=False)
+            await asyncio.sleep(patience.pause())
+            looks = self._store().waiters.alooks(found.last_open or 0, patience.left(), watched=False)
             async with aclosing(looks):
                 await anext(looks, None)
         return found
 
+    # ``join`` counts the jobs when the last open one has ended. If others are open then, it pauses before it waits for the next one, each
+    # time for longer, so that a workflow of many jobs is not counted at the end of each of them.
+    def _patience(self, timeout: Duration | None) -> Patience:
+        return Patience(f"Workflow {self.id}", f"pgq workflows show {self.id}", limit_of(timeout), first=0.0)
+
 
 def _name(node: str | Node) -> str:
     return node.name if isinstance(node, Node) else node
-
-
-class Wait:
-    """The time that a wait for a workflow has left. ``limit``: seconds; None: there is no limit."""
-
-    def __init__(self, workflow_id: int, limit: float | None) -> None:
-        self._id, self._limit = workflow_id, limit
-        self._end = None if limit is None else monotonic() + limit
-        self._next = 0.0
-
-    def left(self) -> float | None:
-        """Returns the seconds that are left; None: there is no limit. Raises WaitTimeoutError if none are left."""
-        if self._end is None:
-            return None
-        if (left := self._end - monotonic()) <= 0:
-            raise WaitTimeoutError(
-                f"Workflow {self._id} has not ended after {self._limit:g} s.",
-                do=f"pgq workflows show {self._id}",
-            )
-        return left
-
-    def pause(self) -> float:
-        """Returns the seconds to pause before the next look at a job: none the first time, then more each time."""
-        left, pause = self.left(), self._next
-        self._next = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-        return pause if left is None else min(left, pause)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
-from pgqueue.worker.gathers import Gathering, are_over, ends
+from pgqueue.worker.gathers import Gathering, are_over
 from pgqueue.worker.in_doubt import Answer, ask
 from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
@@ -117,7 +117,7 @@ class AttemptLease:
         workflow_id = self.steps.drive(children.stored(self.steps, asynchronous=False))
         for turn in itertools.count():
             self.steps.drive(children.ended(self.steps, workflow_id, turn))
-            if are_over(found := self._app.store.ask(ends(workflow_id))):
+            if are_over(found := list(self._app.workflow_handle(workflow_id).results())):
                 return children.given(found, returns_ends=returns_ends)
         raise AssertionError
 
@@ -129,7 +129,8 @@ class AttemptLease:
         workflow_id = await self.steps.drive_async(children.stored(self.steps, asynchronous=True))
         for turn in itertools.count():
             await self.steps.drive_async(children.ended(self.steps, workflow_id, turn))
-            if are_over(found := await self._app.store.aask(ends(workflow_id))):
+            ends = self._app.workflow_handle(workflow_id).aresults()
+            if are_over(found := [end async for end in ends]):
                 return children.given(found, returns_ends=returns_ends)
         raise AssertionError
 

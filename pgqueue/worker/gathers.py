@@ -30,7 +30,6 @@ from pgqueue.worker.steps import StepFlow, Steps
 from pgqueue.worker.waits import wait_for_signal
 
 GATHER = "gather:"  # begins the name of the step that stores the children, and the name of the signal that they have ended
-PAGE = 100  # ends of children that are read at once; the result of each can have 64 KiB
 
 
 class Gathering:
@@ -86,18 +85,6 @@ def _storing(job_id: int, document: str) -> Flow[int]:
     stored: StoredWorkflow = yield statements.enqueue_workflow(document)
     yield statements.adopt_children(stored.id, job_id)
     return stored.id
-
-
-def ends(workflow_id: int) -> Flow[list[NodeEnd]]:
-    """Reads how all children ended, in their order, page by page."""
-    found: list[NodeEnd] = []
-    while True:
-        page: list[NodeEnd] = yield statements.list_ends(
-            workflow_id, after=found[-1].id if found else None, count=PAGE
-        )
-        found += page
-        if len(page) < PAGE:
-            return found
 
 
 def are_over(found: Sequence[NodeEnd]) -> bool:
