@@ -9,29 +9,21 @@ from typing import Any
 
 import pytest
 
-from pgqueue.config import WorkerSettings
-from pgqueue.runtime import origin
-from pgqueue.worker.worker import Worker
+from tests import noted_runs
 from tests.apps import waiting_tasks
-from tests.apps.step_functions import NOTES
 from tests.apps.waiting_tasks import app
 
 
 @contextmanager
 def noted(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yields the path of the file with the notes of the handlers. In the block, their app uses this database."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", dsn)
-    yield path
-    app.close()
+    with noted_runs.noted(app, tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def drain(executor: str = "thread", **settings: Any) -> None:
     """Runs all jobs that are due."""
-    settings = {"queues": {"default": None}, "drain": True, "poll": 0.1, "executor": executor, **settings}
-    Worker(app, WorkerSettings(**settings), app_path=waiting_tasks.PATH).run()
+    noted_runs.drain(app, waiting_tasks.PATH, executor, **settings)
 
 
 def enqueue(task: str, /, **args: Any) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +16,13 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue.runtime import origin
-from tests import checker
 from tests.apps import step_tasks
-from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_functions import notes
 from tests.apps.step_tasks import app
 from tests.factories import look
 from tests.pids import descendants
-from tests.process.worker_processes import QUICK, ROOT
+from tests.process import killed_workers
+from tests.process.killed_workers import expire
 from tests.waiting import STARTS, wait_until
 
 POINTS = [f"{where} {n}" for n in range(5) for where in ("outside", "before", "after")] + ["end"]
@@ -37,29 +35,12 @@ FIVE_PARTS = [(str(n), n) for n in range(5)]  # the checkpoints of a job with fi
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yields the path of the file with the notes of the handlers. At the end of the test, the checker checks all invariants."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", None)
-    monkeypatch.setenv("PGQUEUE_DSN", dsn)
-    checker.install(dsn)
-    yield path
-    app.close()
-    checker.check(dsn)
+    with killed_workers.checked(app, tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def worker(*options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pgqueue", "work", "-A", step_tasks.PATH, "-c", "1", *QUICK, *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
-    )
-
-
-def expire(db: Connection[Any]) -> None:
-    """Ends the lease of the worker that was killed, so that the next worker need not wait for its end."""
-    db.execute(
-        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where state <> 'stopped'"
-    )
+    return killed_workers.worker(step_tasks.PATH, 1, *options)
 
 
 def kill_at_each_point(path: Path, db: Connection[Any], task: str, executor: str) -> dict[str, int]:

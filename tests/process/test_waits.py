@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue.runtime import origin
-from tests import checker
 from tests.apps import waiting_tasks
-from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_functions import notes
 from tests.apps.waiting_tasks import app
 from tests.factories import look, reasons
-from tests.process.worker_processes import QUICK, ROOT
+from tests.process import killed_workers
+from tests.process.killed_workers import expire
 from tests.waiting import wait_until
 
 POINTS = ("before the sleep", "after the sleep", "after the wait")
@@ -28,29 +26,12 @@ POINTS = ("before the sleep", "after the sleep", "after the wait")
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yields the path of the file with the notes of the handlers. At the end of the test, the checker checks all invariants."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", None)
-    monkeypatch.setenv("PGQUEUE_DSN", dsn)
-    checker.install(dsn)
-    yield path
-    app.close()
-    checker.check(dsn)
+    with killed_workers.checked(app, tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def worker(*options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pgqueue", "work", "-A", waiting_tasks.PATH, "-c", "4", *QUICK, *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
-    )
-
-
-def expire(db: Connection[Any]) -> None:
-    """Ends the lease of the worker that was killed, so that the next worker need not wait for its end."""
-    db.execute(
-        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where state <> 'stopped'"
-    )
+    return killed_workers.worker(waiting_tasks.PATH, 4, *options)
 
 
 @pytest.mark.parametrize("executor", ["thread", "async", "process"])

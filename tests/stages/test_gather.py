@@ -10,17 +10,15 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import Job
-from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError, InvalidWorkflowError
 from pgqueue.model.outcome import Outcome
-from pgqueue.runtime import origin
 from pgqueue.worker.gathers import Gathering
-from pgqueue.worker.worker import Worker
+from tests import noted_runs
 from tests.apps import gathering_tasks
 from tests.apps.gathering_tasks import app
-from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_functions import notes
 from tests.factories import look
 from tests.worker_by_hand import Hand
 from tests.workflows import finish
@@ -34,18 +32,13 @@ WAYS = [
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file with the notes of the handlers. The app of ``gathering_tasks`` uses the test's database."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", dsn)
-    yield path
-    app.close()
+    with noted_runs.noted(app, tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def drain(executor: str = "thread", **settings: Any) -> None:
     """Runs all jobs that are due, and the jobs that follow them."""
-    settings = {"queues": {"default": None}, "drain": True, "poll": 0.1, "executor": executor, **settings}
-    Worker(app, WorkerSettings(**settings), app_path=gathering_tasks.PATH).run()
+    noted_runs.drain(app, gathering_tasks.PATH, executor, **settings)
 
 
 def enqueue(task: str, /, **args: Any) -> int:

@@ -10,12 +10,12 @@ import pytest
 from psycopg import Connection
 
 from pgqueue.config import WorkerSettings
-from pgqueue.runtime import origin
 from pgqueue.sql import Statement
 from pgqueue.worker import steps
 from pgqueue.worker.worker import Worker
+from tests import noted_runs
 from tests.apps import step_tasks
-from tests.apps.step_functions import NOTES, notes
+from tests.apps.step_functions import notes
 from tests.apps.step_tasks import app
 from tests.factories import look, reasons
 from tests.proxy import proxy_to
@@ -29,17 +29,12 @@ WAYS = [
 @pytest.fixture
 def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file with the notes of the handlers. The app of ``step_tasks`` uses the test's database."""
-    path = tmp_path / "notes"
-    monkeypatch.setenv(NOTES, str(path))
-    monkeypatch.setattr(app, "_dsn", dsn)
-    monkeypatch.setattr(origin.handed, "dsn", dsn)
-    yield path
-    app.close()
+    with noted_runs.noted(app, tmp_path, dsn, monkeypatch) as path:
+        yield path
 
 
 def drain(executor: str = "thread", **settings: Any) -> None:
-    settings = {"queues": {"default": None}, "drain": True, "poll": 0.1, "executor": executor, **settings}
-    Worker(app, WorkerSettings(**settings), app_path=step_tasks.PATH).run()
+    noted_runs.drain(app, step_tasks.PATH, executor, **settings)
 
 
 def enqueue(task: str, **args: Any) -> int:
