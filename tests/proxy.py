@@ -25,6 +25,7 @@ class Proxy:
         self.new_too = False  # whether connections that are made during the silence are silent too
         # If a client's message contains these bytes, the proxy cuts the connection and does not pass the answer on. It does so only once.
         self.cut_at: bytes | None = None
+        self.answers = True  # whether new connections reach the server; otherwise nobody ever answers them
         self.delivers = True  # whether the server gets the message that contains ``cut_at``
         # How many pieces of data clients have sent. If each client waits for its answers, this is the number of round trips.
         self.requests = 0
@@ -35,6 +36,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._door.accept()
+                if not self.answers:
+                    self._sockets.append(client)
+                    continue
                 server = self._reach()
                 self._sockets += [client, server]
                 mine: dict[str, Any] = {"born_silent": self.silent is not None}

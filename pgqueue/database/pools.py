@@ -76,10 +76,15 @@ def prepare_threshold(dsn: str) -> int | None:
 
 @dataclass(eq=False)
 class LoopPool:
-    """The pool of one event loop. ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now."""
+    """The pool of one event loop.
+
+    ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now. ``closer``: a task that closes the pool
+    when the task is cancelled.
+    """
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     pool: AsyncConnectionPool[AsyncConnection] | None = None
+    closer: asyncio.Task[None] | None = None
     connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)  # a loop keeps no task alive by itself
 
@@ -111,6 +116,20 @@ class LoopPool:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    def keep(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnectionPool[AsyncConnection]:
+        """Keeps the pool until ``close``, or until the loop ends.
+
+        At its end, ``asyncio.run`` cancels all tasks, and then waits for them. The pool's own tasks take a cancel for a failed connection and
+        go on. So without the closer, ``asyncio.run`` would wait for them for ever.
+        """
+        self.pool, self.closer = pool, self._task(_closed_at_the_end(pool))
+        return pool
+
+    async def close(self) -> None:
+        if self.closer is not None:
+            self.closer.cancel()
+            await asyncio.wait([self.closer])
 
     def abandon(self) -> None:
         """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
@@ -209,9 +228,7 @@ class Pools:
         async with (
             mine.opening
         ):  # so that only one pool is opened if several callers need it at the same time
-            if mine.pool is None:
-                mine.pool = await self._open(mine)
-            pool = mine.pool
+            pool = mine.pool or mine.keep(await self._open(mine))
         try:
             with _taking(Use(autocommit, own)):
                 taken = await mine.take(pool)
@@ -256,9 +273,7 @@ class Pools:
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
-        # Waits until the pool has its first connection. If a pool is asked for a connection before that, it opens one more. In that case
-        # the end of a short asyncio.run() would cancel a task of the pool while this task connects. The task would ignore the cancel, and
-        # asyncio.run() would wait for it for ever.
+        # Waits until the pool has its first connection. If a pool is asked for a connection before that, it opens one more.
         try:
             await pool.open(wait=True)
         except BaseException:
@@ -286,13 +301,17 @@ class Pools:
         self.close()
 
     async def leave_loop(self) -> None:
-        """Closes the pool of the running loop.
-
-        If the loop ended while the pool is opening a connection, the pool would ignore the cancel, and the loop would wait for it for ever.
-        """
+        """Closes the pool of the running loop."""
         own = self._async.pop(asyncio.get_running_loop(), None)
-        if own is not None and own.pool is not None:
-            await own.pool.close(CLOSING)
+        if own is not None:
+            await own.close()
+
+
+async def _closed_at_the_end(pool: AsyncConnectionPool[AsyncConnection]) -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    except asyncio.CancelledError:
+        await pool.close(CLOSING)
 
 
 @contextmanager

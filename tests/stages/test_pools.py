@@ -18,6 +18,7 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
 from tests.factories import attempt
+from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
 
 XACT = "select pg_current_xact_id()::text"
@@ -262,6 +263,29 @@ def test_a_cancel_that_comes_together_with_the_connection_is_not_lost(dsn: str) 
         await app.aclose()
 
     asyncio.run(scenario())
+
+
+def test_a_loop_ends_without_aclose_while_its_pool_opens_a_connection(dsn: str) -> None:
+    """asyncio.run cancels all tasks at the end. psycopg's pool takes such a cancel for a failed connection, and goes on."""
+
+    async def scenario(app: App, proxy: Proxy) -> None:
+        async with app.aconnection():
+            [mine] = app.store.pools._async.values()
+            assert mine.pool is not None
+            proxy.answers = False
+            waiting = asyncio.create_task(holds(app))
+            while mine.pool.get_stats()["connections_num"] < 2:
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            proxy.answers = True
+
+    with proxy_to(dsn) as proxy:
+        app = App(proxy.dsn, pool_size=2)
+        running = threading.Thread(target=asyncio.run, args=[scenario(app, proxy)], daemon=True)
+        running.start()
+        running.join(20)
+        assert not running.is_alive()
+        app.close()
 
 
 async def holds(app: App) -> None:
