@@ -6,17 +6,48 @@ SQLAlchemy, asyncpg and Django are recognized by the names of their classes, so 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cache
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
+from typing_extensions import TypeIs
 
 from pgqueue import errors
+from pgqueue.sql import Row
 
 # A connection of psycopg, SQLAlchemy, asyncpg or Django. No type says so, because pgqueue imports only psycopg.
 CallersConnection = object
+
+
+class AsyncpgTransaction(AbstractAsyncContextManager[None], Protocol):
+    """What pgqueue calls on a transaction of asyncpg."""
+
+    def start(self) -> Awaitable[None]: ...
+    def commit(self) -> Awaitable[None]: ...
+    def rollback(self) -> Awaitable[None]: ...
+
+
+class AsyncpgConnection(Protocol):
+    """What pgqueue calls on a connection of asyncpg, which has no types of its own."""
+
+    def fetch(self, query: str, *args: object) -> Awaitable[Sequence[Row]]: ...
+    def execute(self, query: str) -> Awaitable[str]: ...
+    def transaction(self) -> AsyncpgTransaction: ...
+    def is_in_transaction(self) -> bool: ...
+    def add_query_logger(self, log: Callable[[AsyncpgQuery], None], /) -> None: ...
+    def remove_query_logger(self, log: Callable[[AsyncpgQuery], None], /) -> None: ...
+    def terminate(self) -> None: ...
+
+
+class AsyncpgQuery(Protocol):
+    """What asyncpg says about a query that it has run. ``elapsed``: seconds."""
+
+    query: str
+    elapsed: float
+    exception: BaseException | None
 
 
 class NotGiven:
@@ -111,7 +142,7 @@ def is_async(connection: CallersConnection) -> bool:
     return kind in ("async", "asyncpg")
 
 
-def is_asyncpg(connection: CallersConnection) -> bool:
+def is_asyncpg(connection: CallersConnection) -> TypeIs[AsyncpgConnection]:
     return kind_of(connection) == "asyncpg"
 
 
@@ -120,8 +151,7 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
 
     If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
     """
-    is_psycopg = isinstance(connection, Connection | AsyncConnection)
-    alone = _is_psycopg_alone(connection) if is_psycopg else _is_asyncpg_alone(connection)
+    alone = _is_alone(connection)
     if alone:
         warnings.warn(
             "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
@@ -130,14 +160,12 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
             errors.AutocommitWarning,
             stacklevel=5,
         )
-    return alone and is_psycopg
+    return alone and isinstance(connection, Connection | AsyncConnection)
 
 
-def _is_psycopg_alone(connection: Any) -> bool:
-    return connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
-
-
-def _is_asyncpg_alone(connection: Any) -> bool:
+def _is_alone(connection: CallersConnection) -> bool:
+    if isinstance(connection, Connection | AsyncConnection):
+        return connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
     return is_asyncpg(connection) and not connection.is_in_transaction()
 
 

@@ -1,9 +1,4 @@
-"""Opens a transaction whose COMMIT pgqueue itself sends: from the app's pool, or from a maker of the user (``using``).
-
-A maker makes connections or sessions: a sessionmaker, an Engine, a pool. An open connection is refused, because its owner could commit
-it before the job is completed on it, or never. SQLAlchemy and asyncpg are recognized by the names of their classes, so that neither is
-imported.
-"""
+"""Opens a transaction whose COMMIT pgqueue itself sends: from the app's pool, or from a maker of the user (``using``, see ``makers``)."""
 
 from __future__ import annotations
 
@@ -11,32 +6,38 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgqueue.database.joining import kind_of
+from pgqueue.database.makers import (
+    is_async_engine,
+    is_async_sessionmaker,
+    is_asyncpg_pool,
+    is_engine,
+    is_sessionmaker,
+    refused,
+)
 from pgqueue.database.pools import Pools
 from pgqueue.errors import WrongConnectionError
 from pgqueue.runtime.interruption import uninterrupted
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SqlAlchemyConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection as SqlAlchemyAsyncConnection
+    from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+
 ANSWER = 60.0  # seconds; an async COMMIT that gets no answer for so long counts as unconfirmed
-MAKERS = {
-    "sqlalchemy.orm.session.sessionmaker": "session",
-    "sqlalchemy.engine.base.Engine": "engine",
-    "sqlalchemy.ext.asyncio.session.async_sessionmaker": "async session",
-    "sqlalchemy.ext.asyncio.engine.AsyncEngine": "async engine",
-    "asyncpg.pool.Pool": "asyncpg",
-}
-TAKES = "a sessionmaker, an Engine or a psycopg pool; with atransaction, an async_sessionmaker, an AsyncEngine, an async psycopg pool or an asyncpg pool"
 
 
 class Opened(NamedTuple):
     """An open transaction. ``given``: what the handler gets. ``flush`` sends what the handler's objects have not sent yet."""
 
-    given: Any
+    given: object
     flush: Callable[[], object]
     commit: Callable[[], object]
 
@@ -44,7 +45,7 @@ class Opened(NamedTuple):
 class AsyncOpened(NamedTuple):
     """``Opened`` for async handlers."""
 
-    given: Any
+    given: object
     flush: Callable[[], Awaitable[object]]
     commit: Callable[[], Awaitable[object]]
 
@@ -56,7 +57,7 @@ async def _nothing_async() -> None: ...
 
 
 @contextmanager
-def opened(pools: Pools, using: object, complete: Callable[[Opened], None]) -> Iterator[Any]:
+def opened(pools: Pools, using: object, complete: Callable[[Opened], None]) -> Iterator[object]:
     """Gives the block a transaction, and calls ``complete`` at the end of the block. ``complete`` sends the COMMIT.
 
     If the block or ``complete`` raises an error, the transaction is rolled back. An interruption of the handler waits while a connection
@@ -72,7 +73,7 @@ def opened(pools: Pools, using: object, complete: Callable[[Opened], None]) -> I
 @asynccontextmanager
 async def aopened(
     pools: Pools, using: object, complete: Callable[[AsyncOpened], Awaitable[None]]
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[object]:
     """``opened`` for async handlers."""
     async with _aopen(pools, using) as transaction:
         yield transaction.given
@@ -93,15 +94,15 @@ def _open(pools: Pools, using: object) -> Iterator[Opened]:
             _begun(connection) as transaction,
         ):
             yield transaction
-    elif (kind := kind_of(using, MAKERS)) == "session":
-        with using() as session:  # type: ignore[operator]
+    elif is_sessionmaker(using):
+        with using() as session:
             require_transaction(session.connection())
-            yield Opened(session, session.flush, one_commit(session))
-    elif kind == "engine":
-        with using.connect() as connection:  # type: ignore[attr-defined]
-            connection.begin()
-            require_transaction(connection)
-            yield Opened(connection, _nothing, one_commit(connection))
+            yield Opened(session, session.flush, one_commit(session, session.commit))
+    elif is_engine(using):
+        with using.connect() as joined:
+            joined.begin()
+            require_transaction(joined)
+            yield Opened(joined, _nothing, one_commit(joined, joined.commit))
     else:
         raise refused(using, "transaction", asynchronous=False)
 
@@ -118,42 +119,28 @@ async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
             _begun_async(connection) as transaction,
         ):
             yield transaction
-    elif (kind := kind_of(using, MAKERS)) == "async session":
-        async with using() as session:  # type: ignore[operator]
-            require_transaction((await session.connection()).sync_connection)
-            yield AsyncOpened(session, session.flush, one_commit(session))
-    elif kind == "async engine":
-        async with using.connect() as connection:  # type: ignore[attr-defined]
-            await connection.begin()
-            require_transaction(connection.sync_connection)
-            yield AsyncOpened(connection, _nothing_async, one_commit(connection))
-    elif kind == "asyncpg":
-        async with using.acquire() as connection:  # type: ignore[attr-defined]
-            whole = connection.transaction()
+    elif is_async_sessionmaker(using):
+        async with using() as session:
+            require_transaction(sync_of(await session.connection()))
+            yield AsyncOpened(session, session.flush, one_commit(session.sync_session, session.commit))
+    elif is_async_engine(using):
+        async with using.connect() as joined:
+            await joined.begin()
+            sync = sync_of(joined)
+            require_transaction(sync)
+            yield AsyncOpened(joined, _nothing_async, one_commit(sync, joined.commit))
+    elif is_asyncpg_pool(using):
+        async with using.acquire() as lent:
+            whole = lent.transaction()
             await whole.start()
             try:
-                yield AsyncOpened(connection, _checking(connection.is_in_transaction), whole.commit)
+                yield AsyncOpened(lent, _checking(lent.is_in_transaction), whole.commit)
             except BaseException:
                 with suppress(Exception):  # it was committed, or the connection is broken
                     await whole.rollback()
                 raise
     else:
         raise refused(using, "atransaction", asynchronous=True)
-
-
-def refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionError:
-    cls = type(using)
-    for_the_other = (
-        isinstance(using, ConnectionPool) or kind_of(using, MAKERS) in ("session", "engine")
-        if asynchronous
-        else isinstance(using, AsyncConnectionPool) or kind_of(using, MAKERS) is not None
-    )
-    other = "transaction" if asynchronous else "atransaction"
-    return WrongConnectionError(
-        f"{verb}(using=…) was given {cls.__module__}.{cls.__name__}.",
-        why=f"only {other}(using=…) takes it" if for_the_other else "pgqueue cannot get a connection from it",
-        do=f"use job.{other}(using=…)" if for_the_other else f"pass {TAKES}",
-    )
 
 
 @contextmanager
@@ -202,7 +189,7 @@ def unable_to_end(connection: Connection | AsyncConnection) -> Iterator[None]:
         raise _ended_by_handler()
 
     own = vars(connection)
-    before: dict[str, Any] = {name: own[name] for name in ("commit", "rollback") if name in own}
+    before: dict[str, object] = {name: own[name] for name in ("commit", "rollback") if name in own}
     own.update(commit=refuse, rollback=refuse)
     try:
         yield
@@ -255,7 +242,13 @@ async def _without_autocommit_async(connection: AsyncConnection) -> AsyncIterato
             await connection.set_autocommit(True)
 
 
-def require_transaction(connection: Any) -> None:
+def sync_of(connection: SqlAlchemyAsyncConnection) -> SqlAlchemyConnection:
+    """Returns the sync connection inside SQLAlchemy's async connection, which must be open."""
+    assert connection.sync_connection is not None
+    return connection.sync_connection
+
+
+def require_transaction(connection: SqlAlchemyConnection) -> None:
     """Raises WrongConnectionError if each statement on SQLAlchemy's connection commits by itself: then nothing could be rolled back."""
     driver = connection.connection.dbapi_connection
     if getattr(driver, "autocommit", False) is True or getattr(driver, "isolation_level", "") == "autocommit":
@@ -266,18 +259,13 @@ def require_transaction(connection: Any) -> None:
         )
 
 
-def one_commit(connection: Any) -> Callable[[], Any]:
-    """Returns the commit of SQLAlchemy's session or connection. The commit raises WrongConnectionError if the handler has already ended the transaction."""
-    sync = (
-        getattr(connection, "sync_session", None)
-        or getattr(connection, "sync_connection", None)
-        or connection
-    )
-    begun = sync.get_transaction()
+def one_commit(begun_on: SqlAlchemyConnection | Session, commit: Callable[[], T]) -> Callable[[], T]:
+    """Returns ``commit``, but it raises WrongConnectionError if the handler has already ended the transaction that is open now."""
+    begun = begun_on.get_transaction()
 
-    def commit() -> Any:
-        if sync.get_transaction() is not begun:
+    def checked() -> T:
+        if begun_on.get_transaction() is not begun:
             raise _ended_by_handler()
-        return connection.commit()
+        return commit()
 
-    return commit
+    return checked

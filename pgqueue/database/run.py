@@ -162,7 +162,7 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
             return statement.decode(await cursor.fetchall())
     if is_asyncpg(connection):
         text, values = numbered(statement.text, statement.parameters)
-        return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])  # type: ignore[attr-defined]
+        return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])
     execute = _sqlalchemy(connection, asynchronous=True)
     with explained():
         if is_two_phase(connection):
@@ -188,7 +188,7 @@ async def command_async(connection: CallersConnection, text: LiteralString) -> N
         if isinstance(connection, AsyncConnection):
             await OwnAsyncCursor(connection).execute(text)
         elif is_asyncpg(connection):
-            await connection.execute(text)  # type: ignore[attr-defined]
+            await connection.execute(text)
         else:
             await _sqlalchemy(connection, asynchronous=True)(_sqlalchemy_text(text), {})
 

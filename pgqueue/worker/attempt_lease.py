@@ -180,14 +180,14 @@ class AttemptLease:
         await asave(self._app, self._attempt, value, using)
         self.steps.note_saved()
 
-    def transaction(self, result: object, using: object) -> AbstractContextManager[Any]:
+    def transaction(self, result: object, using: object) -> AbstractContextManager[object]:
         return self._transaction(result, using)
 
-    def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[Any]:
+    def atransaction(self, result: object, using: object) -> AbstractAsyncContextManager[object]:
         return self._atransaction(result, using)
 
     @contextmanager
-    def _transaction(self, result: object, using: object) -> Iterator[Any]:
+    def _transaction(self, result: object, using: object) -> Iterator[object]:
         self.check()
         with self._finishing(result):
             try:
@@ -199,7 +199,7 @@ class AttemptLease:
                 self._learn(ask(self._app.dsn, self._attempt), error)
 
     @asynccontextmanager
-    async def _atransaction(self, result: object, using: object) -> AsyncIterator[Any]:
+    async def _atransaction(self, result: object, using: object) -> AsyncIterator[object]:
         self.check()
         with self._finishing(result):
             try:

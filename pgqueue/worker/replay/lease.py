@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pgqueue.app.app import App
 from pgqueue.app.waiters import Waiters
@@ -76,7 +76,7 @@ class ReplaySteps(Steps):
     def step(self, name: object, call: StepCall, kind: Kind = "step") -> StepFlow[Any]:
         self._notes.check()
         me = step_id(name)
-        how: Any = "stored" if me in self._stored else "called"
+        how: Literal["stored", "called"] = "stored" if me in self._stored else "called"
         value = yield from super().step(name, call, kind)
         self._notes.stepped(*me, how)
         return value
@@ -168,7 +168,7 @@ class ReplayLease(AttemptLease):
         self.save(value, using)
 
     @contextmanager
-    def _transaction(self, result: object, using: object) -> Iterator[Any]:
+    def _transaction(self, result: object, using: object) -> Iterator[object]:
         self.check()
         with self._finishing(result), self._sessions.opened(self._app.store.pools, using) as opened:
             yield opened.given
@@ -178,7 +178,7 @@ class ReplayLease(AttemptLease):
         self._complete_own(completed)
 
     @asynccontextmanager
-    async def _atransaction(self, result: object, using: object) -> AsyncIterator[Any]:
+    async def _atransaction(self, result: object, using: object) -> AsyncIterator[object]:
         self.check()
         with self._finishing(result):
             async with self._sessions.aopened(self._app.store.pools, using) as opened:

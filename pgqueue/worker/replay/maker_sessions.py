@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pgqueue.database import statements
-from pgqueue.database.opened import AsyncOpened, Opened, one_commit, require_transaction
+from pgqueue.database.joining import AsyncpgConnection, CallersConnection
+from pgqueue.database.makers import AsyncpgPool, is_async_sessionmaker, is_sessionmaker
+from pgqueue.database.opened import AsyncOpened, Opened, one_commit, require_transaction, sync_of
 from pgqueue.database.run import command, command_async, run, run_async
 from pgqueue.database.statements.replay import READ_ONLY_SESSION, READ_WRITE
 from pgqueue.text.described import describe
@@ -20,23 +22,32 @@ from pgqueue.worker.replay.psycopg_sessions import Setting
 from pgqueue.worker.replay.recording import record_asyncpg, record_sqlalchemy
 from pgqueue.worker.replay.turns import AsyncTurns, Turns
 
-SAVEPOINTS = (
-    "create_savepoint"  # SQLAlchemy's mode in which a Session does not touch the transaction that it joins
-)
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, NestedTransaction
+    from sqlalchemy.ext.asyncio import (
+        AsyncConnection,
+        AsyncEngine,
+        AsyncSession,
+        AsyncTransaction,
+        async_sessionmaker,
+    )
+    from sqlalchemy.orm import Session as OrmSession
+    from sqlalchemy.orm import sessionmaker
+
 PATIENCE = 5.0  # seconds; an async connection must answer within this time when the replay ends
 
 
 class Guarded:
     """Makes SQLAlchemy's (sync) connection refuse to begin, to commit and to roll back, until ``release`` is called."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Connection) -> None:
         from sqlalchemy import event  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
 
         self._is_on = True
         for what in ("begin", "commit", "rollback"):
             event.listen(connection, what, self._refuse)
 
-    def _refuse(self, _connection: Any) -> None:
+    def _refuse(self, _connection: object) -> None:
         if self._is_on:
             raise ended_by_handler()
 
@@ -48,17 +59,17 @@ async def _nothing_async() -> None: ...
 
 
 class SqlAlchemySession:
-    """``using``: a sessionmaker (``is_orm``) or an Engine."""
+    """The connection of a sessionmaker or of an Engine."""
 
-    def __init__(self, using: Any, setting: Setting, *, is_orm: bool) -> None:
-        self._using, self._setting, self._is_orm = using, setting, is_orm
-        self.name = "Session" if is_orm else "Engine"
+    def __init__(self, using: sessionmaker[OrmSession] | Engine, setting: Setting) -> None:
+        self._using, self._setting = using, setting
+        self.name = "Session" if is_sessionmaker(using) else "Engine"
         self._turns = Turns()
-        self._connection: Any = None
+        self._connection: Connection | None = None
         self._guard: Guarded
         self._stop_recording: Callable[[], None] = lambda: None
 
-    def _open(self) -> Any:
+    def _open(self) -> Connection:
         if self._connection is not None:
             return self._connection
         connection = self._engine().connect()
@@ -72,7 +83,7 @@ class SqlAlchemySession:
         self._connection = connection
         return connection
 
-    def _prepare(self, connection: Any) -> None:
+    def _prepare(self, connection: Connection) -> None:
         if self._setting.lasting:
             command(connection, READ_ONLY_SESSION)
             connection.commit()
@@ -81,8 +92,8 @@ class SqlAlchemySession:
         command(connection, READ_WRITE)
         run(connection, self._setting.refusal())
 
-    def _engine(self) -> Any:
-        if not self._is_orm:
+    def _engine(self) -> Engine:
+        if not is_sessionmaker(self._using):
             return self._using
         with self._using() as probe:
             return probe.connection().engine
@@ -92,10 +103,12 @@ class SqlAlchemySession:
         self._setting.notes.check()
         with self._turns.turn():
             connection = self._open()
-            if self._is_orm:
-                with self._using(bind=connection, join_transaction_mode=SAVEPOINTS) as session:
+            if is_sessionmaker(self._using):
+                # In this mode, the Session does not touch the transaction that it joins.
+                with self._using(bind=connection, join_transaction_mode="create_savepoint") as session:
                     require_transaction(session.connection())
-                    yield Opened(session, session.flush, _checked(session, one_commit(session)))
+                    commit = _checked(session, one_commit(session, session.commit))
+                    yield Opened(session, session.flush, commit)
                 return
             savepoint = connection.begin_nested()
             with savepoint:
@@ -124,19 +137,19 @@ class SqlAlchemySession:
 class AsyncSqlAlchemySession:
     """``SqlAlchemySession`` for an async_sessionmaker or an AsyncEngine."""
 
-    def __init__(self, using: Any, setting: Setting, *, is_orm: bool) -> None:
-        self._using, self._setting, self._is_orm = using, setting, is_orm
-        self.name = "AsyncSession" if is_orm else "AsyncEngine"
+    def __init__(self, using: async_sessionmaker[AsyncSession] | AsyncEngine, setting: Setting) -> None:
+        self._using, self._setting = using, setting
+        self.name = "AsyncSession" if is_async_sessionmaker(using) else "AsyncEngine"
         self._turns = AsyncTurns()
-        self._connection: Any = None
+        self._connection: AsyncConnection | None = None
         self._guard: Guarded
         self._stop_recording: Callable[[], None] = lambda: None
 
-    async def _open(self) -> Any:
+    async def _open(self) -> AsyncConnection:
         if self._connection is not None:
             return self._connection
         connection = await (await self._engine()).connect()
-        sync = connection.sync_connection
+        sync = sync_of(connection)
         try:
             await self._prepare(connection)
         except BaseException:
@@ -147,17 +160,17 @@ class AsyncSqlAlchemySession:
         self._connection = connection
         return connection
 
-    async def _prepare(self, connection: Any) -> None:
+    async def _prepare(self, connection: AsyncConnection) -> None:
         if self._setting.lasting:
             await command_async(connection, READ_ONLY_SESSION)
             await connection.commit()
         await connection.begin()
-        require_transaction(connection.sync_connection)
+        require_transaction(sync_of(connection))
         await command_async(connection, READ_WRITE)
         await run_async(connection, self._setting.refusal())
 
-    async def _engine(self) -> Any:
-        if not self._is_orm:
+    async def _engine(self) -> AsyncEngine:
+        if not is_async_sessionmaker(self._using):
             return self._using
         async with self._using() as probe:
             return (await probe.connection()).engine
@@ -167,10 +180,10 @@ class AsyncSqlAlchemySession:
         self._setting.notes.check()
         async with self._turns.turn():
             connection = await self._open()
-            if self._is_orm:
-                async with self._using(bind=connection, join_transaction_mode=SAVEPOINTS) as session:
-                    require_transaction((await session.connection()).sync_connection)
-                    commit = _achecked(session, one_commit(session))
+            if is_async_sessionmaker(self._using):
+                async with self._using(bind=connection, join_transaction_mode="create_savepoint") as session:
+                    require_transaction(sync_of(await session.connection()))
+                    commit = _achecked(session, one_commit(session.sync_session, session.commit))
                     yield AsyncOpened(session, session.flush, commit)
                 return
             savepoint = await connection.begin_nested()
@@ -201,7 +214,7 @@ class AsyncSqlAlchemySession:
         return found
 
 
-def _checked(given: Any, commit: Callable[[], object]) -> Callable[[], object]:
+def _checked(given: CallersConnection, commit: Callable[[], object]) -> Callable[[], object]:
     """Returns a function that first checks the deferred constraints, as a COMMIT would."""
 
     def checked() -> object:
@@ -211,7 +224,9 @@ def _checked(given: Any, commit: Callable[[], object]) -> Callable[[], object]:
     return checked
 
 
-def _achecked(given: Any, commit: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+def _achecked(
+    given: CallersConnection, commit: Callable[[], Awaitable[object]]
+) -> Callable[[], Awaitable[object]]:
     """``_checked`` for an async connection or session."""
 
     async def checked() -> object:
@@ -221,7 +236,7 @@ def _achecked(given: Any, commit: Callable[[], Awaitable[object]]) -> Callable[[
     return checked
 
 
-def _require_active(savepoint: Any) -> None:
+def _require_active(savepoint: NestedTransaction | AsyncTransaction) -> None:
     if not savepoint.is_active:
         raise ended_by_handler()
 
@@ -229,15 +244,15 @@ def _require_active(savepoint: Any) -> None:
 class AsyncpgSession:
     """``using``: a pool of asyncpg."""
 
-    def __init__(self, using: Any, setting: Setting) -> None:
+    def __init__(self, using: AsyncpgPool, setting: Setting) -> None:
         self._using, self._setting = using, setting
         self.name = "asyncpg"
         self._turns = AsyncTurns()
-        self._connection: Any = None
+        self._connection: AsyncpgConnection | None = None
         self._is_taken = False  # whether the connection belongs to the pool
         self._stop_recording: Callable[[], None] = lambda: None
 
-    async def _open(self) -> Any:
+    async def _open(self) -> AsyncpgConnection:
         if self._connection is not None:
             return self._connection
         connection = await self._connect()
@@ -251,12 +266,14 @@ class AsyncpgSession:
         self._connection = connection
         return connection
 
-    async def _connect(self) -> Any:
+    async def _connect(self) -> AsyncpgConnection:
         """Opens a connection as the pool does, but beside the pool.
 
         The end of a pool waits until all its connections have come back. So a handler that makes its own pool could not end it.
         """
-        connect: Callable[[], Awaitable[Any]] | None = getattr(self._using, "_get_new_connection", None)
+        connect: Callable[[], Awaitable[AsyncpgConnection]] | None = getattr(
+            self._using, "_get_new_connection", None
+        )
         if connect is not None:
             return await connect()
         self._is_taken = True

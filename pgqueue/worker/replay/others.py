@@ -11,9 +11,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pgqueue.database.statements.replay import READ_ONLY_SESSION
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 OPTION = "-c default_transaction_read_only=on"
 DRIVERS = ("psycopg", "psycopg2", "sqlalchemy.dialects.postgresql")
@@ -24,23 +27,31 @@ def read_only_by_default() -> Iterator[None]:
     """Makes the transactions of other connections read-only in this block."""
     before = os.environ.get("PGOPTIONS")
     os.environ["PGOPTIONS"] = f"{before} {OPTION}" if before else OPTION
-    event: Any = None
     try:
-        if "sqlalchemy.pool" in sys.modules:
-            from sqlalchemy import event, pool  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
-
-            event.listen(pool.Pool, "checkout", _make_read_only)
-        yield
+        with _read_only_in_sqlalchemy():
+            yield
     finally:
-        if event is not None:
-            event.remove(pool.Pool, "checkout", _make_read_only)
         if before is None:
             os.environ.pop("PGOPTIONS", None)
         else:
             os.environ["PGOPTIONS"] = before
 
 
-def _make_read_only(connection: Any, *_: Any) -> None:
+@contextmanager
+def _read_only_in_sqlalchemy() -> Iterator[None]:
+    if "sqlalchemy.pool" not in sys.modules:
+        yield
+        return
+    from sqlalchemy import event, pool  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
+
+    event.listen(pool.Pool, "checkout", _make_read_only)
+    try:
+        yield
+    finally:
+        event.remove(pool.Pool, "checkout", _make_read_only)
+
+
+def _make_read_only(connection: DBAPIConnection, *_: object) -> None:
     """Called by SQLAlchemy with a connection of a driver, before it is used."""
     if not type(connection).__module__.startswith(DRIVERS):
         return

@@ -17,7 +17,6 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -26,8 +25,9 @@ from psycopg.rows import tuple_row
 
 from pgqueue.database import statements
 from pgqueue.database.run import command, command_async, run, run_async
-from pgqueue.database.statements.replay import KEEP, MARK, READ_ONLY_SESSION, READ_WRITE, UNDO
+from pgqueue.database.statements.replay import KEEP, MARK, READ_ONLY_SESSION, READ_WRITE, UNDO, Write
 from pgqueue.errors import PgQueueError
+from pgqueue.sql import Statement
 from pgqueue.text.described import describe
 from pgqueue.worker.replay.findings import Notes, Session, ended_by_handler
 from pgqueue.worker.replay.recording import record_psycopg
@@ -48,10 +48,10 @@ class Setting:
     def __init__(self, job_id: int, notes: Notes, *, lasting: bool) -> None:
         self.job_id, self.notes, self.lasting = job_id, notes, lasting
 
-    def refusal(self) -> Any:
+    def refusal(self) -> Statement[None]:
         return statements.refuse_commit(self.job_id, secrets.token_hex(8))
 
-    def writes(self) -> Any:
+    def writes(self) -> Statement[list[Write]]:
         return statements.list_writes(MOST_BYTES, MOST_ROWS)
 
 
@@ -59,14 +59,14 @@ class SyncSession:
     """``take`` opens a block with a connection of the pool."""
 
     def __init__(
-        self, name: str, setting: Setting, take: Callable[[], AbstractContextManager[Connection[Any]]]
+        self, name: str, setting: Setting, take: Callable[[], AbstractContextManager[Connection]]
     ) -> None:
         self._name, self._setting, self._take = name, setting, take
         self._stack = ExitStack()
         self._turns = Turns()
-        self.connection: Connection[Any] | None = None
+        self.connection: Connection | None = None
 
-    def _open(self) -> Connection[Any]:
+    def _open(self) -> Connection:
         if self.connection is not None:
             return self.connection
         connection = self._stack.enter_context(self._take())
@@ -82,7 +82,7 @@ class SyncSession:
         return connection
 
     @contextmanager
-    def block(self) -> Iterator[Connection[Any]]:
+    def block(self) -> Iterator[Connection]:
         self._setting.notes.check()
         with self._turns.turn():
             connection = self._open()
@@ -123,14 +123,14 @@ class AsyncSession:
         self,
         name: str,
         setting: Setting,
-        take: Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]],
+        take: Callable[[], AbstractAsyncContextManager[AsyncConnection]],
     ) -> None:
         self._name, self._setting, self._take = name, setting, take
         self._stack = AsyncExitStack()
         self._turns = AsyncTurns()
-        self.connection: AsyncConnection[Any] | None = None
+        self.connection: AsyncConnection | None = None
 
-    async def _open(self) -> AsyncConnection[Any]:
+    async def _open(self) -> AsyncConnection:
         if self.connection is not None:
             return self.connection
         connection = await self._stack.enter_async_context(self._take())
@@ -146,7 +146,7 @@ class AsyncSession:
         return connection
 
     @asynccontextmanager
-    async def block(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def block(self) -> AsyncIterator[AsyncConnection]:
         self._setting.notes.check()
         async with self._turns.turn():
             connection = await self._open()
@@ -182,7 +182,7 @@ class AsyncSession:
 
 
 @contextmanager
-def _replaced(connection: Any, **methods: Callable[[], object]) -> Iterator[None]:
+def _replaced(connection: Connection | AsyncConnection, **methods: Callable[[], object]) -> Iterator[None]:
     """In this block, ``commit()`` and ``rollback()`` of the connection act on the savepoint of the block."""
     own = vars(connection)
     before = {name: own[name] for name in methods if name in own}
@@ -195,7 +195,7 @@ def _replaced(connection: Any, **methods: Callable[[], object]) -> Iterator[None
         own.update(before)
 
 
-def require_open(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+def require_open(connection: Connection | AsyncConnection) -> None:
     if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
         raise ended_by_handler()
 
@@ -203,7 +203,7 @@ def require_open(connection: Connection[Any] | AsyncConnection[Any]) -> None:
 # ------------------------------------------------------------------ savepoints
 
 
-def _end(connection: Connection[Any], *, keep: bool) -> None:
+def _end(connection: Connection, *, keep: bool) -> None:
     """Ends the savepoint of a block. A block that has left its transaction in an error is rolled back, as a COMMIT would do.
 
     Raises the error of a deferred constraint that does not hold.
@@ -221,16 +221,16 @@ def _end(connection: Connection[Any], *, keep: bool) -> None:
         command(connection, KEEP)
 
 
-def _renew(connection: Connection[Any]) -> None:
+def _renew(connection: Connection) -> None:
     _end(connection, keep=True)
     command(connection, MARK)
 
 
-def _undo(connection: Connection[Any]) -> None:
+def _undo(connection: Connection) -> None:
     command(connection, UNDO)
 
 
-async def _aend(connection: AsyncConnection[Any], *, keep: bool) -> None:
+async def _aend(connection: AsyncConnection, *, keep: bool) -> None:
     status = connection.info.transaction_status
     if status is TransactionStatus.INTRANS and keep:
         try:
@@ -244,10 +244,10 @@ async def _aend(connection: AsyncConnection[Any], *, keep: bool) -> None:
         await command_async(connection, KEEP)
 
 
-async def _arenew(connection: AsyncConnection[Any]) -> None:
+async def _arenew(connection: AsyncConnection) -> None:
     await _aend(connection, keep=True)
     await command_async(connection, MARK)
 
 
-async def _aundo(connection: AsyncConnection[Any]) -> None:
+async def _aundo(connection: AsyncConnection) -> None:
     await command_async(connection, UNDO)

@@ -13,7 +13,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
 
 from psycopg import Connection
 
@@ -116,7 +115,7 @@ class Replay:
             raise self._broken
         return findings
 
-    def _prepare(self, connection: Connection[Any]) -> None:
+    def _prepare(self, connection: Connection) -> None:
         """Checks that the role is allowed to do what a replay does, and whether a pooler is in between."""
         self._setting.lasting = not is_pooled(connection)
         with connection.transaction(force_rollback=True):

@@ -11,14 +11,20 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgqueue.database.joining import kind_of
-from pgqueue.database.opened import MAKERS, AsyncOpened, Opened, refused, unable_to_end
+from pgqueue.database.makers import (
+    is_async_engine,
+    is_async_sessionmaker,
+    is_asyncpg_pool,
+    is_engine,
+    is_sessionmaker,
+    refused,
+)
+from pgqueue.database.opened import AsyncOpened, Opened, unable_to_end
 from pgqueue.database.pools import Pools
 from pgqueue.worker.replay.findings import Session
 from pgqueue.worker.replay.maker_sessions import AsyncpgSession, AsyncSqlAlchemySession, SqlAlchemySession
@@ -60,21 +66,19 @@ class Sessions:
         self._async: dict[tuple[asyncio.AbstractEventLoop, object], AsyncClosing] = {}
         self._makers: list[object] = []  # so that no other maker gets the id of one that is gone
 
-    def of_the_app(self, take: Callable[[], AbstractContextManager[Connection[Any]]]) -> SyncSession:
+    def of_the_app(self, take: Callable[[], AbstractContextManager[Connection]]) -> SyncSession:
         session = self._sync.setdefault("app", SyncSession("app", self._setting, take))
         assert isinstance(session, SyncSession)
         return session
 
-    def of_the_loop(
-        self, take: Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
-    ) -> AsyncSession:
+    def of_the_loop(self, take: Callable[[], AbstractAsyncContextManager[AsyncConnection]]) -> AsyncSession:
         place = (asyncio.get_running_loop(), "app")
         session = self._async.setdefault(place, AsyncSession("app (async)", self._setting, take))
         assert isinstance(session, AsyncSession)
         return session
 
     @contextmanager
-    def opened(self, pools: Pools, using: Any) -> Iterator[Opened]:
+    def opened(self, pools: Pools, using: object) -> Iterator[Opened]:
         """A transaction for ``job.transaction(using=…)``. Raises WrongConnectionError if ``using`` is not one of its makers."""
         if using is None:
             with pools.connection() as connection, unable_to_end(connection):
@@ -92,7 +96,7 @@ class Sessions:
                 yield opened
 
     @asynccontextmanager
-    async def aopened(self, pools: Pools, using: Any) -> AsyncIterator[AsyncOpened]:
+    async def aopened(self, pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
         """``opened`` for ``job.atransaction(using=…)``."""
         if using is None:
             async with pools.aconnection() as connection:
@@ -112,21 +116,20 @@ class Sessions:
             async with session.opened() as opened:
                 yield opened
 
-    def _session_of(self, using: Any) -> Closing:
+    def _session_of(self, using: object) -> Closing:
         if isinstance(using, ConnectionPool):
             return SyncSession("pool", self._setting, using.connection)
-        if (kind := kind_of(using, MAKERS)) in ("session", "engine"):
-            return SqlAlchemySession(using, self._setting, is_orm=kind == "session")
+        if is_sessionmaker(using) or is_engine(using):
+            return SqlAlchemySession(using, self._setting)
         raise refused(using, "transaction", asynchronous=False)
 
-    def _async_session_of(self, using: Any) -> AsyncClosing:
+    def _async_session_of(self, using: object) -> AsyncClosing:
         if isinstance(using, AsyncConnectionPool):
             return AsyncSession("pool (async)", self._setting, using.connection)
-        match kind_of(using, MAKERS):
-            case "async session" | "async engine" as kind:
-                return AsyncSqlAlchemySession(using, self._setting, is_orm=kind == "async session")
-            case "asyncpg":
-                return AsyncpgSession(using, self._setting)
+        if is_async_sessionmaker(using) or is_async_engine(using):
+            return AsyncSqlAlchemySession(using, self._setting)
+        if is_asyncpg_pool(using):
+            return AsyncpgSession(using, self._setting)
         raise refused(using, "atransaction", asynchronous=True)
 
     # ---------------------------------------------------------------- the end
