@@ -7,7 +7,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests import workflows
+from tests.worker_by_hand import Hand
 
 FOLLOW_UPS = {
     name: {"task": "t", "args": {"follow_up": name}} for name in ("on_success", "on_failure", "on_end")
@@ -73,6 +75,18 @@ def cancel(db: Connection[Any], batch: int) -> str | None:
 def retry(db: Connection[Any], batch: int) -> int:
     [(retried,)] = db.execute("select pgqueue.retry_workflow(%s)", [batch])
     return int(retried)
+
+
+def run_all(hand: Hand, outcome: Outcome = COMPLETED, count: int = 10_000) -> list[str]:
+    """Runs all due jobs, and those that become due. Returns the names of the follow-up jobs that ran."""
+    ran = []
+    while claimed := hand.claim(count):
+        for attempt in claimed:
+            follow_up = attempt.job().args.get("follow_up")
+            if follow_up is not None:
+                ran.append(str(follow_up))
+            assert hand.settle(attempt, COMPLETED if follow_up else outcome)
+    return ran
 
 
 def overview(db: Connection[Any], batch: int, columns: str = "state") -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from psycopg import AsyncConnection, Connection
 
 from pgqueue import Job
 
@@ -49,3 +53,28 @@ def fail_once(job: Job) -> None:
 
 def shown(pages: list[Page]) -> list[list[Any]]:
     return [[type(page).__name__, page.number, page.at.day] for page in pages]
+
+
+def book(connection: Connection[Any], n: int) -> Page:
+    note("book", n)
+    connection.execute("insert into booked (n) values (%s)", [n])
+    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
+
+
+async def abook(connection: AsyncConnection[Any], n: int) -> Page:
+    note("book", n)
+    await connection.execute("insert into booked (n) values (%s)", [n])
+    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
+
+
+def die_at(job: Job, point: str, here: str) -> None:
+    """Kills this process when the job comes to the point for the first time."""
+    mark = Path(os.environ[NOTES]).parent / f"killed-{job.id}"
+    if point == here and not mark.exists():
+        mark.write_text(point)
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def is_open() -> bool:
+    return Path(os.environ[NOTES] + ".open").exists()

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 
 from pgqueue import App, Job, Snooze
-from tests.apps.step_functions import NOTES, Page, afetch, fail_once, fetch, note, shown
+from tests.apps.step_functions import (
+    NOTES,
+    Page,
+    abook,
+    afetch,
+    book,
+    die_at,
+    fail_once,
+    fetch,
+    is_open,
+    note,
+    shown,
+)
 
 PATH = "tests.apps.step_tasks:app"
 
@@ -73,15 +83,6 @@ def chunked(jobs: list[Job]) -> list[Any]:
 # ---------------------------------------------------------------- killed at one point
 
 
-def die_at(job: Job, point: str, here: str) -> None:
-    """Kills this process when the job comes to the point for the first time."""
-    mark = Path(os.environ[NOTES]).parent / f"killed-{job.id}"
-    if point == here and not mark.exists():
-        mark.write_text(point)
-        os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
-
-
 def part(job: Job, point: str, n: int) -> int:
     die_at(job, point, f"before {n}")
     note("part", job.id, n)
@@ -117,10 +118,6 @@ async def parts_async(job: Job, point: str) -> None:
         die_at(job, point, f"outside {n}")
         assert await job.astep(("part", n), lambda n=n: part(job, point, n)) == n
     die_at(job, point, "end")
-
-
-def is_open() -> bool:
-    return Path(os.environ[NOTES] + ".open").exists()
 
 
 @app.task(name="gate", retry=[0.0] * 8)
@@ -289,18 +286,6 @@ def robbed(job: Job) -> None:
 
 
 # ---------------------------------------------------------------- steps with rows of their own, and places
-
-
-def book(connection: Connection[Any], n: int) -> Page:
-    note("book", n)
-    connection.execute("insert into booked (n) values (%s)", [n])
-    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
-
-
-async def abook(connection: AsyncConnection[Any], n: int) -> Page:
-    note("book", n)
-    await connection.execute("insert into booked (n) values (%s)", [n])
-    return Page(n, datetime(2026, 1, n, tzinfo=UTC))
 
 
 @app.task(name="booking", retry=[0.0] * 3)

@@ -10,8 +10,7 @@ from typing import Any
 
 from pgqueue import App, Job, Signal
 from pgqueue.errors import SignalTimeoutError
-from tests.apps.step_functions import note
-from tests.apps.step_tasks import die_at, is_open
+from tests.apps.step_functions import die_at, is_open, note
 
 PATH = "tests.apps.waiting_tasks:app"
 

@@ -99,9 +99,9 @@ OF_WORKERS = (
     mutant("sql/workflows/functions/node_results.sql", "                when n.gives is null then jsonb_build_array(lists -> d.on_id::text)\n                else lists -> d.on_id::text end)",
            "                else jsonb_build_array(lists -> d.on_id::text) end)", f"{BUILDER}::test_results_pass_from_node_to_node_by_reference"),
     mutant("sql/workflows/functions/enqueue_workflow.sql", " or nodes -> r.rank - 1 -> 'results' <> '{}')", ")", f"{BUILDER}::test_results_pass_from_node_to_node_by_reference"),
-    mutant("app/workflows.py", "        if kind is None:\n            self.store()\n", "        self.store()\n", f"{BUILDER}::test_a_block_that_raises_stores_nothing"),
+    mutant("app/workflows.py", "        if kind is None:\n            self.store()\n", "        self.store()\n", "stages/test_workflow_transactions.py::test_a_block_that_raises_stores_nothing"),
     mutant("app/storing.py", "    if answer is True:\n        return\n    if answer is False and error.__cause__ is not None:\n        raise error.__cause__\n    error.job_ids = stored",
-           "    error.job_ids = stored", f"{BUILDER}::test_a_workflow_whose_commit_got_no_answer_is_looked_for"),
+           "    error.job_ids = stored", "stages/test_workflow_transactions.py::test_a_workflow_whose_commit_got_no_answer_is_looked_for"),
     mutant("worker/awaited.py", "[::-1]\n    while stack:", "\n    while stack:",
            f"{BUILDER}::test_a_handler_sees_the_ends_for_which_its_node_has_waited_in_order_and_page_by_page"),
     # ---------------------------------------------------------------- keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App, Task
+from pgqueue.model import members
+from tests import batches, workflows
+from tests.apps import batch_tasks, workflow_tasks
 from tests.stages.all_ways_to_enqueue import EURO
 from tests.worker_by_hand import Hand, LimitedHand
 
@@ -65,3 +69,49 @@ def ok(app: App) -> App:
     async def ok() -> None: ...
 
     return app
+
+
+@pytest.fixture
+def effects(db: Connection[Any]) -> None:
+    """Creates a table of the user, to which handlers write."""
+    db.execute("create table public.effects (n int primary key, note text)")
+
+
+@pytest.fixture
+def consistent_workflows(db: Connection[Any]) -> Iterator[None]:
+    """After the test, the rows of workflows and jobs agree."""
+    yield
+    assert workflows.violations(db) == {}
+
+
+@pytest.fixture
+def consistent_batches(db: Connection[Any]) -> Iterator[None]:
+    """After the test, the rows of batches and jobs agree."""
+    yield
+    assert batches.violations(db) == {}
+
+
+def on_database(app: App, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """Yields the app, which uses this database until the test ends, also in child processes."""
+    monkeypatch.setattr(app, "_dsn", dsn)
+    monkeypatch.setenv("PGQUEUE_DSN", dsn)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def workflow_app(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """Yields the app of tests/apps/workflow_tasks.py, on the test's database."""
+    yield from on_database(workflow_tasks.app, dsn, monkeypatch)
+
+
+@pytest.fixture
+def batch_app(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """Yields the app of tests/apps/batch_tasks.py, on the test's database."""
+    yield from on_database(batch_tasks.app, dsn, monkeypatch)
+
+
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the slices of a batch small, so that few jobs need several transactions."""
+    monkeypatch.setattr(members, "JOBS_AT_ONCE", 30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -23,26 +22,9 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.worker import Worker
 from tests.factories import enqueue, look, reasons, row
 from tests.worker_by_hand import Hand
-from tests.workflows import (
-    DEAD,
-    finish,
-    group,
-    ids,
-    node,
-    overview,
-    run_due,
-    states,
-    store,
-    store_row,
-    violations,
-)
+from tests.workflows import DEAD, finish, group, ids, node, overview, run_due, states, store, store_row
 
-
-@pytest.fixture(autouse=True)
-def _consistent(db: Connection[Any]) -> Iterator[None]:
-    """After each test, the rows of workflows and jobs agree."""
-    yield
-    assert violations(db) == {}
+pytestmark = pytest.mark.usefixtures("consistent_workflows")
 
 
 @pytest.fixture

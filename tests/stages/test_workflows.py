@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,25 +12,9 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.factories import look, reasons
 from tests.worker_by_hand import Hand
-from tests.workflows import (
-    DEAD,
-    finish,
-    group,
-    ids,
-    node,
-    overview,
-    run_due,
-    states,
-    store,
-    violations,
-)
+from tests.workflows import DEAD, finish, group, ids, node, overview, run_due, states, store
 
-
-@pytest.fixture(autouse=True)
-def _consistent(db: Connection[Any]) -> Iterator[None]:
-    """After each test, the rows of workflows and jobs agree."""
-    yield
-    assert violations(db) == {}
+pytestmark = pytest.mark.usefixtures("consistent_workflows")
 
 
 @pytest.fixture
