@@ -108,7 +108,7 @@ class WorkflowBuilder(Nested):
         on_failure: OnFailure,
         meta: Mapping[str, object] | None,
     ) -> None:
-        super().__init__(Graph(lambda task: store.specs[task].rules if task in store.specs else {}), "", ())
+        super().__init__(Graph(store.rules_of), "", ())
         self._store, self._connection = store, given(using)
         if self._connection is not None and is_async(joined(self._connection)) is not self.is_async:
             kind, do = (

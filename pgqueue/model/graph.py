@@ -9,7 +9,7 @@ the *parts*, so that jobs which end at the same time do not all count at one row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from heapq import heapify, heappop, heappush
@@ -22,15 +22,9 @@ from pgqueue.model.graph_text import Built, Gives, Writer
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import WHENS, NodeResult, When
 from pgqueue.model.options import RULES
-from pgqueue.model.unique import KEY_RULES
+from pgqueue.model.without_keys import NODE_OPTIONS, Declared, without_keys
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import shown
-
-# The options of a job that a node can have. Keys that must be unique belong to the workflow.
-ALLOWED = frozenset(
-    {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering", "tags", "meta",
-     "expires", "deadline", "trace_context"}
-)  # fmt: skip
 
 Adding = Generator["Adding", "Node", "Node"]
 
@@ -64,7 +58,7 @@ class Node:
 class Graph:
     """The nodes of one workflow. ``declared`` returns the options about duplicates that a task declares for all its jobs."""
 
-    def __init__(self, declared: Callable[[str], Mapping[str, object]]) -> None:
+    def __init__(self, declared: Declared) -> None:
         self._declared = declared
         self.nodes: list[Node] = []
         self._names: set[str] = set()
@@ -135,9 +129,7 @@ class Graph:
                     f"The undo of node {shown(node.name)} takes the result of {shown(taken.name)}, which was added after it.",
                     do="take only results of the node itself and of earlier ones",
                 )
-        if job.unique_key is not None or not ALLOWED.issuperset(job.options):
-            job = self._without_keys(job)
-        node.undo = job
+        node.undo = self._without_keys(job)
 
     def close(self, name: str, prefix: str, first: int, befores: tuple[Node | str, ...]) -> Node:
         """Adds the gate of a nested workflow, which waits for all its nodes for which no other one of them waits.
@@ -169,8 +161,7 @@ class Graph:
     ) -> Node:
         for taken in (job.results or {}).values():
             self._require_own(cast("Node", taken.node))
-        if job.unique_key is not None or not ALLOWED.issuperset(job.options):
-            job = self._without_keys(job)
+        job = self._without_keys(job)
         made = self._named(name, job.task.rpartition(".")[2], prefix)
         return self._note(Node(self, made, len(self.nodes), job, befores, when, None, prefix))
 
@@ -232,14 +223,17 @@ class Graph:
 
     def _without_keys(self, job: NewJob) -> NewJob:
         """Returns the job without the options about duplicates that its task declares. Raises an error for keys of its own."""
-        declared = self._declared(job.task)
-        kept: dict[str, object] = {}
-        wrong = ["unique_key"] if job.unique_key is not None else []
-        for option, value in job.options.items():
-            if option in ALLOWED:
-                kept[option] = value
-            elif not (option in KEY_RULES and (declared.get(option) == value or value is False)):
-                wrong.append(option)
+        if job.unique_key is None and NODE_OPTIONS.issuperset(job.options):
+            return job
+        kept, wrong = without_keys(job.options, self._declared(job.task), NODE_OPTIONS)
+        if job.unique_key is not None:
+            wrong.insert(0, "unique_key")
+        if wrong == ["wake"]:
+            raise InvalidWorkflowError(
+                f"A node of task {job.task} has the option wake.",
+                why="one statement stores all nodes, so a single node cannot choose whether workers are woken",
+                do="leave it out; to wake no worker, run this first in your transaction: set local pgqueue.notify = 'off'",
+            )
         if wrong:
             raise InvalidWorkflowError(
                 f"A node of task {job.task} has the option {', '.join(wrong)}.",

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 from pgqueue.model.new_job import Batch, NewJob, in_batches
-from pgqueue.model.unique import KEY_RULES
+from pgqueue.model.without_keys import MEMBER_OPTIONS, Declared, Options, without_keys
 from pgqueue.text.values import name_of
 
 # A slice has at most so many jobs, and ends with the job by which its arguments exceed so many characters.
 JOBS_AT_ONCE, TEXT_AT_ONCE = 10_000, 8 * 1024 * 1024
 MOST_KNOWN = 1000  # checked mappings of options that are remembered; many jobs share one mapping
-ALLOWED = frozenset(
-    {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering", "tags", "meta",
-     "expires", "deadline", "trace_context", "wake"}
-)  # fmt: skip
-
-Options = Mapping[str, Any]
-Declared = Callable[[str], Mapping[str, object]]  # returns the rules about duplicates that a task declares
 
 
 class Members:
@@ -56,28 +48,14 @@ class Members:
     def _checked(self, job: NewJob) -> NewJob:
         if job.unique_key is not None:
             raise _refused(job.task, ["unique_key"])
-        if ALLOWED.issuperset(job.options):
+        if MEMBER_OPTIONS.issuperset(job.options):
             return job
         given = (job.task, id(job.options))
         if given not in self._known:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[given] = job.options, without_rules(job.task, job.options, self._declared)
+            self._known[given] = job.options, _kept(job.task, job.options, self._declared)
         return job._replace(options=self._known[given][1])
-
-
-def without_rules(task: str, options: Options, declared: Declared) -> Options:
-    """Returns the options without the rules about duplicates that the task declares. Raises InvalidOptionError for a rule of the job itself."""
-    rules = declared(task)
-    wrong = [
-        option
-        for option, value in options.items()
-        if option not in ALLOWED
-        and not (option in KEY_RULES and (rules.get(option) == value or value is False))
-    ]
-    if wrong:
-        raise _refused(task, wrong)
-    return {option: value for option, value in options.items() if option in ALLOWED}
 
 
 def follow_up(job: object, declared: Declared, trace_context: Mapping[str, str]) -> dict[str, object]:
@@ -89,9 +67,17 @@ def follow_up(job: object, declared: Declared, trace_context: Mapping[str, str])
     if job.unique_key is not None:
         raise _refused(job.task, ["unique_key"])
     in_batches([job])  # raises an error if it takes a result of a workflow
-    options = without_rules(job.task, job.options, declared)
+    options = _kept(job.task, job.options, declared)
     traced = {"trace_context": dict(trace_context)} if trace_context else {}
     return {"task": job.task, "declared": True, "args": json.loads(job.args), **options, **traced}
+
+
+def _kept(task: str, options: Options, declared: Declared) -> Options:
+    """Returns the options without the rules about duplicates that the task declares. Raises InvalidOptionError for a rule of the job itself."""
+    kept, wrong = without_keys(options, declared(task), MEMBER_OPTIONS)
+    if wrong:
+        raise _refused(task, wrong)
+    return kept
 
 
 def _refused(task: str, wrong: list[str]) -> InvalidOptionError:

@@ -46,7 +46,7 @@ class Gathering:
                 raise InvalidWorkflowError(
                     f"job.gather() was given a {name_of(job)}.", do="give jobs made by task.job(…)"
                 )
-        graph = Graph(lambda task: app.tasks[task].spec.rules if task in app.tasks else {})
+        graph = Graph(app.store.rules_of)
         graph.add(Group(tuple(self.jobs)), "children", (), None)
         trace = {} if attempt.trace_context is None else json.loads(attempt.trace_context)
         self._document = graph.built(trace, name=name).text

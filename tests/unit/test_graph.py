@@ -284,6 +284,12 @@ def test_keys_that_a_task_declares_do_not_count_for_nodes_and_keys_of_a_job_are_
             built(b.using(**options).job(1))
 
 
+def test_the_error_about_a_node_with_the_option_wake_says_how_a_workflow_wakes_no_worker():
+    with pytest.raises(InvalidWorkflowError, match="notify = 'off'") as caught:
+        built(b.using(wake=False).job(1))
+    assert "whatever other jobs there are" not in caught.value.why
+
+
 @pytest.mark.parametrize(
     "make",
     [chain, lambda: chain([]), lambda: chain(7), lambda: group(a.job(), "x"), lambda: group([a.job(), None]), lambda: group([]).then(3)],
