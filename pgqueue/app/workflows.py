@@ -23,7 +23,7 @@ from pgqueue.model.nodes import ON_FAILURES, OnFailure, When
 from pgqueue.model.options import RULES
 from pgqueue.telemetry.tracing import carrier
 from pgqueue.text.nearest import rather
-from pgqueue.text.values import name_of, shown
+from pgqueue.text.values import kind_of, shown
 
 
 class Nested:
@@ -281,5 +281,5 @@ def _nodes(after: Node | Nested | str | Iterable[Node | Nested | str]) -> Iterat
             yield one
         else:
             raise InvalidWorkflowError(
-                f"after contains a {name_of(one)}.", do="give nodes that w.add() returned, or names of nodes"
+                f"after contains {kind_of(one)}.", do="give nodes that w.add() returned, or names of nodes"
             )

@@ -8,7 +8,7 @@ from typing import Union
 
 from pgqueue.errors import InvalidWorkflowError
 from pgqueue.model.new_job import NewJob
-from pgqueue.text.values import name_of
+from pgqueue.text.values import kind_of
 
 Part = Union[NewJob, "Chain", "Group"]
 
@@ -86,5 +86,5 @@ def checked(part: object) -> Part:
     if isinstance(part, NewJob | Chain | Group):
         return part
     raise InvalidWorkflowError(
-        f"A workflow was given a {name_of(part)}.", do="give jobs made by task.job(…), chains or groups"
+        f"A workflow was given {kind_of(part)}.", do="give jobs made by task.job(…), chains or groups"
     )

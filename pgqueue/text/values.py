@@ -10,10 +10,16 @@ def name_of(value: object) -> str:
     return str.__str__(type.__dict__["__name__"].__get__(type(value)))
 
 
+def kind_of(value: object) -> str:
+    """Returns the name of a value's class with an article, as a sentence needs it: ``an int``, ``a dict``."""
+    name = name_of(value)
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
 def shown(value: object) -> str:
     """Returns a value as a message shows it: short and in ASCII. If its ``__repr__`` raises an error, returns the name of its class."""
     try:
         text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
     except BaseException:  # noqa: BLE001 - repr fails for a number of 5,000 digits, and a user's class can raise any exception
-        text = f"a {name_of(value)}"
+        text = kind_of(value)
     return text.encode("ascii", "backslashreplace").decode()[:80]

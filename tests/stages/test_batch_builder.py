@@ -194,7 +194,7 @@ def test_what_cannot_be_a_member_is_refused_and_named(app: App, db: Connection[A
     b = app.batch("import", open=True, at_once=2)
     with pytest.raises(InvalidArgumentsError, match="Item 2 is a dict, not a job"):
         b.add([row.job(1), {"n": 1}])  # type: ignore[list-item]
-    with pytest.raises(InvalidArgumentsError, match="A int is given instead of jobs"):
+    with pytest.raises(InvalidArgumentsError, match="was given an int instead of jobs"):
         b.add(7)  # type: ignore[arg-type]
     for options in (
         {"unique_key": "k"},
@@ -207,7 +207,7 @@ def test_what_cannot_be_a_member_is_refused_and_named(app: App, db: Connection[A
     for count in (1, 30):
         with pytest.raises(InvalidOptionError, match="concurrency_key"):
             b.add(row.using(concurrency_key="c").job(n) for n in range(count))
-    with pytest.raises(InvalidArgumentsError, match="a job that follows"):
+    with pytest.raises(InvalidArgumentsError, match="The job that follows the batch is a str"):
         app.batch("import", on_end="tell")  # type: ignore[arg-type]
     with pytest.raises(InvalidOptionError, match="has the option unique_key"):
         app.batch("import", on_end=row.using(unique_key="k").job(1))
