@@ -124,7 +124,7 @@ class Attempt:
 
     def seconds_left(self) -> float | None:
         """Returns for how many seconds the attempt can run if it starts now: until its timeout or its deadline. None: there is no limit."""
-        left = self.until_deadline()
+        left = None if self.rare is None else self.until_deadline()
         return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
 
     # ---------------------------------------------------------------- its progress

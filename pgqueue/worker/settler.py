@@ -53,8 +53,9 @@ class Settler:
         self.worker_id = 0
 
     def add(self, attempt: Attempt, outcome: Outcome) -> None:
+        if not self._outcomes:
+            self._arrived.set()  # it stays set as long as there are outcomes
         self._outcomes.append((attempt, outcome))
-        self._arrived.set()
 
     def stop(self) -> None:
         """Makes ``run`` end as soon as every outcome that was added is written."""

@@ -122,9 +122,8 @@ class Worker:
             settings,
             Scheduler(
                 links.schedules,
-                grace=max(
-                    MISSED_AFTER, 6 * settings.heartbeat
-                ),  # at least two times a leader's lease of three heartbeats
+                # at least two times a leader's lease of three heartbeats
+                grace=max(MISSED_AFTER, 6 * settings.heartbeat),
             ),
             Watch(links.leading, alerts, settings.heartbeat),
         )
@@ -152,9 +151,8 @@ class Worker:
         self._recycling = Recycling(settings, self._use_up)
         # Attempts after whose ends a job is perhaps due before the next poll, each with the seconds from the write of its outcome until then.
         self._again: dict[Attempt, float] = {}
-        self._hears_of_cancels = (
-            False  # whether a listener, in this process or in the supervisor's, reports cancels
-        )
+        # Whether a listener, in this process or in the supervisor's, reports cancels.
+        self._hears_of_cancels = False
         self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
             self._supervisor = LineToSupervisor(
@@ -187,9 +185,8 @@ class Worker:
     def _take(self, attempts: list[Attempt]) -> None:
         self._runner.take(attempts)
         if self._supervisor is not None:
-            full = not self._room() or any(
-                self._in_flight.queue_room(attempt.queue) == 0 for attempt in attempts
-            )
+            queues = {attempt.queue for attempt in attempts}
+            full = not self._room() or any(self._in_flight.queue_room(queue) == 0 for queue in queues)
             self._supervisor.taken(full=full)
 
     def _free(self, attempts: list[Attempt]) -> None:
@@ -202,8 +199,12 @@ class Worker:
             self._supervisor.made_room()
 
     def _done(self, attempt: Attempt, conclusion: Conclusion) -> None:
+        if (conclusion is COMPLETED or conclusion is FORGOTTEN) and attempt.progress is None:
+            self._recycling.count()
+            self._settler.add(attempt, conclusion)
+            return
         # The end of a node can release other nodes, for which no wake-up comes within 10 ms after another wake-up (wake.sql).
-        if conclusion is not COMPLETED and conclusion is not FORGOTTEN and attempt.is_node:
+        if attempt.is_node:
             self._again[attempt] = 0.0
         if isinstance(conclusion, NothingToSettle):
             self._recycling.count()
@@ -211,8 +212,7 @@ class Worker:
             return
         if conclusion.reason != "released":
             self._recycling.count()
-        outcome = conclusion if attempt.progress is None else attempt.with_progress(conclusion)
-        self._settler.add(attempt, outcome)
+        self._settler.add(attempt, attempt.with_progress(conclusion))
         if 0 < conclusion.delay < self.settings.poll:
             self._again[attempt] = conclusion.delay
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
@@ -21,6 +22,8 @@ from pgqueue.worker.claiming.lost_claims import LostClaims, jobs_of_lost_claims
 from pgqueue.worker.claiming.pace import Pace
 from pgqueue.worker.claiming.singly import Beginning, SingleClaims
 from pgqueue.worker.claiming.turns import Turns
+
+URGENCY = attrgetter("priority", "run_at", "id")  # the most urgent attempt has the smallest of these
 
 
 class Claims:
@@ -126,7 +129,7 @@ class Claims:
         if worker_id != self.worker_id:
             return []  # the lease ended during the claim, so another worker rescues the jobs
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
-        attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
+        attempts.sort(key=URGENCY)
         self._in_flight.add(attempts)
         self._hand_over(attempts)
         return attempts

@@ -63,7 +63,8 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
-        if attempt.timeout is None and attempt.until_deadline() is None and not traced and not app.layers:
+        has_deadline = attempt.rare is not None and attempt.until_deadline() is not None
+        if attempt.timeout is None and not has_deadline and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**arguments))
         with span_of(spec, attempt, traced):
             async with TimeLimit(attempt) as limit:
