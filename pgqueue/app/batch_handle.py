@@ -14,12 +14,10 @@ from pgqueue.app.storing import JobStore
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow
 from pgqueue.database.joining import NOT_GIVEN, given
-from pgqueue.database.statements.batches import BatchProgress, Retried
+from pgqueue.database.statements.batches import RETRIED_AT_ONCE, BatchProgress, Retried
 from pgqueue.errors import BatchNotFoundError
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.options import Duration
-
-RETRIED_AT_ONCE = 1000  # jobs that one transaction of ``retry`` brings back
 
 
 @dataclass(slots=True, unsafe_hash=True)

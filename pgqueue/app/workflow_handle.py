@@ -216,7 +216,4 @@ def _unchanged(workflow_id: int) -> Iterator[None]:
     try:
         yield
     except InvalidOptionError as error:
-        said = error.why.removeprefix("pgqueue: ")
-        raise WorkflowUnchangedError(
-            f"Workflow {workflow_id} was not changed: {said}.", do=f"pgq workflows show {workflow_id}"
-        ) from error
+        raise WorkflowUnchangedError.because(workflow_id, error) from error

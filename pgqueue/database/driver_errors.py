@@ -61,7 +61,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
         "The batch takes no more jobs",
         "store another batch, or leave this one open until all its jobs are added",
     ),
-    "PQ540": (errors.BatchNotFoundError, "There is no such batch", "pgq batches"),
+    "PQ540": (errors.BatchNotFoundError, "There is no such batch", "pgq batches list"),
     "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
 }
 # If a login fails, there is no SQLSTATE, only libpq's text. The first entry whose text is a part of libpq's text gives the SQLSTATE.

@@ -48,6 +48,14 @@ class WorkflowUnchangedError(PgQueueError):
     code = "PGQ-431"
     exit_code = 6
 
+    @classmethod
+    def because(cls, workflow_id: int, refusal: InvalidOptionError) -> WorkflowUnchangedError:
+        """Returns the error for a retry that the database refused. The reason is the sentence of the SQL function."""
+        reason = refusal.why.removeprefix("pgqueue: ")
+        return cls(
+            f"Workflow {workflow_id} was not changed: {reason}.", do=f"pgq workflows show {workflow_id}"
+        )
+
 
 class DuplicateJobError(PgQueueError):
     """Job ``job_id``, which was in ``state``, has the key. This error is raised only if the enqueuer chose ``on_conflict="raise"``."""
@@ -165,7 +173,7 @@ class BatchNotFoundError(NotFoundError):
     def __init__(self, batch: int | str, *, why: str = "", do: str = "") -> None:
         what = batch if isinstance(batch, str) else f"There is no batch {batch}."
         why = why or "its transaction was rolled back or has not committed yet, or retention removed it"
-        super().__init__(what, why=why, do=do or "pgq batches")
+        super().__init__(what, why=why, do=do or "pgq batches list")
 
 
 class QueueNotFoundError(NotFoundError):

@@ -13,6 +13,7 @@ from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
 
 BATCH_STATES = ("open", "running", "stopping", "completed", "failed", "cancelled")
+RETRIED_AT_ONCE = 1000  # members that one transaction brings back
 
 
 class OpenedParts(NamedTuple):

@@ -1,4 +1,4 @@
-"""``pgq batches``."""
+"""``pgq batches``: list, show, cancel, retry and seal batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.database.statements.batches import BATCH_STATES, BatchProgress
+from pgqueue.database.statements.batches import BATCH_STATES, RETRIED_AT_ONCE, BatchProgress
 from pgqueue.errors import BatchNotFoundError, InvalidOptionError
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
@@ -23,7 +23,6 @@ from pgqueue.ui.cli.units import ago
 commands = typer.Typer(help="See and change batches.", no_args_is_help=True)
 
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
-RETRIED_AT_ONCE = 1000  # jobs that one transaction brings back
 NOTES = {
     "cancelled": "nothing of it is unfinished",
     "requested": "its unfinished jobs are cancelled by the leader or asked to stop",

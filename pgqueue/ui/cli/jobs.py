@@ -31,9 +31,9 @@ from pgqueue.ui.cli.units import ago, exact, since, span
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
-Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing; only show for each job what the command would do.")
+    bool, typer.Option("--dry-run", help="Change nothing; only show what the command would do.")
 ]
 
 PAGE = 500

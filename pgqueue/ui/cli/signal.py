@@ -22,9 +22,11 @@ def add(jobs: typer.Typer) -> None:
 
 def send_signal(
     job_id: Id,
-    name: Annotated[str, typer.Argument(show_default=False, help="The name for which the job waits.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="The name for which the job waits.")
+    ],
     payload: Annotated[
-        str | None, typer.Argument(metavar="[JSON]", show_default=False, help="What the handler gets.")
+        str | None, typer.Argument(metavar="JSON", show_default=False, help="What the handler gets.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="A second signal with the same name and key is not stored.")

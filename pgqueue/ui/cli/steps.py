@@ -17,7 +17,7 @@ from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago
 
-Id = Annotated[int, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
+Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 
 
 def add(jobs: typer.Typer) -> None:
@@ -47,8 +47,8 @@ def list_steps(job_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 def forget_step(
     job_id: Id,
-    name: Annotated[str, typer.Argument(show_default=False)],
-    key: Annotated[str, typer.Argument(show_default=False)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)] = "",
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:

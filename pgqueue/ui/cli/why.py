@@ -18,7 +18,7 @@ def add(cli: typer.Typer) -> None:
 
 
 def why(
-    job_id: Annotated[int, typer.Argument(metavar="JOB")], as_json: AsJson = False, dsn: Dsn = None
+    job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
 ) -> None:
     """Show the reason why a job does not run. Exit 5 if there is no such job."""
     if not 1 <= job_id < 2**63:

@@ -184,7 +184,9 @@ def _print(line: Line) -> None:
 
 @commands.command()
 def cancel(
-    ids: Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)] = None,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)
+    ] = None,
     state: State = None,
     name: Name = None,
     key: Key = None,
@@ -249,10 +251,7 @@ def retry(
         try:
             again = _applied(connection, statements.retry_workflow(workflow_id, node), dry_run)
         except InvalidOptionError as error:
-            said = error.why.removeprefix("pgqueue: ")
-            raise WorkflowUnchangedError(
-                f"Workflow {workflow_id} was not changed: {said}.", do=f"pgq workflows show {workflow_id}"
-            ) from error
+            raise WorkflowUnchangedError.because(workflow_id, error) from error
     if as_json:
         emit({"id": workflow_id, "node": node, "open": again, "dry_run": dry_run})
     else:
