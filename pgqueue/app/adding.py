@@ -40,29 +40,29 @@ class Adder:
             raise not_jobs(jobs)
         members, added = self._members(), 0
         for job in jobs:
-            if (part := members.take(job)) is not None:
-                added += self._store_one(part, connection)
-        return added + self._store_one(members.rest(), connection)
+            if (ready := members.take(job)) is not None:
+                added += self._store_slice(ready, connection)
+        return added + self._store_slice(members.rest(), connection)
 
     async def aadd(self, jobs: Jobs | AsyncIterable[NewJob], connection: CallersConnection | None) -> int:
         """``add`` for async callers. ``jobs`` can be an async iterable, too."""
         members, added = self._members(), 0
         if isinstance(jobs, AsyncIterable):
             async for job in jobs:
-                if (part := members.take(job)) is not None:
-                    added += await self._astore_one(part, connection)
+                if (ready := members.take(job)) is not None:
+                    added += await self._astore_slice(ready, connection)
         elif isinstance(jobs, Iterable):
             for job in jobs:
-                if (part := members.take(job)) is not None:
-                    added += await self._astore_one(part, connection)
+                if (ready := members.take(job)) is not None:
+                    added += await self._astore_slice(ready, connection)
         else:
             raise not_jobs(jobs)
-        return added + await self._astore_one(members.rest(), connection)
+        return added + await self._astore_slice(members.rest(), connection)
 
     def _members(self) -> Members:
         return Members(self._store.rules_of)
 
-    def _store_one(self, jobs: list[Batch], connection: CallersConnection | None) -> int:
+    def _store_slice(self, jobs: list[Batch], connection: CallersConnection | None) -> int:
         if not jobs:
             return 0
         if connection is not None:
@@ -79,7 +79,7 @@ class Adder:
             resolve_copied(self._store.dsn(), _reserved(opened), error)
         return _noted(jobs)
 
-    async def _astore_one(self, jobs: list[Batch], connection: CallersConnection | None) -> int:
+    async def _astore_slice(self, jobs: list[Batch], connection: CallersConnection | None) -> int:
         if not jobs:
             return 0
         if connection is not None:
@@ -146,7 +146,7 @@ def _reserved(opened: list[OpenedParts]) -> list[Reserved]:
 
 
 def _noted(jobs: list[Batch]) -> int:
-    """Tells the subscribers of facts that the jobs are stored, and returns their number."""
+    """Emits that the jobs are stored, and returns how many these are."""
     if has_subscribers(JobsEnqueued):
         counts: Counter[str] = Counter()
         for batch in jobs:

@@ -110,7 +110,7 @@ class Enqueuer(Generic[P, R]):
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
-        """Returns the job that ``enqueue`` would store: an item for ``enqueue_many``, or a part of a workflow. Checks it, but does not store it.
+        """Returns the job that ``enqueue`` would store: an item for ``enqueue_many``, or a node of a workflow. Checks it, but does not store it.
 
         In a workflow, an argument can be the ``result`` of an earlier node.
         """

@@ -1,13 +1,13 @@
 """The methods that build workflows and store them: ``app.workflow``, ``app.enqueue_workflow`` and their async twins.
 
-A workflow is stored by one statement, in one transaction, when it is complete. So no crash can leave a part of it.
+A workflow is stored by one statement, in one transaction, when it is complete. So after a crash, either all of its jobs are stored or none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Self
+from typing import ClassVar, Self, Union
 
 from pgqueue.app.handle import checked_id
 from pgqueue.app.storing import JobStore
@@ -15,7 +15,7 @@ from pgqueue.app.workflow_handle import WorkflowHandle
 from pgqueue.database.joining import NOT_GIVEN, given, is_async, joined
 from pgqueue.database.statements.workflows import StoredWorkflow
 from pgqueue.errors import InvalidOptionError, InvalidWorkflowError, WrongConnectionError
-from pgqueue.model.chains import Part
+from pgqueue.model.chains import Piece
 from pgqueue.model.graph import Graph, Node
 from pgqueue.model.graph_text import Built
 from pgqueue.model.new_job import NewJob
@@ -25,29 +25,32 @@ from pgqueue.telemetry.tracing import carrier
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import kind_of, shown
 
+# What a node waits for: nodes, sections or names of nodes.
+After = Union[Node, "Nested", str, Iterable[Union[Node, "Nested", str]]]
+
 
 class Nested:
-    """A part of a workflow, whose nodes have a common name in front: ``with w.nested("ship", after=paid) as ship: ship.add(…)``.
+    """A section of a workflow. The names of its nodes begin alike: ``with w.nested("ship", after=paid) as ship: ship.add(…)``.
 
-    After the block, it can be given in ``after``: all nodes at its end must have ended then.
+    After the block, give the section in ``after`` of a later node, which then waits until all nodes of the section have ended.
     """
 
     def __init__(self, graph: Graph, prefix: str, befores: tuple[Node | str, ...]) -> None:
         self._graph, self._prefix, self._befores = graph, prefix, befores
-        self.node: Node | None = None  # the gate at its end, when the block has ended
+        self.node: Node | None = None  # the gate of the section; None: the block has not ended
 
     def add(
         self,
-        part: Part,
+        piece: Piece,
         *,
         name: str | None = None,
-        after: Node | Nested | str | Iterable[Node | Nested | str] | None = None,
+        after: After | None = None,
         when: When | None = None,
         undo: NewJob | None = None,
     ) -> Node:
         """Adds a job, a chain or a group, and returns its node: ``paid = w.add(charge.job(7, ref=held.result), after=held)``.
 
-        ``part``: made by ``task.job(…)``, ``chain`` or ``group``. The node of a chain is its last one; the node of a group ends when all
+        ``piece``: made by ``task.job(…)``, ``chain`` or ``group``. The node of a chain is its last one; the node of a group ends when all
         of the group has ended. ``name``: the default is the last part of the task's name, with a number if it is taken. ``after``: what it
         waits for: nodes, or names of nodes, also of later ones. It also waits for nodes whose ``result`` is an argument of the job.
         ``when``: ``completed`` (the default: all that it waits for must complete, else it is cancelled), ``failed`` (it runs only if one did
@@ -56,7 +59,7 @@ class Nested:
         Raises InvalidWorkflowError for a name that is taken, a node of another workflow, or a job with a key of its own.
         """
         befores = tuple(_nodes(after)) if after is not None else self._befores
-        node = self._graph.add(part, name, befores, when, self._prefix)
+        node = self._graph.add(piece, name, befores, when, self._prefix)
         if undo is not None:
             self.undo(node, undo)
         return node
@@ -69,9 +72,7 @@ class Nested:
         """
         self._graph.set_undo(node, job)
 
-    def gate(
-        self, nodes: Node | Nested | str | Iterable[Node | Nested | str], *, name: str | None = None
-    ) -> Node:
+    def gate(self, nodes: After, *, name: str | None = None) -> Node:
         """Adds a node without a job, which ends when all these nodes have ended. Its ``result`` is the list of their results.
 
         It completes if all of them completed. The list is in the order in which they were added to the workflow.
@@ -79,19 +80,17 @@ class Nested:
         return self._graph.gate(name, tuple(_nodes(nodes)), (), self._prefix, base="gate")
 
     @contextmanager
-    def nested(
-        self, name: str, *, after: Node | Nested | str | Iterable[Node | Nested | str] | None = None
-    ) -> Iterator[Nested]:
-        """Gives the block a part of the workflow. The names of its nodes begin with ``name`` and a dot.
+    def nested(self, name: str, *, after: After | None = None) -> Iterator[Nested]:
+        """Opens a block in which a section of the workflow is built. The names of its nodes begin with ``name`` and a dot.
 
-        Its nodes without ``after`` wait for the nodes in ``after``. At the end of the block, it gets a node of this name, which ends when
-        everything in it has ended.
+        A node of the section that is added without ``after`` waits for the nodes in the ``after`` of the section. The end of the block adds a
+        node with the name of the section, which ends when all nodes of the section have ended.
         """
         befores = tuple(_nodes(after)) if after is not None else self._befores
         inner = Nested(self._graph, f"{self._prefix}{name}.", befores)
         first = len(self._graph.nodes)
         yield inner
-        inner.node = self._graph.close(name, self._prefix, first, befores)
+        inner.node = self._graph.add_section_gate(name, self._prefix, first, befores)
 
 
 class WorkflowBuilder(Nested):
@@ -140,7 +139,8 @@ class WorkflowBuilder(Nested):
     def _built(self) -> Built:
         return self._graph.built(carrier(), **self._head)
 
-    def _note(self, built: Built, stored: StoredWorkflow) -> WorkflowHandle:
+    def _noted(self, built: Built, stored: StoredWorkflow) -> WorkflowHandle:
+        """Makes the handle of the stored workflow, and keeps it for ``handle``."""
         ids = {
             name: node_id
             for name, task, node_id in zip(built.names, built.tasks, stored.node_ids, strict=True)
@@ -165,7 +165,7 @@ class Workflow(WorkflowBuilder):
 
     def store(self) -> WorkflowHandle:
         built = self._built()
-        return self._note(built, self._store.insert_workflow(built, self._connection))
+        return self._noted(built, self._store.insert_workflow(built, self._connection))
 
 
 class AsyncWorkflow(WorkflowBuilder):
@@ -183,7 +183,7 @@ class AsyncWorkflow(WorkflowBuilder):
 
     async def store(self) -> WorkflowHandle:
         built = self._built()
-        return self._note(built, await self._store.ainsert_workflow(built, self._connection))
+        return self._noted(built, await self._store.ainsert_workflow(built, self._connection))
 
 
 class Workflows:
@@ -227,7 +227,7 @@ class Workflows:
 
     def enqueue_workflow(
         self,
-        part: Part,
+        piece: Piece,
         *,
         name: str = "workflow",
         key: str | None = None,
@@ -240,12 +240,12 @@ class Workflows:
         The other parameters are those of ``workflow``.
         """
         workflow = Workflow(self.store, name, key, using, on_failure, meta)
-        workflow.add(part)
+        workflow.add(piece)
         return workflow.store()
 
     async def aenqueue_workflow(
         self,
-        part: Part,
+        piece: Piece,
         *,
         name: str = "workflow",
         key: str | None = None,
@@ -255,7 +255,7 @@ class Workflows:
     ) -> WorkflowHandle:
         """``enqueue_workflow`` for async connections."""
         workflow = AsyncWorkflow(self.store, name, key, using, on_failure, meta)
-        workflow.add(part)
+        workflow.add(piece)
         return await workflow.store()
 
     def workflow_handle(self, workflow_id: int) -> WorkflowHandle:
@@ -267,8 +267,8 @@ def _text(what: str, value: object) -> object:
     return RULES["unique_key"](what, value)
 
 
-def _nodes(after: Node | Nested | str | Iterable[Node | Nested | str]) -> Iterator[Node | str]:
-    """Yields what stands in ``after``."""
+def _nodes(after: After) -> Iterator[Node | str]:
+    """Yields the nodes, and the names of nodes, that are given in ``after``. In place of a section, yields its gate."""
     for one in [after] if isinstance(after, Node | Nested | str) else after:
         if isinstance(one, Nested):
             if one.node is None:

@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any, cast
 
 from pgqueue.errors import InvalidOptionError, InvalidWorkflowError
-from pgqueue.model.chains import Chain, Part, checked
+from pgqueue.model.chains import Chain, Piece, checked
 from pgqueue.model.graph_text import Built, Gives, Writer
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import WHENS, NodeResult, When
@@ -72,7 +72,7 @@ class Graph:
 
     def add(
         self,
-        part: Part,
+        piece: Piece,
         name: str | None,
         befores: tuple[Node | str, ...],
         when: When | None,
@@ -81,8 +81,8 @@ class Graph:
         """Adds a job, a chain or a group, and returns its last node."""
         self._require_open(befores)
         if when is not None:
-            self._check_when(checked(part), when, befores)
-        stack: list[Adding] = [self._add_part(checked(part), name, befores, when, prefix)]
+            self._check_when(checked(piece), when, befores)
+        stack: list[Adding] = [self._add_piece(checked(piece), name, befores, when, prefix)]
         given: Any = None
         while True:
             try:
@@ -94,22 +94,22 @@ class Graph:
                 if not stack:
                     return cast("Node", given)
 
-    def _add_part(
-        self, part: Part, name: str | None, befores: tuple[Node | str, ...], when: When | None, prefix: str
+    def _add_piece(
+        self, piece: Piece, name: str | None, befores: tuple[Node | str, ...], when: When | None, prefix: str
     ) -> Adding:
-        if isinstance(part, NewJob):
-            return self._job(part, name, befores, when, prefix)
-        name = part.name if name is None else name
+        if isinstance(piece, NewJob):
+            return self._job(piece, name, befores, when, prefix)
+        name = piece.name if name is None else name
         inner = prefix if name is None else f"{prefix}{_name(name)}."
-        if isinstance(part, Chain):
+        if isinstance(piece, Chain):
             last: Node | None = None
-            for one in part.parts:
-                last = yield self._add_part(one, None, befores if last is None else (last,), None, inner)
+            for one in piece.pieces:
+                last = yield self._add_piece(one, None, befores if last is None else (last,), None, inner)
             assert last is not None
             return last
         members: list[Node] = []
-        for one in part.parts:
-            member = yield self._add_part(one, None, befores, None, inner)
+        for one in piece.pieces:
+            member = yield self._add_piece(one, None, befores, None, inner)
             members.append(member)
         return self.gate(name, tuple(members), befores, prefix)
 
@@ -131,10 +131,10 @@ class Graph:
                 )
         node.undo = self._without_keys(job)
 
-    def close(self, name: str, prefix: str, first: int, befores: tuple[Node | str, ...]) -> Node:
-        """Adds the gate of a nested workflow, which waits for all its nodes for which no other one of them waits.
+    def add_section_gate(self, name: str, prefix: str, first: int, befores: tuple[Node | str, ...]) -> Node:
+        """Adds the gate of a nested section. It waits for the last nodes of the section: those for which no other node of the section waits.
 
-        ``first``: the rank of its first node. Nodes with other prefixes, which were added meanwhile, are not its own.
+        ``first``: the rank of the first node of the section. Nodes that were added meanwhile, but have another prefix, do not belong to it.
         """
         inner = [node for node in self.nodes[first:] if node.prefix.startswith(f"{prefix}{name}.")]
         awaited = {before for node in inner for before in (*node.befores, *_taken(node))}
@@ -209,14 +209,14 @@ class Graph:
                 do="add its job to this workflow, too",
             )
 
-    def _check_when(self, part: Part, when: object, befores: Sequence[object]) -> None:
+    def _check_when(self, piece: Piece, when: object, befores: Sequence[object]) -> None:
         if when not in WHENS:
             raise InvalidOptionError(f"when is {shown(when)}.", do=rather(when, WHENS))
-        if not isinstance(part, NewJob):
+        if not isinstance(piece, NewJob):
             raise InvalidWorkflowError(
                 "when is given for a group or a chain.", do="add its jobs one by one, each with its own when="
             )
-        if when == "failed" and not befores and not part.results:
+        if when == "failed" and not befores and not piece.results:
             raise InvalidWorkflowError(
                 "when is 'failed', but the node waits for no node.", do="say which nodes can fail: after=…"
             )

@@ -78,6 +78,7 @@ class StepMethods:
 
         ``conn`` is a psycopg connection of the app's pool, in a transaction that pgqueue commits. If the attempt has lost its lease, or
         another attempt has done the step, nothing is committed. So the rows are written exactly once.
+
         Raises the same errors as ``step``. If the connection breaks during the COMMIT, raises the error of the connection. In this case,
         the next attempt finds out whether the step was committed.
         """
@@ -220,7 +221,7 @@ class StepMethods:
         """Stores the place that the handler has come to, and replaces the last stored place: ``job.save(page.last, using=conn)``.
 
         ``using``: any connection or session that ``task.using()`` takes. The place is committed together with the caller's rows. If the
-        attempt has lost its lease, this COMMIT fails with SQLSTATE PQ601. Without ``using``, the place is committed alone. StepCall ``save``
+        attempt has lost its lease, this COMMIT fails with SQLSTATE PQ601. Without ``using``, the place is committed alone. Call ``save``
         just before your commit, because after this call the server ends the session if its transaction stays idle for 10 s.
 
         ``value``: plain JSON, at most 256 KiB. Raises StepTooLargeError, StepRefusedError or LeaseLostError.

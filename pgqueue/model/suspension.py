@@ -100,7 +100,7 @@ def is_suspension(error: BaseException) -> bool:
         return False
     try:
         _, rest = error.split(Suspended)  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - a user's class can define it anew
+    except Exception:  # noqa: BLE001 - a user's class can override ``split``
         return False
     return rest is None
 

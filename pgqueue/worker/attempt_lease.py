@@ -1,6 +1,7 @@
-"""The functions that a handler can call on its ``Job``.
+"""The functions that a handler can call on its ``Job``, for the attempt that calls the handler.
 
-They check for an ending, report progress, do a step, or open a transaction that completes the job.
+They check for an ending, report progress, do steps, sleep and wait, gather children, read the results of other nodes, or open a transaction
+that completes the job. For steps, sleeps and waits, each sync method drives the same flow as its async twin (worker/steps.py).
 """
 
 from __future__ import annotations
@@ -114,11 +115,11 @@ class AttemptLease:
         children = Gathering(self._app, self._attempt, name, jobs)
         if not children.jobs:
             return []
-        workflow_id = self.steps.drive(children.stored(self.steps, asynchronous=False))
-        for turn in itertools.count():
-            self.steps.drive(children.ended(self.steps, workflow_id, turn))
+        workflow_id = self.steps.drive(children.store(self.steps, asynchronous=False))
+        for nth in itertools.count():
+            self.steps.drive(children.wait(self.steps, workflow_id, nth))
             if are_over(found := list(self._app.workflow_handle(workflow_id).results())):
-                return children.given(found, returns_ends=returns_ends)
+                return children.results(found, returns_ends=returns_ends)
         raise AssertionError
 
     async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[Any]:
@@ -126,12 +127,12 @@ class AttemptLease:
         children = Gathering(self._app, self._attempt, name, jobs)
         if not children.jobs:
             return []
-        workflow_id = await self.steps.drive_async(children.stored(self.steps, asynchronous=True))
-        for turn in itertools.count():
-            await self.steps.drive_async(children.ended(self.steps, workflow_id, turn))
+        workflow_id = await self.steps.drive_async(children.store(self.steps, asynchronous=True))
+        for nth in itertools.count():
+            await self.steps.drive_async(children.wait(self.steps, workflow_id, nth))
             ends = self._app.workflow_handle(workflow_id).aresults()
             if are_over(found := [end async for end in ends]):
-                return children.given(found, returns_ends=returns_ends)
+                return children.results(found, returns_ends=returns_ends)
         raise AssertionError
 
     def _require_suspendable(self, method: str) -> None:

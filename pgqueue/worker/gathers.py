@@ -51,20 +51,20 @@ class Gathering:
         trace = {} if attempt.trace_context is None else json.loads(attempt.trace_context)
         self._document = graph.built(trace, name=name).text
 
-    def stored(self, steps: Steps, *, asynchronous: bool) -> StepFlow[int]:
+    def store(self, steps: Steps, *, asynchronous: bool) -> StepFlow[int]:
         """Stores the children, unless an earlier attempt has stored them. Returns the id of their workflow."""
-        store = astore_children if asynchronous else store_children
-        call = StepCall(store, (self._attempt.id, self._document), {})
+        function = astore_children if asynchronous else store_children
+        call = StepCall(function, (self._attempt.id, self._document), {})
         workflow_id: int = yield from steps.step(
             (self._name, self._key) if self._key else self._name, call, "effect"
         )
         return workflow_id
 
-    def ended(self, steps: Steps, workflow_id: int, turn: int) -> StepFlow[None]:
-        """Waits until the database has sent the signal that all children have ended. ``turn`` counts the waits of this call, from 0."""
-        yield from wait_for_signal(steps, (f"{GATHER}{workflow_id}",), None, str(turn) if turn else "")
+    def wait(self, steps: Steps, workflow_id: int, nth: int) -> StepFlow[None]:
+        """Waits until the database has sent the signal that all children have ended. ``nth`` counts the waits of one call, from 0."""
+        yield from wait_for_signal(steps, (f"{GATHER}{workflow_id}",), None, str(nth) if nth else "")
 
-    def given(self, found: list[NodeEnd], *, returns_ends: bool) -> list[Any]:
+    def results(self, found: list[NodeEnd], *, returns_ends: bool) -> list[Any]:
         """Returns what the handler gets. Raises ChildrenFailedError if it wants results, and a child did not complete."""
         if returns_ends:
             return list(found)

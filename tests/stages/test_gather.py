@@ -140,15 +140,15 @@ def test_children_that_end_before_their_parent_waits_wake_it_nevertheless(
     path: Path, db: Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The children are committed before the parent is suspended. Here they end in between."""
-    ended = Gathering.ended
+    wait = Gathering.wait
 
     def run_children(self: Any, *given: Any) -> Any:
         hand = Hand(db, ["square"])
         for attempt in hand.claim():
             assert hand.settle(attempt, Outcome.completed("25"))
-        return ended(self, *given)
+        return wait(self, *given)
 
-    monkeypatch.setattr(Gathering, "ended", run_children)
+    monkeypatch.setattr(Gathering, "wait", run_children)
     job_id = enqueue("gathering", numbers=[5])
     drain()
     assert look(db, job_id, "state, result") == ("completed", [25])
@@ -158,16 +158,16 @@ def test_children_that_end_while_their_parent_is_dead_are_not_stored_again_when_
     path: Path, db: Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = enqueue("gathering", numbers=[2, 3])
-    ended = Gathering.ended
+    wait = Gathering.wait
     broken: list[int] = []
 
     def break_once(self: Any, *given: Any) -> Any:
         if not broken:
             broken.append(1)
             raise ConnectionError("the network broke")
-        return ended(self, *given)
+        return wait(self, *given)
 
-    monkeypatch.setattr(Gathering, "ended", break_once)
+    monkeypatch.setattr(Gathering, "wait", break_once)
     drain()
     assert look(db, job_id, "state") == "dead"
     assert run(db, statements.revive(job_id)) == "revived"
