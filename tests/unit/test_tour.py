@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs/contributing.md", *sorted((ROOT / "docs/internals").rglob("*.md"))]
-TOUR = ROOT / "docs/internals/tour.md"
+TOURS = [ROOT / "docs/internals/tour.md", ROOT / "docs/internals/long-work.md"]
 FOLDERS = ("pgqueue", "tests", "docs", "bench", "migrations")
 
 FILE = re.compile(r"(?<![\w/-])(?<!-m )((?:\w[\w-]*/)*\w[\w-]*\.(?:py|sql|md))\b")
@@ -56,8 +56,8 @@ def beside(page: Path) -> list[tuple[str, str]]:
     return [(file, name) for file, names in BESIDE.findall(text) for name in NAME.findall(names)]
 
 
-def steps() -> list[str]:
-    return re.findall(r"^(\d+\. .+(?:\n .+)*)", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
+def steps(tour: Path) -> list[str]:
+    return re.findall(r"^(\d+\. .+(?:\n .+)*)", tour.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
@@ -75,19 +75,23 @@ def test_each_function_is_defined_in_the_file_that_is_mentioned_before_it(page):
     assert missing == []
 
 
-def test_the_tour_is_numbered_and_each_step_begins_with_a_file_of_the_package():
-    assert [int(step.split(".", maxsplit=1)[0]) for step in steps()] == list(range(1, len(steps()) + 1))
-    for step in steps():
+@pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
+def test_a_tour_is_numbered_and_each_step_begins_with_a_file_of_the_package(tour):
+    found = steps(tour)
+    assert [int(step.split(".", maxsplit=1)[0]) for step in found] == list(range(1, len(found) + 1))
+    for step in found:
         assert re.match(r"\d+\. `[\w/]+/\w+\.(py|sql)`", step), step
         for file in [file for file, _ in BESIDE.findall(" ".join(step.split()))]:
             assert (ROOT / "pgqueue" / file).is_file(), f"{file} is no path from pgqueue/"
 
 
-def test_each_method_in_a_step_of_the_tour_is_defined_in_a_file_of_that_step():
-    for step in steps():
+@pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
+def test_each_method_in_a_step_of_a_tour_is_defined_in_a_file_of_that_step(tour):
+    for step in steps(tour):
         there = {name for file in FILE.findall(step) for path in called(file) for name in defined(path)}
         assert set(METHOD.findall(step)) <= there, step
 
 
-def test_the_tour_has_at_most_250_lines():
-    assert TOUR.read_text(encoding="utf-8").count("\n") <= 250
+@pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
+def test_a_tour_has_at_most_250_lines(tour):
+    assert tour.read_text(encoding="utf-8").count("\n") <= 250
