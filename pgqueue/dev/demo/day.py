@@ -1,27 +1,16 @@
-"""Plays the shop's day: makes its events happen, one after the other."""
+"""Plays the first act, the shop's day: makes its events happen, one after the other."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import ClassVar
 
-import psycopg
-
-from pgqueue.dev.demo.display import FINAL, Counts, Display
+from pgqueue.dev.demo.act import PACE, Act
+from pgqueue.dev.demo.display import Counts
 from pgqueue.dev.demo.shop import CardDeclinedError, Order, import_orders, place_order
 from pgqueue.dev.demo.sinks import MailSink
-from pgqueue.dev.demo.workers import Workers
-from pgqueue.errors import PgQueueError
-
-PACE = 0.02  # seconds between two orders of customers
-WAIT_LIMIT = 60.0  # a wait is given up after this many seconds; the whole day takes a quarter of this time
-
-COUNTS = """
-SELECT task, state, count(*) FROM pgqueue.jobs
-WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
-"""
 
 # Finds a worker whose mail has arrived, but whose job still runs, because the mail server has not answered yet.
 IN_THE_MIDDLE = """
@@ -36,18 +25,16 @@ RESCUED = "SELECT count(*) FROM pgqueue.transitions WHERE reason = 'rescued' AND
 
 
 @dataclass
-class Day:
-    """The shop's day. ``since``: when the demo began. The numbers count what has happened so far."""
+class Day(Act):
+    """The shop's day. The numbers count what has happened so far."""
 
-    conn: psycopg.Connection
-    since: datetime
-    display: Display
-    workers: Workers
     mail: MailSink
     transactions: int = 0
     written: int = 0
     rolled_back: int = 0
     rescued: int = 0
+
+    TASKS: ClassVar[str] = "demo.shop.%"
 
     def play(self, orders: Sequence[Order]) -> None:
         imported, half = len(orders) // 3, len(orders) * 2 // 3
@@ -83,40 +70,25 @@ class Day:
             time.sleep(PACE)
 
     def look(self) -> Counts:
-        """Reads and shows how many jobs of each task are in each state."""
-        counts: dict[str, dict[str, int]] = {}
-        for task, state, number in self.conn.execute(COUNTS, (self.since,)):
-            counts.setdefault(task, {})[state] = number
         rescued = self.conn.execute(RESCUED, (self.since,)).fetchone()
         if rescued and rescued[0] > self.rescued:
             self.rescued = rescued[0]
             self.display.say(f"jobs rescued because their worker's lease ran out: {self.rescued}")
-        self.workers.check()
-        self.display.show(counts)
-        return counts
+        return super().look()
 
     def kill_a_worker(self, orders: Sequence[Order]) -> None:
         """Sends SIGKILL to a worker whose mail has arrived, before the worker gets the mail server's answer."""
         with self.mail.answers_withheld():
             row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
             self.sell(orders)
-            deadline = time.monotonic() + WAIT_LIMIT
-            while not (pid := self.worker_in_the_middle(row[0] if row else 0)):
-                if time.monotonic() > deadline:
-                    raise PgQueueError("No worker of the demo sends mail.", why=self.workers.last_words())
-                self.look()
-                time.sleep(PACE)
-            self.workers.kill(pid)
+            for _ in self.looks():
+                if pid := self.worker_in_the_middle(row[0] if row else 0):
+                    self.workers.kill(pid)
+                    break
+            else:
+                raise self.gave_up("No worker of the demo sends mail.")
         self.display.say(f"worker {pid} is killed, just after it has sent mail")
 
     def worker_in_the_middle(self, after: int) -> int | None:
         row = self.conn.execute(IN_THE_MIDDLE, (after, list(self.workers.processes))).fetchone()
         return row[0] if row else None
-
-    def finish(self) -> None:
-        """Waits until every job is finished, or for WAIT_LIMIT seconds. If jobs are not finished then, the result is not proven."""
-        deadline = time.monotonic() + WAIT_LIMIT
-        while time.monotonic() < deadline:
-            if all(state in FINAL for states in self.look().values() for state in states):
-                return
-            time.sleep(5 * PACE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self, TypeAlias
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from textwrap import wrap
+from typing import TypeAlias
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 FINAL = ("completed", "dead", "cancelled")
@@ -23,21 +25,37 @@ class Display:
         self.started = time.monotonic()
         self.line_due = self.started
         self.bars: dict[str, TaskID] = {}
+        self.progress = Progress()
+
+    @contextmanager
+    def act(self, title: str) -> Iterator[None]:
+        """Prints the title of an act, and shows bars of its own as long as the block runs."""
+        self.console.print(f"\n[bold]{title}[/]", highlight=False)
+        self.bars = {}
         self.progress = Progress(
             TextColumn("  {task.description:17}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[states]}", style="dim"),
-            console=console,
-            disable=not console.is_terminal,
+            console=self.console,
+            disable=not self.console.is_terminal,
         )
+        with self.progress:
+            yield
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def say(self, event: str) -> None:
-        self.console.print(f"[dim]{self.seconds:5.1f} s[/]  {event}", highlight=False)
+        time_column = f"{self.seconds:5.1f} s  "
+        lines = wrap(event, max(self.console.width - len(time_column), 30))
+        text = ("\n" + " " * len(time_column)).join(lines)
+        self.console.print(f"[dim]{time_column}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+    def add(self, text: str) -> None:
+        """Prints a further line about the event before."""
+        self.console.print(f"         {text}", highlight=False, markup=False, soft_wrap=True)
 
     def show(self, counts: Counts) -> None:
         if self.console.is_terminal:
@@ -58,15 +76,6 @@ class Display:
             self.progress.update(
                 self.bars[task], completed=done, total=sum(states.values()), states=words(states)
             )
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.progress.stop()
 
 
 def words(states: Mapping[str, int]) -> str:

@@ -16,7 +16,7 @@ from pgqueue.errors import PgQueueError
 
 # The lease and the heartbeat are short, so that the demo takes little time. The defaults are 30 and 5 seconds.
 WORK = (
-    "-m pgqueue work -A pgqueue.dev.demo.shop:app -Q demo-mail,demo-web,demo-books -c 8"
+    "-m pgqueue work -A pgqueue.dev.demo.large_orders:app -Q demo-mail,demo-web,demo-books,demo-orders -c 8"
     " --lease 2 --heartbeat 0.5"
 )
 

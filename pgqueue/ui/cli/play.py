@@ -16,11 +16,11 @@ from pgqueue.errors import NoDsnError
 from pgqueue.runtime import origin
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.ui.cli.options import with_settings
-from pgqueue.ui.cli.output import as_dict, emit, say
+from pgqueue.ui.cli.output import as_dict, emit, say, tell
 from pgqueue.ui.cli.work import settings_for
 
 CHECK_FAILED = 7
-HOW_TO_LOOK = "it stops when no program uses it; to look into it, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
+HOW_TO_LOOK = "it stops when no program uses it; to look into it, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.large_orders"
 
 
 def add(cli: typer.Typer) -> None:
@@ -79,15 +79,35 @@ def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
 
 
 def demo(
-    orders: Annotated[int, typer.Option(min=20, max=492, help="How many orders the shop takes.")] = 300,
+    orders: Annotated[
+        int, typer.Option(min=20, max=492, help="How many orders the shop takes in the first act.")
+    ] = 300,
+    act: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Play only this act.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Run a shop that takes orders, with rollbacks, mail, a failing webhook, a dead letter and a killed worker. Then check that nothing was lost."""
+    """Run a shop on which much goes wrong, and prove that nothing was lost and nothing happened twice.
+
+    In the first act, orders are plain jobs: there are rollbacks, mail, a failing webhook, a dead letter and a killed worker. In the second
+    act, orders are workflows: a worker is killed between two steps, a person approves charges, and what failed is undone.
+    """
     from pgqueue.dev.demo.run import run as run_demo
 
     with _server(dsn, demo=True) as target:
-        result = run_demo(target, orders=orders, json_output=as_json)
+        result = run_demo(target, orders=orders, act=act, json_output=as_json)
+        if result.evening and result.evening.undone and not as_json:
+            _draw(target, result.evening.undone)
     if as_json:
         emit(as_dict(result))
     raise typer.Exit(0 if result.ok else CHECK_FAILED)
+
+
+def _draw(dsn: str, workflow_id: int) -> None:
+    """Draws a workflow that was undone."""
+    from pgqueue.ui.cli.workflows import draw
+
+    tell(f"The order that was charged and could not be shipped; pgq workflows show {workflow_id}:")
+    with connect(dsn, name="pgq demo") as connection:
+        draw(run(connection, statements.list_nodes(workflow_id)))

@@ -130,6 +130,11 @@ def show(
         if value not in (None, ""):
             tell(value, f"{label:<11} ")
     print()
+    draw(nodes, whole=whole)
+
+
+def draw(nodes: list[NodeRow], *, whole: bool = False) -> None:
+    """Draws what waits for what. ``whole``: with all jobs of wide groups and long chains."""
     glyphs = FINE if _can_print("".join(FINE.marks.values()) + FINE.branch) else PLAIN
     for line in drawn(arranged(nodes), glyphs, whole=whole):
         _print(line)
