@@ -22,7 +22,8 @@ from bench.peers import pgqueue as ours
 from bench.report import OURS, Report
 from bench.server import fresh_database, settle
 from pgqueue.database import statements
-from pgqueue.database.run import CLAIMING, PARAMETER, PINNED, connect, connect_async, run_async
+from pgqueue.database.for_sqlalchemy import PARAMETER
+from pgqueue.database.run import CLAIMING, PINNED, connect, connect_async, run_async
 from pgqueue.database.run import run as run_statement
 from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.dev.embedded.binaries import find_binaries

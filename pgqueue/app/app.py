@@ -67,7 +67,7 @@ class App(Crontab, Workflows, Batches, Hooked):
         self.name = check_name("service", module_of(self) if name is None else name)
         self.version = check_app_version(version)
         self.layers: list[Layer] = []  # middleware, the outermost first
-        self.tasks: dict[str, Task[..., Any]] = {}
+        self.tasks: dict[str, Task[..., object]] = {}
         self.store = JobStore(self, lambda: self.dsn, pool_size)
 
     @property
@@ -109,7 +109,7 @@ class App(Crontab, Workflows, Batches, Hooked):
         version: int | None = None,
         accepts: Iterable[int] | None = None,
         **more: object,
-    ) -> Any:
+    ) -> object:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
         ``name``: stored with each job, default ``module.function``. ``retry``: the number of all attempts (1 or False: no
@@ -133,7 +133,7 @@ class App(Crontab, Workflows, Batches, Hooked):
         if function is not None:
             return self.task()(function)
 
-        def declare(function: Callable[..., object]) -> Task[..., Any]:
+        def declare(function: Callable[..., object]) -> Task[..., object]:
             if isinstance(function, Task):  # a task of another app, or a task that gets a second name
                 function = function.spec.function
             function = runnable(function)
@@ -165,7 +165,7 @@ class App(Crontab, Workflows, Batches, Hooked):
                     do="give one of the tasks another name: name=…",
                 )
             spec.adapter  # noqa: B018 - this raises an error if arguments of the signature cannot be stored
-            task = Task[..., Any](self.store, spec)
+            task = Task[..., object](self.store, spec)
             for name_of_hook in HOOKS & more.keys():
                 if more[name_of_hook] is not None:
                     getattr(task, name_of_hook)(more[name_of_hook])

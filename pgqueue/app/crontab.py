@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from pgqueue.app.enqueue import Task
 from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError
@@ -21,7 +21,7 @@ class Crontab:
 
     def __init__(self) -> None:
         self.schedules: dict[str, Schedule] = {}
-        self._scheduled: dict[str, Task[..., Any]] = {}
+        self._scheduled: dict[str, Task[..., object]] = {}
 
     def cron(
         self,

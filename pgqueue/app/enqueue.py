@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from pgqueue.app.handle import JobHandle, handles
 from pgqueue.app.storing import JobStore
@@ -26,7 +26,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.text.counted import count
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
@@ -37,7 +37,7 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
     )
 
 
-class Enqueuer(Generic[P, R]):
+class Enqueuer(Generic[P, R_co]):
     """A task with chosen options and a connection to join. It is immutable, so you can keep it and use it again.
 
     ``shared`` is given if this enqueuer was made from another one by choosing only a unique_key. It returns the options that all
@@ -64,7 +64,7 @@ class Enqueuer(Generic[P, R]):
             dict(self._options),
         )
 
-    def using(self, connection: object = NOT_GIVEN, **options: object) -> Enqueuer[P, R]:
+    def using(self, connection: object = NOT_GIVEN, **options: object) -> Enqueuer[P, R_co]:
         """Returns the same task with more options. With ``connection``, its jobs join that transaction.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
@@ -262,13 +262,13 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
     return listed
 
 
-def _bound(store: JobStore, module: str, name: str, options: Mapping[str, object]) -> Enqueuer[..., Any]:
+def _bound(store: JobStore, module: str, name: str, options: Mapping[str, object]) -> Enqueuer[..., object]:
     """Imports the module of a task's function, which declares the task, and returns an enqueuer of the task."""
     importlib.import_module(module)
     return Enqueuer(store, store.specs[name], None, options)
 
 
-class Task(Enqueuer[P, R], Hooked):
+class Task(Enqueuer[P, R_co], Hooked):
     """A registered task. A call of the task runs its function in the caller's process; ``enqueue`` stores a job for a worker."""
 
     def __init__(self, store: JobStore, spec: TaskSpec) -> None:
@@ -285,8 +285,8 @@ class Task(Enqueuer[P, R], Hooked):
     def __reduce__(self) -> tuple[object, ...]:
         return task_of, (self._store.app, importable(self.spec.function.__module__), self.name)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = self.spec.function(*args, **kwargs)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        result: R_co = self.spec.function(*args, **kwargs)
         return result
 
     def __repr__(self) -> str:

@@ -82,7 +82,7 @@ class JobHandle(Asks):
     created: bool = True
     state: str | None = None
     conflict: str | None = None
-    stored_result: Any = field(default=None, repr=False, compare=False)
+    stored_result: object = field(default=None, repr=False, compare=False)
     stored_error: str | None = field(default=None, repr=False, compare=False)
     store: JobStore | None = field(default=None, repr=False, compare=False)
 
@@ -249,7 +249,7 @@ class JobHandle(Asks):
     def _too_late(self, limit: float | None) -> WaitTimeoutError:
         return WaitTimeoutError(f"Job {self.id} is not finished after {limit:g} s.", do=f"pgq why {self.id}")
 
-    def _result(self, job: Job | None) -> Any:
+    def _result(self, job: Job | None) -> object:
         """Returns the job's result or, if its row is gone, the result that its key has kept."""
         if job is None and self.state in FINAL:
             state, result, error = self.state, self.stored_result, self.stored_error

@@ -23,7 +23,7 @@ class Copy(NamedTuple):
     blocks: Iterable[bytes | bytearray]
 
 
-Flow = Generator[Statement[Any] | Copy, Any, T]
+Flow = Generator[Statement[object] | Copy, Any, T]
 
 
 def drive(connection: CallersConnection, flow: Flow[T]) -> T:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cache
-from typing import Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
@@ -20,6 +20,16 @@ from pgqueue.sql import Row
 
 # A connection of psycopg, SQLAlchemy, asyncpg or Django. No type says so, because pgqueue imports only psycopg.
 CallersConnection = object
+
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SqlAlchemyConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection as SqlAlchemyAsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
+
+    SqlAlchemySync = SqlAlchemyConnection | Session | scoped_session[Session]
+    SqlAlchemyAsync = SqlAlchemyAsyncConnection | AsyncSession | async_scoped_session[AsyncSession]
 
 
 class AsyncpgTransaction(AbstractAsyncContextManager[None], Protocol):
@@ -144,6 +154,14 @@ def is_async(connection: CallersConnection) -> bool:
 
 def is_asyncpg(connection: CallersConnection) -> TypeIs[AsyncpgConnection]:
     return kind_of(connection) == "asyncpg"
+
+
+def is_sync_sqlalchemy(connection: CallersConnection) -> TypeIs[SqlAlchemySync]:
+    return kind_of(connection) == "sync"
+
+
+def is_async_sqlalchemy(connection: CallersConnection) -> TypeIs[SqlAlchemyAsync]:
+    return kind_of(connection) == "async"
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -20,6 +19,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.lock_waits import alocked, aset_limit, change_of_limit, locked, set_limit
+from pgqueue.database.loop_pool import LoopPool
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
 from pgqueue.database.silence import has_arrived, within
@@ -27,9 +27,6 @@ from pgqueue.errors import PoolExhaustedError
 from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
-from pgqueue.runtime.services import own_task
-
-T = TypeVar("T")
 
 POOL_SIZE = 10
 # If a connection was unused for more seconds than this, the server must answer on it before it is used again. Firewalls, address
@@ -44,7 +41,6 @@ POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connectio
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
 INTERRUPTIBLE_EVERY = 1.0
-CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a connection that is being opened
 
 
 class Use(NamedTuple):
@@ -72,71 +68,6 @@ def prepare_threshold(dsn: str) -> int | None:
     """
     with connect(dsn) as probe:
         return probe.prepare_threshold
-
-
-@dataclass(eq=False)
-class LoopPool:
-    """The pool of one event loop.
-
-    ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now. ``closer``: a task that closes the pool
-    when the task is cancelled.
-    """
-
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pool: AsyncConnectionPool[AsyncConnection] | None = None
-    closer: asyncio.Task[None] | None = None
-    connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)  # a loop keeps no task alive by itself
-
-    async def remember(self, connection: AsyncConnection) -> None:
-        self.connections.add(connection)
-
-    async def take(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnection:
-        """Takes a connection. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
-        taking = self._task(pool.getconn())
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            self._task(self._give_back(pool, taking))
-            raise
-
-    async def _give_back(
-        self, pool: AsyncConnectionPool[AsyncConnection], taking: asyncio.Task[AsyncConnection]
-    ) -> None:
-        with suppress(psycopg.Error):  # PoolTimeout, for example: then there is no connection to give back
-            await pool.putconn(await taking)
-
-    async def uncancelled(self, steps: Coroutine[Any, Any, T]) -> T:
-        """Awaits the steps. If the caller is cancelled meanwhile, the steps go on by themselves."""
-        return await asyncio.shield(self._task(steps))
-
-    def _task(self, steps: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Runs the steps in a task of their own, because a cancel inside the pool can lose a connection, and on Python 3.11 can be lost itself."""
-        task = own_task(steps)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    def keep(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnectionPool[AsyncConnection]:
-        """Keeps the pool until ``close``, or until the loop ends.
-
-        At its end, ``asyncio.run`` cancels all tasks, and then waits for them. The pool's own tasks take a cancel for a failed connection and
-        go on. So without the closer, ``asyncio.run`` would wait for them for ever.
-        """
-        self.pool, self.closer = pool, self._task(_closed_at_the_end(pool))
-        return pool
-
-    async def close(self) -> None:
-        if self.closer is not None:
-            self.closer.cancel()
-            await asyncio.wait([self.closer])
-
-    def abandon(self) -> None:
-        """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
-        for connection in list(self.connections):
-            connection.pgconn.finish()
-        if self.pool is not None:
-            self.pool._closed = True  # noqa: SLF001 - otherwise the finalizer of the pool would use the closed loop
 
 
 class Pools:
@@ -305,13 +236,6 @@ class Pools:
         own = self._async.pop(asyncio.get_running_loop(), None)
         if own is not None:
             await own.close()
-
-
-async def _closed_at_the_end(pool: AsyncConnectionPool[AsyncConnection]) -> None:
-    try:
-        await asyncio.get_running_loop().create_future()
-    except asyncio.CancelledError:
-        await pool.close(CLOSING)
 
 
 @contextmanager

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, LiteralString, TypeVar
+from typing import LiteralString, TypedDict, TypeVar
 
 import psycopg
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor, ClientCursor, Connection, Cursor
@@ -29,19 +27,28 @@ from psycopg.types.string import TextLoader
 
 from pgqueue import errors
 from pgqueue.database.driver_errors import explained
-from pgqueue.database.joining import CallersConnection, is_async, is_asyncpg, is_two_phase, joined
-from pgqueue.database.numbered import as_text, lists_in, numbered
+from pgqueue.database.for_sqlalchemy import async_sqlalchemy, sync_sqlalchemy, text_and_values, text_for
+from pgqueue.database.joining import CallersConnection, is_asyncpg, is_two_phase, joined
+from pgqueue.database.numbered import numbered
 from pgqueue.database.silence import within
 from pgqueue.sql import Statement
 
 T = TypeVar("T")
 
-PARAMETER = re.compile(r"%\((\w+)\)s")
-COLON = re.compile(
-    r"(?<!:):(?=\w)"
-)  # SQLAlchemy would read the word after a colon as a parameter, also inside a string
+
+class Parameters(TypedDict):
+    """Parameters of libpq. ``tcp_user_timeout`` is in milliseconds, the other times are in seconds."""
+
+    client_encoding: str
+    connect_timeout: int
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+    tcp_user_timeout: int
+
+
 # Each connection of pgqueue is opened with these parameters.
-KEEPALIVE: dict[str, Any] = {
+KEEPALIVE: Parameters = {
     "client_encoding": "UTF8",
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -143,11 +150,11 @@ def run(connection: CallersConnection, statement: Statement[T]) -> T:
                 cursor.execute(SILENT)
             cursor.execute(statement.text, statement.parameters, binary=True)
             return statement.decode(cursor.fetchall())
-    execute = _sqlalchemy(connection, asynchronous=False)
+    theirs = sync_sqlalchemy(connection)
     with explained():
-        if is_two_phase(connection):
-            execute(_sqlalchemy_text(SILENT), {})
-        return statement.decode(execute(*_for_sqlalchemy(statement)).fetchall())
+        if is_two_phase(theirs):
+            theirs.execute(text_for(SILENT), {})
+        return statement.decode(theirs.execute(*text_and_values(statement)).fetchall())
 
 
 async def run_async(connection: CallersConnection, statement: Statement[T]) -> T:
@@ -163,11 +170,11 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
     if is_asyncpg(connection):
         text, values = numbered(statement.text, statement.parameters)
         return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])
-    execute = _sqlalchemy(connection, asynchronous=True)
+    theirs = async_sqlalchemy(connection)
     with explained():
-        if is_two_phase(connection):
-            await execute(_sqlalchemy_text(SILENT), {})
-        result = await execute(*_for_sqlalchemy(statement))
+        if is_two_phase(theirs):
+            await theirs.execute(text_for(SILENT), {})
+        result = await theirs.execute(*text_and_values(statement))
         return statement.decode(result.fetchall())
 
 
@@ -178,7 +185,7 @@ def command(connection: CallersConnection, text: LiteralString) -> None:
         if isinstance(connection, Connection):
             OwnCursor(connection).execute(text)
         else:
-            _sqlalchemy(connection, asynchronous=False)(_sqlalchemy_text(text), {})
+            sync_sqlalchemy(connection).execute(text_for(text), {})
 
 
 async def command_async(connection: CallersConnection, text: LiteralString) -> None:
@@ -190,7 +197,7 @@ async def command_async(connection: CallersConnection, text: LiteralString) -> N
         elif is_asyncpg(connection):
             await connection.execute(text)
         else:
-            await _sqlalchemy(connection, asynchronous=True)(_sqlalchemy_text(text), {})
+            await async_sqlalchemy(connection).execute(text_for(text), {})
 
 
 def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
@@ -254,34 +261,6 @@ async def copy_async(
         async with OwnAsyncCursor(connection).copy(statement.text) as sink:
             for block in blocks:
                 await sink.write(block)
-
-
-def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
-    if is_async(connection) is not asynchronous:
-        wanted, verb = (
-            ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")
-        )
-        raise errors.WrongConnectionError(f"This is {wanted} connection.", do=f"use {verb}")
-    execute: Callable[..., Any] = connection.execute
-    return execute
-
-
-def _for_sqlalchemy(statement: Statement[Any]) -> tuple[object, dict[str, object]]:
-    """Returns (text, values) for SQLAlchemy. The values are passed as text, because asyncpg would need the exact types (numbered.py)."""
-    parameters = statement.parameters
-    values = {name: as_text(value) for name, value in parameters.items()}
-    return _sqlalchemy_text(statement.text, lists_in(parameters)), values
-
-
-@cache
-def _sqlalchemy_text(text: str, lists: frozenset[str] = frozenset()) -> object:
-    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
-
-    def marker(found: re.Match[str]) -> str:
-        return f"(:{found[1]})" if found[1] in lists else f"(:{found[1]})::text"
-
-    literal = COLON.sub(r"\:", text)
-    return sqlalchemy_text(PARAMETER.sub(marker, literal).replace("%%", "%"))
 
 
 # ------------------------------------------------------------------ connections of pgqueue itself

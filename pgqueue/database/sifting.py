@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import psycopg
 
@@ -113,7 +113,10 @@ async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: 
     return found
 
 
-Send = Callable[[Statement[Any]], Awaitable[Any]]
+class Send(Protocol):
+    """The method of a link that sends a statement."""
+
+    def __call__(self, statement: Statement[T], /) -> Awaitable[T]: ...
 
 
 async def sift_jobs(
@@ -126,10 +129,9 @@ async def sift_jobs(
     """Sends the statement ``whole``, which chooses its jobs itself. If it fails, finds the job on which it fails, and makes that job dead.
 
     To find the job, sends ``chosen``, which returns the ids of the same jobs, and then ``some`` for parts of these ids.
-    ``send``: the method of a link that sends a statement.
     """
     try:
-        found: list[T] = await send(whole)
+        found = await send(whole)
     except Exception as error:
         if is_lost(error) or not (ids := await send(chosen)):
             raise
@@ -137,8 +139,7 @@ async def sift_jobs(
         return found
 
     async def run(part: Sequence[int]) -> list[T]:
-        rows: list[T] = await send(some(part))
-        return rows
+        return await send(some(part))
 
     async def give_up(job_id: int, error: Exception) -> None:
         await make_dead(send, job_id, worker_id, error)

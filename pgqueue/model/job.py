@@ -149,7 +149,7 @@ class Job(StepMethods):
     def transaction(
         self, result: object = None, *, using: Engine
     ) -> AbstractContextManager[SQLAlchemyConnection]: ...
-    def transaction(self, result: object = None, *, using: object = None) -> AbstractContextManager[Any]:
+    def transaction(self, result: object = None, *, using: object = None) -> AbstractContextManager[object]:
         """Gives the block a transaction whose commit completes the job: ``with job.transaction() as conn: ...``.
 
         Your own rows, jobs that you enqueue with ``using(conn)``, the result and the completion commit together. If the lease is lost,
@@ -186,7 +186,7 @@ class Job(StepMethods):
     ) -> AbstractAsyncContextManager[Any]: ...
     def atransaction(
         self, result: object = None, *, using: object = None
-    ) -> AbstractAsyncContextManager[Any]:
+    ) -> AbstractAsyncContextManager[object]:
         """``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``.
 
         ``using``: an async_sessionmaker, an AsyncEngine, an AsyncConnectionPool of psycopg, or a pool of asyncpg.

@@ -48,8 +48,7 @@ class StepMethods:
         LeaseLostError if the lease is lost, and Cancel if someone asked the job to stop. DBOS and absurd also store steps as rows beside
         the job.
         """
-        value: T = self._own_lease().step(name, StepCall(function, args, kwargs))
-        return value
+        return self._own_lease().step(name, StepCall(function, args, kwargs))
 
     @overload
     def astep(
@@ -61,8 +60,8 @@ class StepMethods:
     ) -> Async[T]: ...
 
     def astep(
-        self, name: StepName, function: Callable[..., Any], /, *args: object, **kwargs: object
-    ) -> Async[Any]:
+        self, name: StepName, function: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> Async[object]:
         """``step`` for ``async def`` handlers: ``await job.astep("charge", charge, order_id)``. ``function`` can be sync or async."""
         return self._own_lease().astep(name, StepCall(function, args, kwargs))
 
@@ -82,8 +81,7 @@ class StepMethods:
         Raises the same errors as ``step``. If the connection breaks during the COMMIT, raises the error of the connection. In this case,
         the next attempt finds out whether the step was committed.
         """
-        value: T = self._own_lease().step_transaction(name, StepCall(function, args, kwargs))
-        return value
+        return self._own_lease().step_transaction(name, StepCall(function, args, kwargs))
 
     def astep_transaction(
         self,
@@ -131,7 +129,7 @@ class StepMethods:
         timeout: float | str | timedelta | None = None,
         default: object = ...,
         key: str | int | None = None,
-    ) -> Any:
+    ) -> object:
         """Suspends the job until one of these signals was sent to it: ``said = job.wait_for("approved", "refused", timeout="7d")``.
 
         Returns the oldest ``Signal`` of these names that no other wait of the job has taken, also if it was sent before this call. After
@@ -162,7 +160,7 @@ class StepMethods:
         timeout: float | str | timedelta | None = None,
         default: object = ...,
         key: str | int | None = None,
-    ) -> Async[Any]:
+    ) -> Async[object]:
         """``wait_for`` for ``async def`` handlers: ``said = await job.await_for("approved")``. The name follows the rule of all twins."""
         return self._own_lease().await_for(Wait.of(names, timeout, default, key))
 
@@ -177,7 +175,7 @@ class StepMethods:
 
     def gather(
         self, name: StepName, jobs: Iterable[NewJob], *, failures: Literal["raise", "return"] = "raise"
-    ) -> Any:
+    ) -> object:
         """Enqueues jobs and waits until all have ended: ``sizes = job.gather("thumbs", [resize.job(image, s) for s in SIZES])``.
 
         Returns the results of these children, in their order. Meanwhile this job occupies no slot. The children are stored once, whatever
@@ -201,7 +199,7 @@ class StepMethods:
 
     def agather(
         self, name: StepName, jobs: Iterable[NewJob], *, failures: Literal["raise", "return"] = "raise"
-    ) -> Async[Any]:
+    ) -> Async[object]:
         """``gather`` for ``async def`` handlers: ``await job.agather("thumbs", jobs)``."""
         return self._own_lease().agather(name, jobs, returns_ends=_returns_ends(failures))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from pgqueue.errors import InvalidNameError
 from pgqueue.text.values import name_of, shown
 
+T_co = TypeVar("T_co", covariant=True)
 Kind = Literal["step", "effect", "cursor", "sleep", "wait"]
 StepName = str | tuple[str, object]
 StepId = tuple[str, str]  # the name and the key of a step; the key is empty if the step has none
@@ -45,14 +46,14 @@ class Checkpoint(NamedTuple):
         return self.name, self.key
 
 
-class StepCall(NamedTuple):
-    """A call of the user's function."""
+class StepCall(NamedTuple, Generic[T_co]):
+    """A call of the user's function, which returns ``T_co``."""
 
-    function: Callable[..., Any]
+    function: Callable[..., T_co]
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
 
-    def with_connection(self) -> Callable[[object], Any]:
+    def with_connection(self) -> Callable[[object], T_co]:
         return lambda connection: self.function(connection, *self.args, **self.kwargs)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any
+from typing import TypeVar
 
 from psycopg import AsyncConnection, Connection
 
@@ -44,6 +44,8 @@ from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
 from pgqueue.worker.under_way import is_in_step
 from pgqueue.worker.waits import sleep, wait_for_signal
+
+T = TypeVar("T")
 
 
 class AttemptLease:
@@ -81,17 +83,20 @@ class AttemptLease:
             self._steps = Steps(self._attempt, self._app)
         return self._steps
 
-    def step(self, name: object, call: StepCall) -> Any:
-        return self.steps.drive(self.steps.step(name, call))
+    def step(self, name: object, call: StepCall[T]) -> T:
+        value: T = self.steps.drive(self.steps.step(name, call))
+        return value
 
-    async def astep(self, name: object, call: StepCall) -> Any:
+    async def astep(self, name: object, call: StepCall[object]) -> object:
         return await self.steps.drive_async(self.steps.step(name, call))
 
-    def step_transaction(self, name: object, call: StepCall) -> Any:
-        return self.steps.drive(self.steps.step(name, call, "effect"))
+    def step_transaction(self, name: object, call: StepCall[T]) -> T:
+        value: T = self.steps.drive(self.steps.step(name, call, "effect"))
+        return value
 
-    async def astep_transaction(self, name: object, call: StepCall) -> Any:
-        return await self.steps.drive_async(self.steps.step(name, call, "effect"))
+    async def astep_transaction(self, name: object, call: StepCall[Awaitable[T]]) -> T:
+        value: T = await self.steps.drive_async(self.steps.step(name, call, "effect"))
+        return value
 
     def sleep(self, name: object, delay: float) -> None:
         self._require_suspendable("sleep")
@@ -101,16 +106,16 @@ class AttemptLease:
         self._require_suspendable("asleep")
         await self.steps.drive_async(sleep(self.steps, name, delay))
 
-    def wait_for(self, wait: Wait) -> Any:
+    def wait_for(self, wait: Wait) -> object:
         self._require_suspendable("wait_for")
         return wait.result(self.steps.drive(wait_for_signal(self.steps, wait.names, wait.timeout, wait.key)))
 
-    async def await_for(self, wait: Wait) -> Any:
+    async def await_for(self, wait: Wait) -> object:
         self._require_suspendable("await_for")
         flow = wait_for_signal(self.steps, wait.names, wait.timeout, wait.key)
         return wait.result(await self.steps.drive_async(flow))
 
-    def gather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[Any]:
+    def gather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[object]:
         self._require_suspendable("gather")
         children = Gathering(self._app, self._attempt, name, jobs)
         if not children.jobs:
@@ -122,7 +127,7 @@ class AttemptLease:
                 return children.results(found, returns_ends=returns_ends)
         raise AssertionError
 
-    async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[Any]:
+    async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[object]:
         self._require_suspendable("agather")
         children = Gathering(self._app, self._attempt, name, jobs)
         if not children.jobs:
@@ -154,10 +159,10 @@ class AttemptLease:
             return
         raise StepRefusedError(f"job.{method}() cannot suspend job {self._attempt.id}, because {why}.", do=do)
 
-    def saved(self) -> Any:
+    def saved(self) -> object:
         return self.steps.drive(self.steps.saved())
 
-    async def asaved(self) -> Any:
+    async def asaved(self) -> object:
         return await self.steps.drive_async(self.steps.saved())
 
     def results(self) -> Iterator[NodeEnd]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from psycopg import AsyncConnection, Connection
 
@@ -64,7 +63,7 @@ class Gathering:
         """Waits until the database has sent the signal that all children have ended. ``nth`` counts the waits of one call, from 0."""
         yield from wait_for_signal(steps, (f"{GATHER}{workflow_id}",), None, str(nth) if nth else "")
 
-    def results(self, found: list[NodeEnd], *, returns_ends: bool) -> list[Any]:
+    def results(self, found: list[NodeEnd], *, returns_ends: bool) -> list[object]:
         """Returns what the handler gets. Raises ChildrenFailedError if it wants results, and a child did not complete."""
         if returns_ends:
             return list(found)

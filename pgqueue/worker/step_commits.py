@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CoroutineType
-from typing import Any
 
 import psycopg
 from psycopg.errors import UniqueViolation
@@ -42,7 +41,9 @@ def value_of_sync(value: object, method: str) -> object:
     )
 
 
-def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Make) -> Checkpoint | None:
+def commit_effect(
+    app: App, attempt: Attempt, call: Callable[[object], object], make: Make
+) -> Checkpoint | None:
     """Calls ``call`` with a connection, and commits the rows that it writes, together with a checkpoint that ``make`` makes of its value.
 
     Returns None, and commits nothing, if the step has a checkpoint already.
@@ -65,7 +66,7 @@ def commit_effect(app: App, attempt: Attempt, call: Callable[..., Any], make: Ma
 
 
 async def acommit_effect(
-    app: App, attempt: Attempt, call: Callable[..., Any], make: Make
+    app: App, attempt: Attempt, call: Callable[[object], object], make: Make
 ) -> Checkpoint | None:
     """``commit_effect`` with an async connection. ``call`` can be sync or async."""
     made: list[Checkpoint] = []

@@ -69,7 +69,7 @@ class Effect(NamedTuple):
     The rows that the function writes and this checkpoint are committed together.
     """
 
-    call: StepCall
+    call: StepCall[object]
     make: Make
 
 
@@ -84,7 +84,7 @@ class Idle(NamedTuple):
 
 
 PAUSE = Pause()
-Asked = Question | StepCall | Effect | Pause | Idle
+Asked = Question | StepCall[object] | Effect | Pause | Idle
 StepFlow = Generator[Asked, Any, T]
 
 
@@ -106,7 +106,7 @@ class Steps:
     def step(
         self,
         name: object,
-        call: StepCall,
+        call: StepCall[object],
         kind: Kind = "step",
     ) -> StepFlow[Any]:
         self._attempt.check()
@@ -125,7 +125,7 @@ class Steps:
                 stored = yield from (self._do(call, make) if kind == "step" else self._commit(me, call, make))
             return self._value(stored, mark, codec)
 
-    def saved(self) -> StepFlow[Any]:
+    def saved(self) -> StepFlow[object]:
         """Returns the place that ``save`` stored last, or None. If ``save`` was called in this attempt, reads the place again."""
         if self._is_stale:
             self._known, self._is_stale = None, False
@@ -211,12 +211,12 @@ class Steps:
         self._attempt.begin_to_suspend()
         raise Suspended
 
-    def _do(self, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
+    def _do(self, call: StepCall[object], make: Make) -> StepFlow[Checkpoint]:
         stored = yield from self.store(make((yield call)))
         assert stored is not None
         return stored
 
-    def _commit(self, me: StepId, call: StepCall, make: Make) -> StepFlow[Checkpoint]:
+    def _commit(self, me: StepId, call: StepCall[object], make: Make) -> StepFlow[Checkpoint]:
         try:
             stored = yield Effect(call, make)
         except BaseException:
@@ -300,7 +300,7 @@ class Steps:
                 " or await job.await_for(…)",
             )
         go: Callable[[Any], Asked] = flow.send
-        given: Any = None
+        given: object = None
         while True:
             try:
                 asked = go(given)
@@ -314,7 +314,7 @@ class Steps:
     async def drive_async(self, flow: StepFlow[T]) -> T:
         """Carries a flow out on the running event loop."""
         go: Callable[[Any], Asked] = flow.send
-        given: Any = None
+        given: object = None
         while True:
             try:
                 asked = go(given)

@@ -13,7 +13,8 @@ import pytest
 from psycopg import Connection, sql
 
 from pgqueue.database import statements
-from pgqueue.database.run import PARAMETER, PINNED, run
+from pgqueue.database.for_sqlalchemy import PARAMETER
+from pgqueue.database.run import PINNED, run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.sql import Statement
 from tests.schema.test_plans import HOT, SAMPLES

@@ -165,6 +165,7 @@ COLOURED = (
     "database/outage.py",
     "database/sifting.py",
     "app/",
+    "database/loop_pool.py",
     "database/pools.py",
     "database/opened.py",
     "runtime/services.py",

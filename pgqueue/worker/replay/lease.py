@@ -73,7 +73,7 @@ class ReplaySteps(Steps):
         self._stored, self._notes, self._run_steps = stored, notes, run_steps
         self._known, self._loaded_at = dict(stored), monotonic()
 
-    def step(self, name: object, call: StepCall, kind: Kind = "step") -> StepFlow[Any]:
+    def step(self, name: object, call: StepCall[object], kind: Kind = "step") -> StepFlow[Any]:
         self._notes.check()
         me = step_id(name)
         how: Literal["stored", "called"] = "stored" if me in self._stored else "called"
@@ -129,12 +129,12 @@ class ReplaySteps(Steps):
         made = asked._replace(lease_id=self._attempt.lease_id, at=datetime.now(UTC))
         return [self._stored.setdefault(made.step_id, made)]
 
-    def _require_leave(self, call: StepCall) -> None:
+    def _require_leave(self, call: StepCall[object]) -> None:
         if not self._run_steps:
             self._notes.stop(f"would call {called(call)}")
 
 
-def called(call: StepCall) -> str:
+def called(call: StepCall[object]) -> str:
     """Returns a call as it is written in Python, such as ``charge(7, note='x')``."""
     inner = getattr(call.function, "func", call.function)  # the function inside a partial
     name = getattr(inner, "__name__", None)

@@ -1,0 +1,92 @@
+"""The pool of one event loop. It loses no connection if its callers are cancelled, and it ends with its loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+from weakref import WeakSet
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from pgqueue.runtime.services import own_task
+
+T = TypeVar("T")
+
+CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a connection that is being opened
+
+
+@dataclass(eq=False)
+class LoopPool:
+    """The pool of one event loop.
+
+    ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now. ``closer``: a task that closes the pool
+    when the task is cancelled.
+    """
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pool: AsyncConnectionPool[AsyncConnection] | None = None
+    closer: asyncio.Task[None] | None = None
+    connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
+    tasks: set[asyncio.Task[object]] = field(default_factory=set)  # a loop keeps no task alive by itself
+
+    async def remember(self, connection: AsyncConnection) -> None:
+        self.connections.add(connection)
+
+    async def take(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnection:
+        """Takes a connection. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
+        taking = self._task(pool.getconn())
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            self._task(self._give_back(pool, taking))
+            raise
+
+    async def _give_back(
+        self, pool: AsyncConnectionPool[AsyncConnection], taking: asyncio.Task[AsyncConnection]
+    ) -> None:
+        with suppress(psycopg.Error):  # PoolTimeout, for example: then there is no connection to give back
+            await pool.putconn(await taking)
+
+    async def uncancelled(self, steps: Coroutine[object, object, T]) -> T:
+        """Awaits the steps. If the caller is cancelled meanwhile, the steps go on by themselves."""
+        return await asyncio.shield(self._task(steps))
+
+    def _task(self, steps: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Runs the steps in a task of their own, because a cancel inside the pool can lose a connection, and on Python 3.11 can be lost itself."""
+        task = own_task(steps)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def keep(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnectionPool[AsyncConnection]:
+        """Keeps the pool until ``close``, or until the loop ends.
+
+        At its end, ``asyncio.run`` cancels all tasks, and then waits for them. The pool's own tasks take a cancel for a failed connection and
+        go on. So without the closer, ``asyncio.run`` would wait for them for ever.
+        """
+        self.pool, self.closer = pool, self._task(_closed_at_the_end(pool))
+        return pool
+
+    async def close(self) -> None:
+        if self.closer is not None:
+            self.closer.cancel()
+            await asyncio.wait([self.closer])
+
+    def abandon(self) -> None:
+        """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
+        for connection in list(self.connections):
+            connection.pgconn.finish()
+        if self.pool is not None:
+            self.pool._closed = True  # noqa: SLF001 - otherwise the finalizer of the pool would use the closed loop
+
+
+async def _closed_at_the_end(pool: AsyncConnectionPool[AsyncConnection]) -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    except asyncio.CancelledError:
+        await pool.close(CLOSING)
