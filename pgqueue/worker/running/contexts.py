@@ -102,9 +102,9 @@ async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None
 
 @types.coroutine
 def steps_in(
-    context: Context, coroutine: Coroutine[object, object, T], suspended: Callable[[], object] = lambda: None
+    context: Context, coroutine: Coroutine[object, object, T], waits: Callable[[], object] = lambda: None
 ) -> Generator[object, object, T]:
-    """Awaits ``coroutine``, and runs each of its steps in ``context``. Calls ``suspended`` when the coroutine suspends for the first time."""
+    """Awaits ``coroutine``, and runs all of its code in ``context``. Calls ``waits`` when the coroutine waits for the first time."""
     step: Callable[..., object] = coroutine.send
     value: object = None
     first = True
@@ -120,7 +120,7 @@ def steps_in(
             forked.leave()
         if first:
             first = False
-            suspended()
+            waits()
         try:
             value = yield waited_for
             step = coroutine.send

@@ -1,8 +1,9 @@
 """Runs async handlers on the worker's loop.
 
-As long as handlers do not suspend, one asyncio task performs one attempt after the other, because making a new asyncio task takes as long as
-a short job. When a handler suspends for the first time, it keeps this asyncio task for itself. New asyncio tasks perform the other
-attempts.
+As long as no handler has to wait at an ``await``, one asyncio task performs one attempt after the other, because making a new asyncio task
+takes as long as a short job. When a handler waits for the first time, it keeps this asyncio task for itself. New asyncio tasks perform the
+other attempts.
+
 Each attempt has a context of its own: if its handler sets a ContextVar, the next attempt does not see the new value.
 """
 
@@ -25,7 +26,7 @@ from pgqueue.worker.running.call import perform_async
 from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.contexts import steps_in
 
-TURN = 0.002  # if handlers do not suspend, the loop can do other work after this many seconds
+TURN = 0.002  # if no handler waits, the loop can do other work after this many seconds
 
 
 class Coroutines:
@@ -36,7 +37,7 @@ class Coroutines:
         self._traced = is_traced()  # asked only once, because each call reads the environment
         self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
         self._going: set[asyncio.Task[None]] = set()  # asyncio tasks that perform attempts of `_ready`
-        self._suspended: dict[Attempt, asyncio.Task[None]] = {}
+        self._kept: dict[Attempt, asyncio.Task[None]] = {}
 
     def start(self, spec: TaskSpec, attempt: Attempt) -> None:
         """Performs the attempt in a later step of the loop."""
@@ -46,7 +47,7 @@ class Coroutines:
 
     def stop(self, attempt: Attempt) -> None:
         """Cancels the attempt. If it has not begun, it ends immediately."""
-        task = self._suspended.get(attempt)
+        task = self._kept.get(attempt)
         if task is not None:
             task.cancel()
             return
@@ -75,10 +76,10 @@ class Coroutines:
             spec, attempt = self._ready.popleft()
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
-                concluded = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
+                concluded = await steps_in(copy_context(), performing, partial(self._keep_task, attempt, me))
             except BaseException as error:  # noqa: BLE001 - an unexpected error must end only this attempt
                 concluded = failed(spec, attempt, error)
-            kept = self._suspended.pop(attempt, None) is not None
+            kept = self._kept.pop(attempt, None) is not None
             self._finish(attempt, concluded)
             if kept:
                 return
@@ -89,13 +90,13 @@ class Coroutines:
                 began = monotonic()
         self._gone(me)
 
-    def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """Called when the attempt suspends for the first time. From then on, its asyncio task belongs to this attempt alone.
+    def _keep_task(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """Called when the handler waits for the first time. From then on, the asyncio task belongs to this attempt alone.
 
         Up to two new asyncio tasks go on with the other attempts. Two tasks are used, so that many attempts begin within a few steps of the
         loop.
         """
-        self._suspended[attempt] = task
+        self._kept[attempt] = task
         self._going.discard(task)
         for _ in range(min(2, len(self._ready)) - len(self._going)):
             self._go_on()
