@@ -1,4 +1,5 @@
--- Lists batches, the newest first: at most `count`, those with ids below `before` (null: all), with this name and in this state (null: any).
+-- Lists batches, the newest first: at most `count`, those with ids below `before` (null: all), with this name and in this state (null:
+-- any).
 -- Returns rows with the columns of views/batch_overview.sql. Zero rows: there is none. Locks nothing.
 select b.id, b.name, b.key, b.state, b.jobs, b.unfinished, b.completed, b.failed, b.at_once, b.created_at, b.sealed_at, b.ended_at
 from pgqueue.batch_overview b

@@ -1,5 +1,5 @@
--- Finds jobs that wait for a signal although the leader should have woken them a minute ago, and jobs that have waited for 30 days without a
--- time-out. Counts at most 10,000 jobs of each kind. Uses jobs_live_timer_idx and checkpoints_pkey. Locks nothing.
+-- Finds jobs that wait for a signal although the leader should have woken them a minute ago, and jobs that have waited for 30 days without
+-- a time-out. Counts at most 10,000 jobs of each kind. Uses jobs_live_timer_idx and checkpoints_pkey. Locks nothing.
 -- Returns one row of each kind that there is: (kind, count, id of one of the jobs). Zero rows, the normal case: there are no such jobs.
 (select 'late' as kind, count(*) as count, min(j.id) as job_id
  from (select l.id from pgqueue.jobs_live l

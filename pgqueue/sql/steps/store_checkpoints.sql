@@ -7,8 +7,8 @@
 -- marked `versions` are sent.
 -- Locks the rows of the jobs in the order of the array, which the caller sorts by job. Then inserts in the order of the primary key.
 -- Uses the index jobs_live_id_key and the primary key of checkpoints. The worker is compared in words for which no index can be used.
--- Otherwise the planner reads all jobs of the worker for each checkpoint, by jobs_live_worker_idx. `limit` keeps the last look a look by id.
--- jsonb_to_recordset() returns SQL's null for a null of JSON, so coalesce() turns it into a null of JSON again.
+-- Otherwise the planner reads all jobs of the worker for each checkpoint, by jobs_live_worker_idx. `limit` keeps the last look a look by
+-- id. jsonb_to_recordset() returns SQL's null for a null of JSON, so coalesce() turns it into a null of JSON again.
 -- Returns rows of three kinds:
 --   (held, job, lease, null, null, asked): the attempt still has the lease; `asked` is whether the job was asked to stop;
 --   (locked, job, lease, null, null, null): the attempt had the lease when the statement began, but another transaction has locked the row;

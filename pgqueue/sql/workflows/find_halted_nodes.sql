@@ -4,8 +4,9 @@
 --   jobless: its job is gone;
 --   left: it was left to the leader, and no worker lives that could lead;
 --   stopping: its workflow is being stopped, and no worker lives that could lead.
--- It is for `pgq doctor`. One statement sees one moment, at which the transactions that end jobs are complete. So what it finds is not just
--- about to be done, except by the leader. Reads all nodes, and what the open ones wait for. Locks nothing.
+-- It is for `pgq doctor`. One statement sees one moment, and at each moment a transaction that ends jobs is either committed or invisible.
+-- So no transaction under way is about to do what this statement finds; only the leader can be. Reads all nodes, and what the open ones
+-- wait for. Locks nothing.
 -- Zero rows, the normal case: each open node waits for one that is open, or its job can run.
 with leader as materialized (
     select exists (select from pgqueue.workers w where w.state in ('running', 'draining') and w.expires_at > clock_timestamp()) as possible

@@ -1,5 +1,5 @@
--- Reads how the nodes of a workflow ended, in order, from the one after the node `after` on. Leaves out gates, and jobs that undo nodes. A node that is still open
--- has the state of its job.
+-- Reads how the nodes of a workflow ended, in the order of the workflow, at most `count` of them. Begins with the node behind the node
+-- `after`; null: with the first one. Leaves out gates, and jobs that undo nodes. A node that is still open has the state of its job.
 -- Uses nodes_workflow_key and jobs_live_id_key. Locks nothing. Zero rows: there are no more nodes.
 select n.id, n.name, coalesce(n.state, (select j.state from pgqueue.jobs_live j where j.id = n.id), 'waiting'), n.result::text, n.error
 from pgqueue.nodes n

@@ -1,5 +1,7 @@
--- Lists all nodes of a workflow in order, groups and jobs that undo nodes included, hidden gates not, with the ids of the nodes that each waits for, as the text of an array.
--- Uses nodes_workflow_key, dependencies_node_idx and the index on id of each partition. Locks nothing. Zero rows: the workflow has no nodes.
+-- Lists the nodes of a workflow in its order, with groups and jobs that undo nodes, but without hidden gates. `after` has the ids of the
+-- nodes for which a node waits, as the text of an array.
+-- Uses nodes_workflow_key, dependencies_node_idx and the index on id of each partition. Locks nothing. Zero rows: the workflow has no
+-- nodes.
 select n.id, n.name, j.task, coalesce(n.state, j.state, 'waiting') as state, n.is_gate, n.gives, n.needs, n.error,
        array(select d.on_id from pgqueue.dependencies d where d.node_id = n.id order by d.on_id)::text as after
 from pgqueue.nodes n

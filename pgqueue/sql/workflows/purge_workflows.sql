@@ -1,5 +1,6 @@
 -- Deletes workflows that ended longer ago than the longest retention of any queue, with their nodes and edges: at most `count` nodes, of at
--- most 100 workflows. A workflow goes after its last node, with a later call, and the limit of a batch goes with the batch. Skips locked rows.
+-- most 100 workflows. A workflow goes after its last node, with a later call, and the limit of a batch goes with the batch. Skips locked
+-- rows.
 -- Uses workflows_created_idx, nodes_workflow_key and dependencies_node_idx. Returns how many nodes and workflows it
 -- deleted.
 with bound as materialized (

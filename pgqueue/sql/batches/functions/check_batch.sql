@@ -1,5 +1,5 @@
--- Checks a batch before anything is stored. If something is wrong, raises the error PQ404 with a sentence for people. The members are checked
--- by check_members. Only enqueue_batch() calls it. Locks nothing.
+-- Checks a batch before anything is stored. If something is wrong, raises the error PQ404 with a sentence for people. The members are
+-- checked by check_members. Only enqueue_batch() calls it. Locks nothing.
 create or replace function pgqueue.check_batch(batch jsonb)
 returns void
 language plpgsql

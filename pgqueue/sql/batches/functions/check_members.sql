@@ -1,5 +1,5 @@
--- Checks jobs that are to be members or follow-up jobs of a batch. If an option is wrong, raises the error PQ404 with a sentence for people,
--- or the error of the type of the option's column. These jobs cannot have keys that must be unique, because the batch can have one.
+-- Checks jobs that are to be members or follow-up jobs of a batch. If an option is wrong, raises the error PQ404 with a sentence for
+-- people, or the error of the type of the option's column. These jobs cannot have keys that must be unique, because the batch can have one.
 -- Returns how many jobs these are. Locks nothing.
 create or replace function pgqueue.check_members(jobs jsonb)
 returns integer

@@ -1,5 +1,5 @@
--- Ends the batches to which these parts belong, if they were the last ones. If a follow-up job cannot be stored, because a trigger of the user
--- raises an error, the end of the members is kept, and the leader tries the end of the batch again (`unresolved`).
+-- Ends the batches to which these parts belong, if they were the last ones. If a follow-up job cannot be stored, because a trigger of the
+-- user raises an error, the end of the members is kept, and the leader tries the end of the batch again (`unresolved`).
 -- Only resolve() calls it, with the parts locked. Locks the rows of the batches, by ascending id.
 create or replace function pgqueue.end_batches(parts bigint[])
 returns void

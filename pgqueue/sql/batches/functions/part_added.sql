@@ -1,6 +1,6 @@
--- Looks, during the COMMIT of a transaction that added a part to a batch, whether the batch has ended since the part was added. If it has, the
--- whole transaction is rolled back, with SQLSTATE PQ440. This can happen if the batch was cancelled, or if the member that added the part
--- lost its lease meanwhile.
+-- Looks, during the COMMIT of a transaction that added a part to a batch, whether the batch has ended since the part was added. If it has,
+-- the whole transaction is rolled back, with SQLSTATE PQ440. This can happen if the batch was cancelled, or if the member that added the
+-- part lost its lease meanwhile.
 -- This is the function of nodes_part_trigger, which is deferred. So before the COMMIT, a transaction that adds members holds up no end of
 -- others.
 -- Locks the row of the batch with FOR SHARE until the end of the COMMIT, because each end of a batch locks that row, too (end_batch()).

@@ -1,6 +1,6 @@
--- Runs those members of a batch again that did not complete: at most `count` of them, those with the smallest ids above `after`. Members whose
--- rows were deleted after their retention are left out. The parts of these members and the batch are open again. When it ends, on_success
--- still follows if all completed then; on_failure and on_end follow only once.
+-- Runs those members of a batch again that did not complete: at most `count` of them, those with the smallest ids above `after`. Members
+-- whose rows were deleted after their retention are left out. The parts of these members and the batch are open again. When it ends,
+-- on_success still follows if all completed then; on_failure and on_end follow only once.
 -- Returns how many members run again, and the id of the last one (null: none). Raises PQ540 if there is no such batch.
 -- Locks what retry_nodes() locks.
 create or replace function pgqueue.retry_members(batch bigint, after bigint, count integer, out retried integer, out last bigint)

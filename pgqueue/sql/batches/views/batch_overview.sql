@@ -1,5 +1,5 @@
--- All batches: how each of them goes, and how many of its jobs have ended. `failed` counts jobs that are dead or cancelled. Reads one row for
--- each part of a batch, so that a batch of a million jobs is shown at once.
+-- All batches: how each of them goes, and how many of its jobs have ended. `failed` counts jobs that are dead or cancelled. Reads one row
+-- for each part of a batch, so that a batch of a million jobs is shown at once.
 create or replace view pgqueue.batch_overview with (security_invoker) as
     select w.id, w.name, w.key,
            case when w.ended_at is null and w.stop_reason is not null then 'stopping'

@@ -1,8 +1,9 @@
--- Begins to undo a workflow whose nodes have all ended, if at least one of them failed or the workflow was cancelled: stores one job for each completed node that has an
--- undo, as a chain. The undo of the node that ended last runs first. Each other one waits for the end of the one before it, whatever that end
--- is. `gate` is the hidden gate that waits for all nodes of the workflow (insert_undo_gate.sql).
--- resolve() calls it in the transaction that ends the gate, so a workflow cannot be seen at rest and neither undone nor complete. The lock on
--- the gate's row lets only one transaction do this, and the column undone_at lets it happen only once.
+-- Begins to undo a workflow whose nodes have all ended, if at least one of them failed or the workflow was cancelled. Stores one job for
+-- each completed node that has an undo. These jobs are a chain: the undo of the node that ended last runs first, and each other undo waits
+-- until the one before it has ended, in whatever way. `gate` is the hidden gate that waits for all nodes of the workflow
+-- (insert_undo_gate.sql). resolve() calls it in the transaction that ends the gate. So no session ever sees a failed workflow that is at
+-- rest although its undo has not begun. The lock on the gate's row lets only one transaction do this, and the column undone_at lets it
+-- happen only once.
 -- If the jobs cannot be stored, or if another transaction has locked the row of the workflow, puts the gate into `unresolved`, so that the
 -- leader calls resolve() again. In the first case, the error is shown at the gate, and the end of the node is written all the same.
 -- Runs as the owner, because a role that ends jobs need not be allowed to store nodes. Locks the row of the workflow, never waiting for it.

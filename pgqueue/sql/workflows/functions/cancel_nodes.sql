@@ -2,8 +2,9 @@
 -- was stopped by a failure, leaves alone the nodes that run when others fail or end. Never cancels what undoes the workflow.
 -- Skips jobs that other transactions have locked, because most of these are just ending. The leader calls the function again until no such
 -- job is open (finish_workflow.sql).
--- Of a batch, `at_most` is given: deals with at most so many jobs, and leaves alone the follow-up jobs of an earlier end. Returns how many jobs these were, and how many open jobs are left, the skipped ones included;
--- it counts at most 20,000 of these. The caller then marks the workflow, and ends it if it is a batch.
+-- `at_most` is given for a batch: cancels at most so many jobs, and leaves alone the follow-up jobs of an earlier end of the batch.
+-- Returns how many jobs it has cancelled or asked to stop, and how many open jobs are left, the skipped ones included. It counts at most
+-- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch.
 create or replace function pgqueue.cancel_nodes(workflow bigint, stop_reason text, at_most integer, out chosen integer, out left_open integer)
 language plpgsql
 set search_path = pg_catalog, pg_temp

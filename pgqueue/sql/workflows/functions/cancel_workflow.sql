@@ -1,6 +1,6 @@
 -- Cancels a workflow or a batch: its open jobs end now, or are asked to stop if they run. Until the last one has ended, no further node is
--- released. No follow-up job of the batch is stored, and no more jobs can be added to it. Of a batch, ends up to 5,000 jobs; the leader ends
--- the rest.
+-- released. No follow-up job of the batch is stored, and no more jobs can be added to it. Of a batch, ends up to 5,000 jobs; the leader
+-- ends the rest.
 -- What undoes a workflow is not cancelled. When the last open node has ended, the completed nodes are undone (begin_undo.sql).
 -- Returns 'cancelled' if nothing is open any longer, 'requested' if jobs still run, or 'ended' if nothing was open; null if there is no
 -- such workflow.

@@ -11,9 +11,9 @@
 -- unique; after, the names of the nodes that it waits for;
 --   when: completed (the default: all of these must complete), ended (it runs in any case) or failed (it runs if at least one did not);
 --   results: for each name of an argument, the node whose result becomes that argument. The node waits for it, too.
---   undo: {"task": …, "args": …} and options of a job. If the workflow fails or is cancelled, and this node has completed, then its undo runs when
---     all nodes are at rest: the undo of the node that ended last runs first (begin_undo.sql). `results` in it gives it the results of this
---     node and of earlier ones.
+--   undo: {"task": …, "args": …} and options of a job. If the workflow fails or is cancelled, and this node has completed, then its undo
+--     runs when all nodes are at rest: the undo of the node that ended last runs first (begin_undo.sql). `results` in it gives it the
+--     results of this node and of earlier ones.
 -- Or it has group instead of a task: a list of names. It ends when all these have ended, and its result is the list of their results.
 --   gives: members (in the result of what waits for it, these results stand in its place, not as a list of their own) or nothing (its
 --   result is empty). The builder in Python divides large groups by the first, and keeps the order around an empty group by the second.

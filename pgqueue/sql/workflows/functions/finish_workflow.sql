@@ -1,5 +1,5 @@
--- Cancels what is open of the first workflow or batch with an id greater than `after` that is being stopped: of a batch, up to 5,000 jobs. If
--- nothing is open any longer, marks the workflow as stopped. Locks what cancel_nodes() locks, then the row of the workflow.
+-- Cancels what is open of the first workflow or batch with an id greater than `after` that is being stopped: of a batch, up to 5,000 jobs.
+-- If nothing is open any longer, marks the workflow as stopped. Locks what cancel_nodes() locks, then the row of the workflow.
 -- Returns the id after which to look next, which leads to the same batch if more of its jobs are to be cancelled. Null: there is none.
 create or replace function pgqueue.finish_workflow(after bigint)
 returns bigint

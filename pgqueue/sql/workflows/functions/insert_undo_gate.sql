@@ -1,7 +1,7 @@
--- Stores the hidden gate that waits for all nodes of a workflow that can be undone. When it ends, all nodes are at rest, and begin_undo() looks
--- whether something is to be undone. `ids` are the nodes that have jobs. Only enqueue_workflow() calls it.
--- Its column `undoes` is 0. If there are many nodes, each part of them has a gate of its own (-1), so that nodes that end at the same time do
--- not all count at the same row.
+-- Stores the hidden gate that waits for all nodes of a workflow that can be undone. When it ends, all nodes are at rest, and begin_undo()
+-- looks whether something is to be undone. `ids` are the nodes that have jobs. Only enqueue_workflow() calls it.
+-- In the row of this gate, `undoes` is 0. If there are many nodes, each part of them has a gate of its own (-1), so that nodes that end at the same time
+-- do not all count at the same row.
 create or replace function pgqueue.insert_undo_gate(workflow bigint, ids bigint[])
 returns void
 language plpgsql

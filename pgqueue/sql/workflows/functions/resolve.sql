@@ -6,12 +6,13 @@
 -- soon as one of them is dead or cancelled. A node that needs a failed one is cancelled if all completed. A gate, which has no job, ends
 -- when all that it waits for have ended. It is dead if one of these did not complete.
 -- Order of locks, of every caller: rows of jobs that the caller ends; nodes, by ascending id; rows of jobs that are released or ended here,
--- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop, then
--- those of batches.
--- The ids of nodes ascend along each edge, so every node that an end concerns has a greater id than the node that ended. One round counts
--- at all known nodes up to the first one that can end itself in this round. What that one adds has greater ids. The hidden gate of an undo, to
--- which each node leads, is counted at in a round of its own. If a node fails, everything behind it can end in this transaction, so all of
--- that is locked first.
+-- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop,
+-- then those of batches.
+-- The ids of nodes ascend along each edge, so each node at which an end is counted has a greater id than the node that ended. The work is
+-- done in rounds, so that nodes are locked by ascending id. One round counts at all known nodes up to the first one that can end because of
+-- this round. The nodes behind that one, at which its end must be counted, have greater ids, and belong to the next round. The hidden gate
+-- of an undo, to which each node leads, is counted at in a round of its own. If a node fails, everything behind it can end in this
+-- transaction, so all of that is locked first.
 -- Uses nodes_pkey and dependencies_pkey. No index depends on a column that changes here, so an end writes no index.
 -- A batch ends with its last part (end_batches.sql), except if `keeps_batches`: then the caller does this later.
 -- When the hidden gate of a workflow that can be undone ends, begin_undo() stores the jobs that undo it, after all other locks.

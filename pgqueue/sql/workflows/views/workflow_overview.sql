@@ -1,7 +1,7 @@
 -- All workflows that are no batches: how each of them goes, and how many of its nodes are in which state. Groups, and jobs that undo nodes,
 -- are not counted. A node that was not needed, because nothing failed, does not make a workflow fail.
--- A workflow that failed or was cancelled is undoing while jobs undo its nodes. Then it is undone, or undo_failed if one of these jobs did not
--- complete.
+-- A workflow that failed or was cancelled is undoing while jobs undo its nodes. Then it is undone, or undo_failed if one of these jobs did
+-- not complete.
 create or replace view pgqueue.workflow_overview with (security_invoker) as
     select w.id, w.name, w.key,
            case when c.open > 0 and w.stop_reason is not null then 'stopping'
