@@ -172,6 +172,8 @@ OF_USERS = (
     mutant("worker/replay/psycopg_sessions.py", "        found = Session(self._name, [])\n        try:\n            if connection.info.transaction_status is TransactionStatus.INTRANS:\n                found.writes = run(",
            "        found = Session(self._name, [])\n        try:\n            if False:\n                found.writes = run(",
            "stages/test_replay_connections.py::test_a_block_sees_what_the_blocks_before_it_have_committed"),
+    mutant("worker/replay/lease.py", '            self._notes.stepped(*me, "stored")\n', "            pass\n",
+           "stages/test_replay_steps.py::test_sleeps_and_waits_that_are_over_are_listed_among_the_steps"),
     mutant("worker/replay/lease.py", "            self._require_leave(asked)\n            return super()", "            return super()",
            "stages/test_replay_steps.py::test_stored_steps_are_returned_and_the_first_other_one_ends_the_replay"),
     mutant("worker/replay/others.py", '    os.environ["PGOPTIONS"] = f"{before} {OPTION}" if before else OPTION\n', "",

@@ -299,3 +299,7 @@ def test_the_program_grades_all_essays_although_each_fourth_call_fails_and_shows
     assert pgq("jobs", "signal", str(job_id), "approved", '{"by": "ann"}').code == 0
     run(grading)
     assert db.execute("select approved_by from published").fetchall() == [("ann",)]
+    replayed = pgq("jobs", "replay", str(job_id), "--dry-run", "--yes", "-A", "grading")
+    assert ("'wait:approved'" in replayed.out, 'approved_by="ann"' in replayed.out) == (True, True), (
+        replayed.out
+    )

@@ -13,7 +13,10 @@ from pgqueue import App, Job
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.worker.replay import replay
+from tests.factories import look
+from tests.noted_runs import drain
 from tests.stages.replays import everything, of, replayed, written
+from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
 
@@ -130,6 +133,31 @@ def test_a_sleep_or_a_wait_that_is_not_over_ends_the_replay(
     findings = of(app, db, ahandler if twin else handler)
     said = "would sleep for 3600.0 s" if twin else "would wait for the signal 'approved' or 'refused'"
     assert (findings.ended, said in findings.sentence) == ("stopped", True)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_sleeps_and_waits_that_are_over_are_listed_among_the_steps(
+    app: App, db: Connection[Any], twin: bool
+) -> None:
+    def handler(job: Job) -> str:
+        job.sleep("nap", 0.01)
+        return job.wait_for("approved", "refused", key=7).name
+
+    async def ahandler(job: Job) -> str:
+        await job.asleep("nap", 0.01)
+        return (await job.await_for("approved", "refused", key=7)).name
+
+    app.task(name="t")(ahandler if twin else handler)
+    handle = app.tasks["t"].enqueue()
+    handle.signal("refused")
+    wait_until(lambda: drain(app, "unused", "async") or look(db, handle.id) == "completed")
+    before = everything(db)
+    findings = replayed(app, db, handle.id)
+    assert everything(db) == before
+    assert (findings.ended, findings.value) == ("returned", '"refused"')
+    assert [(one.name, one.key, one.how) for one in findings.steps] == [
+        ("nap", "", "stored"), ("wait:approved", "7", "stored"),
+    ]  # fmt: skip
 
 
 def test_a_wait_for_another_job_ends_the_replay(app: App, db: Connection[Any]) -> None:

@@ -32,7 +32,10 @@ class Ran:
 
 @dataclass(slots=True)
 class StepTaken:
-    """``how``: ``stored`` if an earlier attempt has stored its value, ``called`` if the replay has called its function."""
+    """A step, or a sleep or a wait that is over.
+
+    ``how``: ``stored`` if an earlier attempt has stored its value, ``called`` if the replay has called its function.
+    """
 
     name: str
     key: str

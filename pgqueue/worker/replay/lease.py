@@ -81,6 +81,15 @@ class ReplaySteps(Steps):
         self._notes.stepped(*me, how)
         return value
 
+    @contextmanager
+    def taking(self, me: StepId) -> Iterator[None]:
+        """Also lists the sleeps and waits that are over. ``step`` lists the steps themselves."""
+        with super().taking(me):
+            yield
+        stored = self._stored.get(me)
+        if stored is not None and stored.kind in ("sleep", "wait"):
+            self._notes.stepped(*me, "stored")
+
     def save(self, value: object) -> None:
         text = ANY.encode(CURSOR, value)
         made = Checkpoint(
