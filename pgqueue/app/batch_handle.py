@@ -24,8 +24,8 @@ from pgqueue.model.options import Duration
 class BatchHandle(Asks):
     """A batch's id, and whether this call stored the batch.
 
-    If ``created`` is False, another batch had the name and the key, and ``id`` is the id of that one. ``member``: the job through whose
-    ``job.batch`` the handle was made; it can add jobs after the batch was sealed.
+    If ``created`` is False, another batch had the name and the key, and ``id`` is the id of that one. ``member``: the id of
+    the job whose ``job.batch`` returned this handle. Such a job can add jobs after the batch was sealed. None: the handle was made elsewhere.
     """
 
     id: int

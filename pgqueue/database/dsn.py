@@ -22,19 +22,11 @@ DSN_SOURCES = (
     "dsn in [tool.pgqueue] of pyproject.toml",
     "PGSERVICE, PGHOST, PGDATABASE",
 )
-
-
 HOSTS_AND_DATABASE = re.compile(
     r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
 )
-
-
 SETTING = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
-
-
 SHOWN_SETTINGS = ("host", "hostaddr", "port", "dbname", "user", "service")
-
-
 UNREADABLE = "(unreadable DSN)"
 
 

@@ -39,7 +39,7 @@ OLDEST_SERVER = 150_000
 HEAD = "0021"
 LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
 WORKERS_LIVE = "PQ004"  # the SQLSTATE by which a revision refuses to run because a worker lives
-# In an upgrade, these errors do not mean what they mean in a call: that the tables are missing, or that a job is bad.
+# In a call, these errors say that the tables are missing, or that a job is bad. In an upgrade, they have another cause.
 OF_CALLS = (SchemaMissingError, InvalidOptionError)
 SHOWN = 5  # an error lists at most this many workers
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"

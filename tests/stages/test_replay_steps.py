@@ -1,4 +1,4 @@
-"""A replay gives the handler the stored values of its steps, and ends at the first step, sleep or wait without one."""
+"""A replay gives the handler the stored values of its steps, and ends at the first step, sleep or wait whose value is not stored."""
 
 from __future__ import annotations
 

@@ -81,9 +81,7 @@ def test_a_signal_that_comes_before_the_wait_is_kept_for_it(
     assert reasons(db, job_id) == []
 
 
-def test_a_wait_gets_the_oldest_signal_and_the_next_wait_the_next_one(
-    path: Path, db: Connection[Any]
-) -> None:
+def test_each_wait_gets_the_oldest_signal_that_no_wait_has_taken(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("several", count=3)
     for n in range(2):
         app.handle(job_id).signal("page", n)

@@ -14,7 +14,7 @@ from pgqueue.database.outage import ConnectionLost, Trouble
 from pgqueue.errors import LeaseLostError, StepRefusedError
 from pgqueue.model.steps import LOAD, Checkpoint
 from pgqueue.sql import Statement
-from pgqueue.worker import checkpointer as storing
+from pgqueue.worker import checkpointer
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.ending import Ending
@@ -28,7 +28,7 @@ Items = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trouble, "after", lambda *_: 0.0)
-    monkeypatch.setattr(storing, "LOCKED", 0.0)
+    monkeypatch.setattr(checkpointer, "LOCKED", 0.0)
 
 
 def made(name: str = "a", value: str = "1") -> Checkpoint:
@@ -90,8 +90,8 @@ def test_checkpoints_that_come_together_are_stored_by_one_statement_in_the_order
 
 
 def test_a_batch_has_a_limit_of_items_and_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "CHECKPOINTS_AT_ONCE", 3)
-    monkeypatch.setattr(storing, "BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(checkpointer, "CHECKPOINTS_AT_ONCE", 3)
+    monkeypatch.setattr(checkpointer, "BYTES_AT_ONCE", 100)
     play = Play(store_checkpoints=[stored])
     sizes = [10, 10, 10, 10, 90, 200, 10]
     values = [

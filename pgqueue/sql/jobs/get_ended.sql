@@ -1,5 +1,5 @@
--- Reads jobs for which a process waits. Returns a job if it has ended. Returns a job of `watched` in any state. If no job has the id,
--- returns a row with only the id.
+-- Reads jobs for which a process waits. Returns each of these jobs that has ended, and those of `watched` in any state. For an id that no
+-- job has, returns a row with only the id.
 -- One call serves all waits of a process. A job that has not ended costs only one probe of jobs_live_id_key.
 -- Locks nothing. Zero rows, the normal case: no job has ended.
 with seen as materialized (

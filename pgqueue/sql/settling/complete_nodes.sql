@@ -1,7 +1,8 @@
 -- Writes the outcomes of attempts of nodes that completed, and tells the workflows (functions/resolve.sql). It does the same as settle.sql,
 -- at a fraction of the cost. `results` has a result or null for each job, or is empty if no job has a result.
--- Otherwise it is complete.sql, which explains the fence, the index, the locks and the qualified names. The workflows come last, after the
--- finished jobs are written, because other workers can wait for the same counters until COMMIT.
+-- Apart from the results and the workflows, the statement is that of complete.sql, whose head explains the fence, the index, the locks and the
+-- qualified names. The workflows come last, after the finished jobs are written, because other workers can wait for the same counters until
+-- COMMIT.
 -- Zero rows: all leases were lost.
 with finished as (
     delete from pgqueue.jobs_live j

@@ -1,3 +1,3 @@
--- The columns of a job that hold documents. A job keeps these too wherever its row moves (lasting.sql). But if a row cannot be moved with
--- them, make_dead.sql leaves them out.
+-- The columns of a job that hold documents. As those of lasting.sql, they go with the row of a job from table to table. But make_dead.sql
+-- leaves them out if the row cannot be moved with them.
 j.tags, j.args, j.meta, j.trace_context
