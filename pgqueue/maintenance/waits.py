@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
-from pgqueue.database.outage import forever
 from pgqueue.database.sifting import sift_jobs
-from pgqueue.runtime.clock import monotonic
+from pgqueue.maintenance.searches import search_forever
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import WaitsTimedOut
 
 WAITS_PAUSE = 1.0  # seconds between two searches; so a job goes on at most 1.5 s after its time-out
-TIMES_ITS_DURATION = 5  # the pause after a search is at least this many times as long as the search
 WAITS_AT_ONCE = 500
 
 
 async def time_out_waits_forever(link: Link) -> None:
     """Calls ``time_out_waits_once`` again and again until it is cancelled."""
-
-    async def turn() -> float:
-        begun = monotonic()
-        full = await time_out_waits_once(link)
-        return 0 if full else max(WAITS_PAUSE, TIMES_ITS_DURATION * (monotonic() - begun))
-
-    await forever("the search for waits that are over", turn)
+    await search_forever("the search for waits that are over", time_out_waits_once, link, WAITS_PAUSE)
 
 
 async def time_out_waits_once(link: Link) -> bool:

@@ -304,6 +304,19 @@ def test_a_place_can_be_saved_in_the_transaction_that_completes_the_job(
     assert (look(db, job_id), booked()) == ("completed", [1])
 
 
+def drain_cut_at(
+    word: bytes, dsn: str, monkeypatch: pytest.MonkeyPatch, executor: str, delivers: bool
+) -> None:
+    """Drains through a proxy that cuts a connection once, at a statement with this word, whose answer is lost."""
+    with proxy_to(dsn) as proxy:
+        monkeypatch.setattr(app, "_dsn", proxy.dsn)
+        app.close()
+        proxy.cut_at, proxy.delivers = word, delivers
+        drain(executor)
+        app.close()
+        assert proxy.cut_at is None, "no connection was cut"
+
+
 @pytest.mark.parametrize("delivers", [True, False])
 @pytest.mark.parametrize(("task", "executor"), [("booking", "thread"), ("booking_async", "async")])
 def test_a_commit_without_an_answer_leaves_the_rows_of_a_step_exactly_once(
@@ -318,12 +331,7 @@ def test_a_commit_without_an_answer_leaves_the_rows_of_a_step_exactly_once(
 ) -> None:
     """The next attempt finds the step, if the server has committed it."""
     job_id = enqueue(task, count=1)
-    with proxy_to(dsn) as proxy:
-        monkeypatch.setattr(app, "_dsn", proxy.dsn)
-        app.close()
-        proxy.cut_at, proxy.delivers = b"COMMIT", delivers
-        drain(executor)
-        app.close()
+    drain_cut_at(b"COMMIT", dsn, monkeypatch, executor, delivers)
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     assert booked() == [1]
     assert notes(path) == [["book", 1]] * (1 if delivers else 2) + [["got", [["Page", 1, 1]]]]
@@ -345,13 +353,7 @@ def test_each_step_is_done_once_if_a_batch_of_checkpoints_gets_no_answer(
 ) -> None:
     """The batch is sent again, and the attempt does not notice anything."""
     job_id = enqueue(task, count=3)
-    with proxy_to(dsn) as proxy:
-        monkeypatch.setattr(app, "_dsn", proxy.dsn)
-        app.close()
-        proxy.cut_at, proxy.delivers = b"jsonb_to_recordset", delivers
-        drain(executor)
-        app.close()
-        assert proxy.cut_at is None, "the batch was lost"
+    drain_cut_at(b"jsonb_to_recordset", dsn, monkeypatch, executor, delivers)
     assert look(db, job_id, "state, attempt") == ("completed", 2)
     fetched = [n for what, n in notes(path) if what == "fetch"]
     assert sorted(fetched) == sorted([1, 2, 3] * (2 if task == "gathered" else 1))

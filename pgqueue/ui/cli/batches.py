@@ -17,6 +17,7 @@ from pgqueue.text.nearest import rather
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
+from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago
 
@@ -37,25 +38,17 @@ def list_batches(
         typer.Option(metavar="STATE", help=f"Any of {', '.join(BATCH_STATES)}.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", show_default=False)] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1, max=2**31 - 1)] = 50,
-    before: Annotated[
-        int | None,
-        typer.Option(
-            metavar="ID",
-            min=1,
-            max=2**63 - 1,
-            help="Only batches with a smaller id. For the next page, give the last id of this page.",
-            show_default=False,
-        ),
-    ] = None,
+    limit: PageSize = 50,
+    before: Annotated[int | None, before_option("batches")] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """List batches, the newest first."""
     if state is not None and state not in BATCH_STATES:
         raise InvalidOptionError(f"--state is {state!r:.80}.", do=rather(state, BATCH_STATES))
+    most, below = page(limit, before)
     with database(dsn) as connection:
-        found = run(connection, statements.list_batches(name=name, state=state, before=before, count=limit))
+        found = run(connection, statements.list_batches(name=name, state=state, before=below, count=most))
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return

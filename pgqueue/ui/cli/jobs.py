@@ -25,6 +25,7 @@ from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
+from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago, exact, since, span
 
@@ -54,22 +55,13 @@ MISSING = "not found"
 @filtered()
 def list_jobs(
     which: JobFilter,
-    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1)] = 50,
-    before: Annotated[
-        int | None,
-        typer.Option(
-            metavar="ID",
-            min=1,
-            help="Only jobs with a smaller id. For the next page, give the last id of this page.",
-            show_default=False,
-        ),
-    ] = None,
+    limit: PageSize = 50,
+    before: Annotated[int | None, before_option("jobs")] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """List jobs, the newest first."""
-    below = before and min(before, 2**63 - 1)  # no id is larger than this
-    most = min(limit, 2**31 - 1)
+    most, below = page(limit, before)
     with database(dsn) as connection:
         found = run(connection, statements.list_jobs(which, before=below, count=most))
     if as_json:

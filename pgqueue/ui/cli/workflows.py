@@ -29,6 +29,7 @@ from pgqueue.ui.cli.graph_drawing import FINE, PLAIN, Line, drawn
 from pgqueue.ui.cli.graph_levels import arranged
 from pgqueue.ui.cli.jobs import DryRun
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, tell, width
+from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import STYLES, fold, table
 from pgqueue.ui.cli.units import ago, since, span
 
@@ -58,24 +59,16 @@ def list_workflows(
     state: State = None,
     name: Name = None,
     key: Key = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1)] = 50,
-    before: Annotated[
-        int | None,
-        typer.Option(
-            metavar="ID",
-            min=1,
-            help="Only workflows with a smaller id. For the next page, give the last id of this page.",
-            show_default=False,
-        ),
-    ] = None,
+    limit: PageSize = 50,
+    before: Annotated[int | None, before_option("workflows")] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """List workflows, the newest first."""
     which = _filter(state, name, key)
-    below = before and min(before, 2**63 - 1)
+    most, below = page(limit, before)
     with database(dsn) as connection:
-        found = run(connection, statements.list_workflows(which, before=below, count=min(limit, 2**31 - 1)))
+        found = run(connection, statements.list_workflows(which, before=below, count=most))
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return
