@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import Connection
 
@@ -18,6 +19,8 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidArgumentsError, MissingPrivilegeError, UnknownTaskError
 from pgqueue.sql import grants
+from pgqueue.worker.replay.findings import Notes
+from pgqueue.worker.replay.recording import record_psycopg
 from tests.factories import add_jobs, look
 from tests.stages.replays import everything, of, replayed
 from tests.worker_by_hand import Hand
@@ -221,3 +224,23 @@ def test_a_job_that_the_app_cannot_run_is_refused_before_anything_is_called(
     with pytest.raises(MissingPrivilegeError):
         replayed(enqueuer, db, right)
     enqueuer.close()
+
+
+def test_a_replay_notes_each_way_in_which_a_cursor_runs_a_statement(dsn: str) -> None:
+    notes = Notes()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("create temporary table numbers (n int)")
+        record_psycopg(connection, "app", notes)
+        with connection.cursor() as cursor:
+            cursor.execute(query="select 1")
+            cursor.executemany("insert into numbers values (%s)", [(1,), (2,)])
+            with cursor.copy("copy numbers from stdin") as copying:
+                copying.write_row((3,))
+        connection.execute("select * from numbers")
+        connection.rollback()
+    assert [(ran.text, ran.rows) for ran in notes.findings.statements] == [
+        ("select 1", 1),
+        ("insert into numbers values (%s)", 2),
+        ("copy numbers from stdin", 1),
+        ("select * from numbers", 3),
+    ]
