@@ -33,7 +33,7 @@ class BatchBuilder:
         self, store: JobStore, described: dict[str, object], using: object, follow_ups: FollowUps
     ) -> None:
         self._store, self._connection = store, given(using)
-        self._is_open = bool(described["open"])
+        self._stays_open = bool(described["open"])  # whether the end of the block leaves it unsealed
         if self._connection is not None and is_async(joined(self._connection)) is not self.is_async:
             wanted, method = ("an async", "app.batch") if self.is_async else ("a sync", "app.abatch")
             raise WrongConnectionError(
@@ -64,10 +64,10 @@ class BatchBuilder:
     @property
     def _takes_jobs(self) -> bool:
         """Whether the batch is to be filled here. False: there was a batch with its key, which is filled already or elsewhere."""
-        return self._is_open or self.handle.created
+        return self._stays_open or self.handle.created
 
     def _ends_unsealed(self) -> bool:
-        return self._takes_jobs and not self._is_open and not self._is_sealed
+        return self._takes_jobs and not self._stays_open and not self._is_sealed
 
     def _abandoning(self) -> Flow[None]:
         yield statements.abandon_batch(self.handle.id)

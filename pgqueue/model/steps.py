@@ -61,7 +61,7 @@ class Load(NamedTuple):
     """Asks for all checkpoints of a job."""
 
 
-class Take(NamedTuple):
+class TakeSignal(NamedTuple):
     """Asks for the end of a wait: takes the oldest signal with one of these ``names``, or finds that the time-out has passed.
 
     ``name`` and ``key`` name the checkpoint in which the end is stored, with the ``version`` of the task. If the wait is not over, the
@@ -78,7 +78,7 @@ class Take(NamedTuple):
 
 LOAD = Load()
 # What an attempt asks the checkpointer: to store this checkpoint, to load all checkpoints, or to end a wait if it is over.
-Question = Checkpoint | Load | Take
+Question = Checkpoint | Load | TakeSignal
 
 
 def is_first(lease_id: int) -> bool:

@@ -21,7 +21,7 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble, one_line
 from pgqueue.database.sifting import sift
 from pgqueue.errors import LeaseLostError, StepRefusedError
-from pgqueue.model.steps import Checkpoint, Load, Question, Take
+from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CheckpointRefused
 from pgqueue.worker.attempt import Attempt
@@ -145,7 +145,7 @@ class Checkpointer:
                 self._open.discard(item)
             elif item.attempt.ending is Ending.LOST:
                 self._end(item).lose()
-            elif isinstance(item.question, Take):
+            elif isinstance(item.question, TakeSignal):
                 takes.append(item)
             else:
                 (loads if item.is_there or isinstance(item.question, Load) else stores).append(item)
@@ -227,7 +227,7 @@ class Checkpointer:
         takes = [
             (item.attempt.worker_id, item.attempt.id, item.attempt.lease_id, item.question)
             for item in part
-            if isinstance(item.question, Take)
+            if isinstance(item.question, TakeSignal)
         ]
         answers = await self._link.once(statements.take_signals(takes))
         self._trouble.over()

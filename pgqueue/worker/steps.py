@@ -40,7 +40,7 @@ from pgqueue.model.steps import (
     Question,
     StepCall,
     StepId,
-    Take,
+    TakeSignal,
     is_first,
     named,
     step_id,
@@ -165,7 +165,7 @@ class Steps:
                 self._known, self._loaded_at = {one.step_id: one for one in found}, monotonic()
         return self._known.get(me)
 
-    def take(self, take: Take) -> StepFlow[Checkpoint | None]:
+    def take_signal(self, take: TakeSignal) -> StepFlow[Checkpoint | None]:
         """Returns how a wait has ended; None if it is not over. If no checkpoint was read before, reads all of them in the same statement."""
         if self._known is not None:
             return (yield from self.store(take))

@@ -10,7 +10,7 @@ time-out, and later the signal that it got.
 
 from __future__ import annotations
 
-from pgqueue.model.steps import StepId, Take, step_id
+from pgqueue.model.steps import StepId, TakeSignal, step_id
 from pgqueue.model.suspension import Request, Signal, is_open, signal_of, wait_name
 from pgqueue.worker.steps import StepFlow, Steps
 
@@ -44,7 +44,7 @@ def wait_for_signal(
         stored = steps.known(me)
         if (stored is None or is_open(stored)) and not steps.is_suspending:
             steps.require_room()
-            stored = yield from steps.take(Take(*me, names, steps.version))
+            stored = yield from steps.take_signal(TakeSignal(*me, names, steps.version))
         if stored is not None:
             steps.require_kind(stored, "wait")
         if stored is None or is_open(stored):

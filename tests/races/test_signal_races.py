@@ -14,7 +14,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.steps import Take
+from pgqueue.model.steps import TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.sql import Statement
 from tests.factories import look, reasons
@@ -32,7 +32,7 @@ def suspend(lease: tuple[int, int, int]) -> Statement[Any]:
 
 def take(lease: tuple[int, int, int]) -> Statement[Any]:
     worker_id, job_id, lease_id = lease
-    return statements.take_signals([(worker_id, job_id, lease_id, Take("wait:go", "", ("go", "stop")))])
+    return statements.take_signals([(worker_id, job_id, lease_id, TakeSignal("wait:go", "", ("go", "stop")))])
 
 
 def signal(job_id: int, name: str = "go", key: str | None = None) -> Act:

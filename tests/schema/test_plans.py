@@ -21,7 +21,7 @@ from pgqueue.model.new_job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import Schedule
-from pgqueue.model.steps import Checkpoint, Take
+from pgqueue.model.steps import Checkpoint, TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.sql import Statement, names
 
@@ -161,7 +161,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.find_late_waits(),
         statements.signal(1, "approved", "{}", "k", "ann"),
         statements.suspend(1, [(1, 1, Outcome.suspended((Request("sleep", "a", "", 1.0),)))]),
-        statements.take_signals([(1, 1, 1, Take("wait:a", "", ("a",)))]),
+        statements.take_signals([(1, 1, 1, TakeSignal("wait:a", "", ("a",)))]),
         statements.time_out_waits(100),
         statements.choose_timed_out(100),
         statements.load_checkpoints([1, 2]),

@@ -18,7 +18,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.steps import Take
+from pgqueue.model.steps import TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.worker.attempt import Attempt
 from tests.factories import add_jobs, look
@@ -134,7 +134,7 @@ class Game:
         return next(hand for hand in self.hands if hand.id == attempt.worker_id)
 
     def _take(self, attempt: Attempt, at: int) -> int | str | None:
-        asked = Take(f"wait:{WAITS[at][0]}", KEYS[at], WAITS[at])
+        asked = TakeSignal(f"wait:{WAITS[at][0]}", KEYS[at], WAITS[at])
         [taken] = run(
             self.db, statements.take_signals([(attempt.worker_id, attempt.id, attempt.lease_id, asked)])
         )

@@ -12,7 +12,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.steps import Take
+from pgqueue.model.steps import TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.worker.attempt import Attempt
 from tests.apps.waiting_tasks import app
@@ -119,7 +119,7 @@ NAP = Request("sleep", "nap", "", 60.0)
 
 def take(hand: Hand, attempt: Attempt, *names: str, key: str = "") -> str | None:
     """Returns what the statement answers about a wait for these signals: the value of its checkpoint, or one word."""
-    asked = Take(f"wait:{names[0]}", key, names)
+    asked = TakeSignal(f"wait:{names[0]}", key, names)
     [taken] = run(hand.db, statements.take_signals([(hand.id, attempt.id, attempt.lease_id, asked)]))
     return taken.found[0].value if taken.found else taken.what
 
@@ -181,7 +181,7 @@ def test_two_waits_of_one_statement_take_different_signals(db: Connection[Any], 
     for n in (1, 2):
         db.execute("select pgqueue.signal(%s, 'go', %s)", [attempt.id, str(n)])
     lease = (hand.id, attempt.id, attempt.lease_id)
-    asked = [(*lease, Take("wait:go", str(n), ("go",))) for n in range(3)]
+    asked = [(*lease, TakeSignal("wait:go", str(n), ("go",))) for n in range(3)]
     found = run(db, statements.take_signals(asked))
     assert [taken.what for taken in found] == ["over", "over", "open"]
     assert [
@@ -326,7 +326,7 @@ def test_a_sleep_and_a_signal_give_the_job_the_version_of_its_task(db: Connectio
     one, two = hand.claim()
     assert suspend(hand, one, NAP._replace(version=4))
     db.execute("select pgqueue.signal(%s, 'go')", [two.id])
-    asked = Take("wait:go", "", ("go",), 5)
+    asked = TakeSignal("wait:go", "", ("go",), 5)
     run(db, statements.take_signals([(hand.id, two.id, two.lease_id, asked)]))
     assert (look(db, one.id, "version"), look(db, two.id, "version")) == (4, 5)
     assert db.execute("select job_id, version from pgqueue.checkpoints order by 1").fetchall() == [

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, one, statement
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.steps import Checkpoint, Take
+from pgqueue.model.steps import Checkpoint, TakeSignal
 from pgqueue.sql import Row, Statement
 
 
@@ -35,7 +35,7 @@ def suspend(worker_id: int, suspended: Sequence[tuple[int, int, Outcome]]) -> St
     return statement("suspend", column, worker_id=worker_id, items=json.dumps(items))
 
 
-def take_signals(items: Sequence[tuple[int, int, int, Take]]) -> Statement[list[Taken]]:
+def take_signals(items: Sequence[tuple[int, int, int, TakeSignal]]) -> Statement[list[Taken]]:
     """Ends waits that are over. ``items``: (worker id, job id, lease id, wait). Returns one answer for each item, in the same order."""
     asked = [
         {"worker_id": worker_id, "job_id": job_id, "lease_id": lease_id, **take._asdict()}

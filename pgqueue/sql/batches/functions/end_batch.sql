@@ -1,9 +1,9 @@
 -- Ends a batch if it is sealed and all its parts have ended. Then stores its follow-up jobs: on_success if all members completed, otherwise
--- on_failure, and on_end in either case. Each of them is stored only once, also if the batch ends again after a retry: its node
--- has the rank 1, 2 or 3, which shows that it is there already. For a cancelled batch, stores none.
+-- on_failure, and on_end in either case. Each of them is stored only once, also if the batch ends again after a retry: its node has the rank
+-- 1, 2 or 3, which shows that it is there already. For a cancelled batch, stores none.
 -- Returns whether it ended the batch. Locks the row of the batch, and then looks with a new snapshot. So of two parts that end at the same
--- time, the second one sees both ends. In a transaction with another isolation level, the leader looks again, because there is no new
--- snapshot.
+-- time, the second one sees both ends. A transaction with another isolation level than READ COMMITTED gets no new
+-- snapshot, so it leaves a row in `unresolved`, and the leader looks again.
 -- Uses nodes_parts_idx: reads one row for each part, and none for a member. Runs as the owner, because any end of a job can call it.
 create or replace function pgqueue.end_batch(batch bigint)
 returns boolean
