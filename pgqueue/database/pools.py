@@ -156,10 +156,12 @@ class Pools:
         if loop not in self._async:
             self._abandon()
         mine = self._async.setdefault(loop, LoopPool())
-        async with (
-            mine.opening
-        ):  # so that only one pool is opened if several callers need it at the same time
-            pool = mine.pool or mine.keep(await self._open(mine))
+        pool = mine.pool
+        if pool is None:
+            async with (
+                mine.opening
+            ):  # so that only one pool is opened if several callers need it at the same time
+                pool = mine.pool or mine.keep(await self._open(mine))
         try:
             with _taking(Use(autocommit, own)):
                 taken = await mine.take(pool)

@@ -247,9 +247,14 @@ class TaskSpec:
             self.check_return(valid, text)
         return text
 
+    @cached_property
+    def positional(self) -> list[str]:
+        """The names of the parameters that can be given by their position, in order."""
+        return [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
     def _name_each(self, args: tuple[object, ...], given: dict[str, object]) -> None:
         """Puts positional arguments into ``given``, under their names."""
-        names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        names = self.positional
         if len(args) > len(names):
             raise InvalidArgumentsError(
                 f"Task {self.name} takes {len(names)} positional arguments, not {len(args)}."
