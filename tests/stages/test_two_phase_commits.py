@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from pgqueue import group
 from pgqueue.database.dsn import sqlalchemy_url
 from pgqueue.errors import InvalidOptionError
 from tests.stages.all_ways_to_enqueue import check, played, played_async
@@ -139,6 +140,34 @@ def test_a_transaction_sends_no_notification_if_it_sets_pgqueue_notify_to_off(no
         )
         db.execute("select pgqueue.cancel(%s)", [running.id])
     assert woken_queues(listening) == []
+
+
+def test_a_workflow_can_be_prepared_if_its_transaction_sets_pgqueue_notify_to_off(
+    app, note, dsn, db, listening
+):
+    with psycopg.connect(dsn) as connection:
+        connection.execute("set local pgqueue.notify = 'off'")
+        with app.workflow("flow", using=connection) as flow:
+            flow.add(note.job("a"))
+        connection.execute("prepare transaction 'by hand'")
+    finish(db)
+    assert woken_queues(listening) == []
+    assert flow.handle.progress().counts == {"pending": 1}
+
+
+@pytest.mark.parametrize("jobs", [2, 200])
+def test_workflows_and_batches_of_a_two_phase_transaction_of_psycopg_wake_no_worker(
+    app, note, dsn, db, listening, jobs
+):
+    with psycopg.connect(dsn) as connection:
+        connection.tpc_begin(connection.xid(1, "pgqueue", "test"))
+        app.enqueue_workflow(group(note.job("a") for _ in range(jobs)), using=connection)
+        with app.batch("batch", using=connection) as batch:
+            batch.add(note.job("b") for _ in range(jobs))
+        connection.tpc_prepare()
+        connection.tpc_commit()
+    assert woken_queues(listening) == []
+    assert db.execute("select count(*) from pgqueue.jobs_live").fetchall() == [(2 * jobs,)]
 
 
 def test_the_option_wake_must_be_true_or_false(note):
