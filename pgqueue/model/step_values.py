@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, SchemaSerializer, to_json, to_jsonable_python
 
 from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError, StepRefusedError, StepTooLargeError
+from pgqueue.model.job import Job
 from pgqueue.model.payload import check_text, complaints, plain, plain_numbers
 from pgqueue.text.described import message
 from pgqueue.text.values import name_of
@@ -23,13 +26,15 @@ VALUE_LIMIT = 256 * 1024  # the value that a step returns can have at most this 
 def fingerprint(args: Sequence[object], kwargs: Mapping[str, object]) -> int:
     """Returns a hash of the arguments as JSON: 8 bytes, as a signed number.
 
-    A value that JSON cannot hold is replaced by the name of its type.
+    A value that JSON cannot hold is replaced by the name of its type. So is a ``Job``, because it changes with each attempt, and an iterator,
+    such as a generator or an open file, because to read it would take its items away from the step. If some code of the user's classes raises
+    an error, each argument is replaced by the name of its type.
     """
     if not args and not kwargs:
         return EMPTY
     try:
         text = json.dumps([args, kwargs], sort_keys=True, default=_plain)
-    except (TypeError, ValueError, RecursionError):  # keys of several types, or a value that is too deep
+    except Exception:  # noqa: BLE001 - keys of several types, a value that is too deep, or an error of the user's code
         text = json.dumps(
             [[name_of(value) for value in args], {name: name_of(kwargs[name]) for name in sorted(kwargs)}]
         )
@@ -40,6 +45,12 @@ def _plain(value: object) -> object:
     """Returns a value that JSON can hold. The members of a set are sorted, because their order differs from process to process."""
     if isinstance(value, set | frozenset):
         return sorted(json.dumps(member, sort_keys=True, default=_plain) for member in value)
+    if isinstance(value, Iterator | Job):
+        return name_of(value)
+    if isinstance(value, deque):
+        return list(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     made = to_jsonable_python(value, fallback=name_of)
     return made if type(made) in (str, int, float, list, dict) else name_of(value)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, computed_field
 
 from pgqueue.errors import InvalidNameError, StepRefusedError, StepTooLargeError
+from pgqueue.model.job import Job
 from pgqueue.model.step_values import VALUE_LIMIT, codec_of, fingerprint
 from pgqueue.model.steps import NAME_LIMIT, is_first, step_id
 
@@ -69,6 +74,49 @@ def test_arguments_that_are_not_json_count_by_their_types_alone() -> None:
     ):
         assert fingerprint(args, {}) == fingerprint(args, {})
     assert fingerprint([Opaque()], {}) == fingerprint([Opaque()], {})
+
+
+def test_a_fingerprint_takes_no_item_of_an_iterator_away_from_the_step() -> None:
+    @dataclass
+    class Upload:
+        lines: Iterator[int]
+
+    wrappers: list[Callable[[Any], Any]] = [
+        lambda it: it,
+        lambda it: {"a": [it]},
+        lambda it: deque([it]),
+        Upload,
+    ]
+    for wrapped in wrappers:
+        for one in ((n for n in (1, 2)), iter([1, 2]), map(int, "12")):
+            fingerprint([wrapped(one)], {})
+            assert list(one) == [1, 2]
+    file = io.StringIO("text")
+    fingerprint([], {"file": file})
+    assert file.read() == "text"
+
+
+def test_a_job_as_an_argument_has_the_same_fingerprint_in_each_attempt() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    first = Job(1, "default", "t", {}, "running", 0, moment, 1, 5, lease_id=7, created_at=moment)
+    again = replace(first, attempt=2, lease_id=9, last_error="no")
+    assert fingerprint([first], {"job": [first]}) == fingerprint([again], {"job": [again]})
+
+
+class Angry(list[int]):
+    def __iter__(self) -> Iterator[int]:
+        raise RuntimeError("no items")
+
+
+def test_an_error_of_the_users_code_does_not_come_out_of_a_fingerprint() -> None:
+    class Model(BaseModel):
+        @computed_field  # type: ignore[prop-decorator]
+        @property
+        def n(self) -> int:
+            raise ZeroDivisionError("no n")
+
+    for value in (Model(), Angry([1])):
+        assert fingerprint([value], {}) == fingerprint([value], {})
 
 
 def test_a_set_has_the_same_fingerprint_in_every_process() -> None:
