@@ -10,17 +10,8 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.factories import look
-from tests.races.two_connections import Players, claim, does, register, settle
-from tests.workflows import DEAD, finish, group, ids, node, states, store, store_row, violations
-
-
-def running(players: Players, *nodes: dict[str, Any]) -> tuple[int, int, dict[str, tuple[int, int]]]:
-    """Stores a workflow and claims the nodes that can run. Returns its id, the worker's id, and job id and lease_id of each of these."""
-    flow = store(players.db, *[{**made, **({"task": "task"} if "task" in made else {})} for made in nodes])
-    worker = register(players.db)
-    names = {job: name for name, job in ids(players.db, flow).items()}
-    leases = {names[row[0]]: (row[0], row[1]) for row in run(players.db, claim(worker, 10))}
-    return flow, worker, leases
+from tests.races.two_connections import Players, does, running, settle
+from tests.workflows import DEAD, finish, group, ids, node, states, store_row, violations
 
 
 @pytest.mark.parametrize("gate", [False, True])

@@ -19,6 +19,7 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.sql import Statement
 from tests import factories
 from tests.waiting import wait_until
+from tests.workflows import ids, store
 
 Act = Callable[[Connection[Any]], Any]
 TASK = "task"  # every job that these functions store has this task
@@ -111,3 +112,12 @@ def running_holder(players: Players) -> tuple[int, int, int]:
     worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
     [claimed] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed[1]
+
+
+def running(players: Players, *nodes: dict[str, Any]) -> tuple[int, int, dict[str, tuple[int, int]]]:
+    """Stores a workflow and claims the nodes that can run. Returns its id, the worker's id, and job id and lease_id of each of these."""
+    flow = store(players.db, *[{**made, **({"task": "task"} if "task" in made else {})} for made in nodes])
+    worker = register(players.db)
+    names = {job: name for name, job in ids(players.db, flow).items()}
+    leases = {names[row[0]]: (row[0], row[1]) for row in run(players.db, claim(worker, 10))}
+    return flow, worker, leases

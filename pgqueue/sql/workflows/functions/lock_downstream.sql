@@ -1,5 +1,6 @@
--- Locks these nodes and everything that waits for them, directly or not, by ascending id. Does not look behind other nodes that have ended,
--- because no end reaches what is there. Only resolve() and retry_nodes() call it, with their settings. Uses nodes_pkey and
+-- Locks these nodes and everything that waits for them, directly or not, by ascending id. It also locks nodes that have ended, and what is
+-- behind them: while this function waits for a lock, a retry can open such nodes again. Edges never change, so it locks all that an end can
+-- reach, whatever other transactions do. Only resolve() and retry_nodes() call it, with their settings. Uses nodes_pkey and
 -- dependencies_pkey.
 create or replace function pgqueue.lock_downstream(ids bigint[])
 returns void
@@ -8,16 +9,13 @@ as $function$
 begin
     perform from pgqueue.nodes n
     where n.id = any(array(
-        with recursive down (id, is_first) as (
-            select e.id, true from unnest(ids) e (id)
+        with recursive down (id) as (
+            select i.id from unnest(ids) i (id)
             union
-            select d.node_id, false
-            from down w
-            cross join lateral (select n.state from pgqueue.nodes n where n.id = w.id offset 0) n
+            select d.node_id from down w
             cross join lateral (select d.node_id from pgqueue.dependencies d where d.on_id = w.id offset 0) d
-            where w.is_first or num_nulls(n.state) = 1
         )
-        select distinct w.id from down w))
+        select w.id from down w))
     order by n.id
     for update of n;
 end

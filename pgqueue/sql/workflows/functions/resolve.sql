@@ -29,7 +29,8 @@ set enable_bitmapscan = off
 set enable_memoize = off
 as $function$
 declare
-    is_bad    boolean := exists (select from unnest(states) s (state) where s.state <> 'completed');
+    -- Whether all that these ends can reach is locked already. Then any node can end in any round.
+    is_bad    boolean := exists (select from unnest(states) s (state) where s.state is distinct from 'completed');
     first     boolean := true;
     -- Nodes to be counted at, by ascending id: how many of the nodes that they wait for ended, and how many of these failed; and which
     -- element of the arguments says how the node itself ended.
@@ -57,7 +58,7 @@ declare
 begin
     if is_bad then
         perform pgqueue.lock_downstream(ids);
-    elsif array_position(states, null) is null then
+    else
         -- All completed. Nearly always the nodes that wait for these have greater ids than all of these. Then the first round counts only
         -- at those, and the own nodes are written before it.
         select array_agg(w.id order by w.id), array_agg(w.ends order by w.id), array_agg(0), array_agg(null::integer)
@@ -149,14 +150,21 @@ begin
         ended := over;
         ended_as := over_as;
         parts := parts || over;
+        large := null;
         if ready is not null then
             large := pgqueue.release_nodes(ready);
             released := released + cardinality(ready) - coalesce(cardinality(large), 0);
-            if large is not null then
-                large := pgqueue.end_nodes(large, 'dead');
-                ended := ended || large;
-                ended_as := ended_as || array_fill('dead'::text, array[coalesce(cardinality(large), 0)]);
-            end if;
+        end if;
+        if not is_bad and (doomed is not null or large is not null) then
+            -- What is behind these nodes is not locked yet, so only the last node of the round can end. The leader ends the others.
+            insert into pgqueue.unresolved (node_id) select u.id from unnest(doomed || large) u (id) where u.id < part[cut];
+            doomed := case when part[cut] = any(doomed) then part[cut:cut] end;
+            large := case when part[cut] = any(large) then part[cut:cut] end;
+        end if;
+        if large is not null then
+            large := pgqueue.end_nodes(large, 'dead');
+            ended := ended || large;
+            ended_as := ended_as || array_fill('dead'::text, array[coalesce(cardinality(large), 0)]);
         end if;
         if doomed is not null then
             doomed := pgqueue.end_nodes(doomed, 'cancelled');

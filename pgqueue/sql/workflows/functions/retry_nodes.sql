@@ -17,17 +17,7 @@ declare
     lost  text;
 begin
     -- 1. Lock everything behind these nodes. Then find what opens again.
-    perform from pgqueue.nodes n
-    where n.id = any(array(
-        with recursive down (id) as (
-            select i.id from unnest(ids) i (id)
-            union
-            select d.node_id from down w
-            cross join lateral (select d.node_id from pgqueue.dependencies d where d.on_id = w.id offset 0) d
-        )
-        select w.id from down w))
-    order by n.id
-    for update of n;
+    perform pgqueue.lock_downstream(ids);
     again := array(
         with recursive down (id) as (
             select n.id from unnest(ids) i (id)

@@ -1,0 +1,91 @@
+"""The end of a node locks nodes by ascending id, also if other transactions change them while it waits. So ends do not deadlock.
+
+In each test, three transactions act. The first one changes nodes, and keeps its transaction open. Then the node ``a`` or ``y`` ends. It waits
+for the first transaction. A third one waits for the node ``c`` in front of it, and then wants the last node ``z``. If the end waits for
+``c`` and has locked ``z``, the two wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED
+from tests.races.two_connections import Act, Players, does, running, settle
+from tests.waiting import wait_until
+from tests.workflows import DEAD, finish, ids, node, states, violations
+
+Connect = Callable[..., Connection[Any]]
+
+
+@contextmanager
+def overtaken(players: Players, connect: Connect, first: Act, end: Act, c: int, z: int) -> Iterator[None]:
+    """In the block, ``first`` has acted, ``end`` waits for it, and the third transaction waits for ``c``. After the block, all go on."""
+    third = connect(autocommit=False)
+    locks = "select from pgqueue.nodes where id = %s for update"
+    first(players.one)
+    with ThreadPoolExecutor(2) as pool:
+        ended = pool.submit(end, players.two)
+        wait_until(lambda: is_waiting(players, players.two))
+        is_behind = pool.submit(third.execute, locks, [c])
+        wait_until(lambda: is_waiting(players, third))
+        yield
+        players.one.commit()
+        is_behind.result(timeout=20)
+        wait_until(lambda: is_waiting(players, players.two) or ended.done())
+        try:
+            if not ended.done():
+                third.execute(f"{locks} nowait", [z])
+        finally:
+            third.rollback()
+            ended.result(timeout=20)
+            players.two.commit()
+
+
+def is_waiting(players: Players, connection: Connection[Any]) -> bool:
+    [(is_blocked,)] = players.db.execute(
+        "select cardinality(pg_blocking_pids(%s)) > 0", [connection.info.backend_pid]
+    )
+    return bool(is_blocked)
+
+
+def test_an_end_that_waits_for_a_retry_locks_what_the_retry_opens_in_the_order_of_all_ends(
+    players: Players, connect: Connect
+) -> None:
+    nodes = [node("a"), node("x"), node("b", "a", "x"), node("c", "b"), node("z", "a", "c", when="ended")]
+    flow, worker, leases = running(players, *nodes)
+    run(players.db, settle(worker, *leases["x"], DEAD))
+    assert states(players.db, flow)["c"] == "cancelled"
+    job = ids(players.db, flow)
+    retries = does(statements.retry_workflow(flow, "x"))
+    with overtaken(players, connect, retries, does(settle(worker, *leases["a"], DEAD)), job["c"], job["z"]):
+        pass
+    ends = {"a": "dead", "x": "pending", "b": "cancelled", "c": "cancelled", "z": "pending"}
+    assert states(players.db, flow) == ends
+    assert violations(players.db) == {}
+
+
+def test_an_end_leaves_to_the_leader_a_node_that_another_end_dooms_while_it_waits(
+    players: Players, connect: Connect
+) -> None:
+    nodes = [node("x"), node("y"), node("b", "x", "y"), node("c", "b"), node("z", "y")]
+    flow, worker, leases = running(players, *nodes)
+    job = ids(players.db, flow)
+    edits = connect(autocommit=False)
+    run(edits, statements.edit(job["b"], {"priority": 7}))  # so the end of x leaves b to the leader
+    dies, completes = (
+        does(settle(worker, *leases[name], outcome)) for name, outcome in (("x", DEAD), ("y", COMPLETED))
+    )
+    with overtaken(players, connect, dies, completes, job["c"], job["z"]):
+        edits.commit()
+    assert states(players.db, flow)["z"] == "pending"
+    finish(players.db)
+    ends = {"x": "dead", "y": "completed", "b": "cancelled", "c": "cancelled", "z": "pending"}
+    assert states(players.db, flow) == ends
+    assert violations(players.db) == {}
