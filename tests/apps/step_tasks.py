@@ -16,13 +16,13 @@ from typing import Any
 from psycopg import Connection
 
 from pgqueue import App, Job, Snooze
+from tests.apps.points import astand_at, stand_at
 from tests.apps.step_functions import (
     NOTES,
     Page,
     abook,
     afetch,
     book,
-    die_at,
     fail_once,
     fetch,
     is_open,
@@ -84,40 +84,47 @@ def chunked(jobs: list[Job]) -> list[Any]:
 
 
 def part(job: Job, point: str, n: int) -> int:
-    die_at(job, point, f"before {n}")
+    stand_at(job, point, f"before {n}")
     note("part", job.id, n)
-    die_at(job, point, f"after {n}")
+    stand_at(job, point, f"after {n}")
+    return n
+
+
+async def apart(job: Job, point: str, n: int) -> int:
+    await astand_at(job, point, f"before {n}")
+    note("part", job.id, n)
+    await astand_at(job, point, f"after {n}")
     return n
 
 
 @app.task(name="parts", retry=[0.0] * 8)
 def parts(job: Job, point: str) -> None:
     for n in range(5):
-        die_at(job, point, f"outside {n}")
+        stand_at(job, point, f"outside {n}")
         assert job.step(("part", n), lambda n=n: part(job, point, n)) == n
-    die_at(job, point, "end")
+    stand_at(job, point, "end")
 
 
 @app.task(name="booked_parts", retry=[0.0] * 8)
 def booked_parts(job: Job, point: str) -> None:
     def take(connection: Connection[Any], n: int) -> int:
-        die_at(job, point, f"before {n}")
+        stand_at(job, point, f"before {n}")
         connection.execute("insert into booked (n, job_id) values (%s, %s)", [n, job.id])
-        die_at(job, point, f"after {n}")
+        stand_at(job, point, f"after {n}")
         return n
 
     for n in range(5):
-        die_at(job, point, f"outside {n}")
+        stand_at(job, point, f"outside {n}")
         assert job.step_transaction(("part", n), take, n) == n
-    die_at(job, point, "end")
+    stand_at(job, point, "end")
 
 
 @app.task(name="parts_async", retry=[0.0] * 8)
 async def parts_async(job: Job, point: str) -> None:
     for n in range(5):
-        die_at(job, point, f"outside {n}")
-        assert await job.astep(("part", n), lambda n=n: part(job, point, n)) == n
-    die_at(job, point, "end")
+        await astand_at(job, point, f"outside {n}")
+        assert await job.astep(("part", n), lambda n=n: apart(job, point, n)) == n
+    await astand_at(job, point, "end")
 
 
 @app.task(name="gate", retry=[0.0] * 8)

@@ -69,6 +69,11 @@ OF_WORKERS = (
     mutant("sql/limits/functions/take_seats.sql", "case when l.concurrency is null and l.rate is null then 0", "case when false then 0",
            "stages/test_large_weights.py::test_limits_without_seats_add_up_no_weights"),
     mutant("sql/limits/functions/give_back_seats.sql", "s.taken - g.weight", "s.taken - 1", "stages/test_limits.py"),
+    # ---------------------------------------------------------------- steps
+    mutant("model/step_values.py", "isinstance(value, Iterator | Job)", "isinstance(value, Job)",
+           "unit/test_steps.py::test_a_fingerprint_takes_no_item_of_an_iterator_away_from_the_step"),
+    mutant("model/step_values.py", "isinstance(value, Iterator | Job)", "isinstance(value, Iterator)",
+           "unit/test_steps.py::test_a_job_as_an_argument_has_the_same_fingerprint_in_each_attempt"),
     # ---------------------------------------------------------------- workflows
     mutant("sql/settling/settle.sql", " and (select count(*) from back b) >= 0", "",
            f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),
@@ -82,6 +87,11 @@ OF_WORKERS = (
            f"{FENCES}::test_a_former_attempt_writes_nothing"),
     mutant("worker/settler.py", "            and outcome.progress is None\n", "", "stages/test_progress.py"),
     mutant("sql/workflows/functions/resolve.sql", "        perform pgqueue.lock_downstream(ids);\n", "        null;\n", WORKFLOW_MODEL),
+    mutant("sql/workflows/functions/lock_downstream.sql", "where d.on_id = w.id offset 0",
+           "where d.on_id = w.id and exists (select from pgqueue.nodes n where n.id = w.id and (n.id = any(ids) or num_nulls(n.state) = 1)) offset 0",
+           "races/test_lock_order.py::test_an_end_that_waits_for_a_retry_locks_what_the_retry_opens_in_the_order_of_all_ends"),
+    mutant("sql/workflows/functions/resolve.sql", "if not is_bad and (doomed is not null or large is not null) then", "if false then",
+           "races/test_lock_order.py::test_an_end_leaves_to_the_leader_a_node_that_another_end_dooms_while_it_waits"),
     mutant("sql/workflows/functions/resolve.sql", "when c.needs = 'completed' and c.failed > 0 or", "when",
            f"{WORKFLOWS}::test_a_dead_node_cancels_what_needs_it_and_all_behind_that"),
     mutant("sql/workflows/functions/release_nodes.sql", "l.waits_for is null for update skip locked", "l.waits_for is null for update",

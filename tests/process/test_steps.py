@@ -1,4 +1,4 @@
-"""Jobs with five steps. Their process is killed between or inside the steps, or it is a zombie: stopped until its lease is over.
+"""Jobs with five steps. Their process is killed while they stand between or inside the steps, or it is a zombie: stopped until its lease is over.
 
 The effect of each step must happen once, and a zombie must store no checkpoint.
 """
@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.apps import step_tasks
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from tests.apps import mixed_steps
+from tests.apps.points import reached
 from tests.apps.step_functions import notes
 from tests.apps.step_tasks import app
 from tests.factories import look
-from tests.pids import descendants
+from tests.pids import descendants, send
 from tests.process import killed_workers
 from tests.process.killed_workers import expire
 from tests.waiting import STARTS, wait_until
@@ -40,28 +43,42 @@ def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def worker(*options: str) -> subprocess.Popen[bytes]:
-    return killed_workers.worker(step_tasks.PATH, 1, *options)
+    return killed_workers.worker(mixed_steps.PATH, len(POINTS), *options)
 
 
-def kill_at_each_point(path: Path, db: Connection[Any], task: str, executor: str) -> dict[str, int]:
-    """Runs a job for each point of POINTS, and kills the job's process when the job comes to this point. Waits until all jobs are
-    completed.
+def kill_at_each_point(
+    path: Path, db: Connection[Any], task: str, executor: str, checkpoints: list[tuple[str, object]] = FIVE_PARTS
+) -> dict[str, int]:  # fmt: skip
+    """Runs a job for each point of POINTS until it stands there. Then kills the processes of all jobs, and lets a worker complete the jobs.
 
-    Returns the ids of the jobs by point.
+    At the end, each job must have these checkpoints. Returns the ids of the jobs by point.
     """
-    jobs: dict[str, int] = {}
-    for point in POINTS:
-        jobs[point] = app.tasks[task].enqueue(point=point).id
-        if executor != "process":  # the worker itself dies; a child process is replaced by its worker
-            wait_until(lambda: run_to_the_end(db, executor) or len(killed(path)) == len(jobs))
-    wait_until(lambda: run_to_the_end(db, executor) and states(db) == {"completed"})
-    assert set(killed(path)) == set(POINTS)
+    jobs = {point: app.tasks[task].enqueue(point=point).id for point in POINTS}
+    first = worker("--executor", executor)
+    try:
+        wait_until(lambda: len(reached(path)) == len(POINTS), STARTS)
+        if executor == "process":
+            for pid in descendants(first.pid):
+                send(pid, signal.SIGKILL)
+        else:
+            first.kill()
+            first.wait(30)
+            expire(db)
+            run(db, statements.rescue(crash_limit=100, count=100))
+            # So the next attempts run in this executor, and not each in a child process of its own.
+            db.execute("update pgqueue.jobs_live set crash_count = 0")
+            wait_until(lambda: run_to_the_end(db, executor) and states(db) == {"completed"}, STARTS)
+        wait_until(lambda: states(db) == {"completed"}, STARTS)
+    finally:
+        first.kill()
+        first.wait()
+    assert set(reached(path)) == set(POINTS)
     for job_id in jobs.values():
         stored = db.execute(
             "select key, value from pgqueue.steps where job_id = %s order by name <> 'part', name, key",
             [job_id],
         ).fetchall()
-        assert stored == FIVE_PARTS
+        assert stored == checkpoints
     return jobs
 
 
@@ -70,21 +87,42 @@ def test_a_job_killed_at_any_point_has_the_effect_of_each_step_once(
     path: Path, db: Connection[Any], executor: str
 ) -> None:
     jobs = kill_at_each_point(path, db, "parts_async" if executor == "async" else "parts", executor)
+    did = Counter((job_id, n) for what, job_id, n in notes(path) if what == "part")
     for point, job_id in jobs.items():
-        did = Counter(n for what, job, n in notes(path) if what == "part" and job == job_id)
-        where, _, number = point.partition(" ")
-        twice = {int(number)} if where == KEPT_OPEN else set()
-        assert did == {n: 2 if n in twice else 1 for n in range(5)}, point
+        assert {n: did[job_id, n] for n in range(5)} == {n: calls(point, n) for n in range(5)}, point
 
 
-@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
 def test_a_job_killed_at_any_point_has_the_rows_of_each_step_exactly_once(
     path: Path, db: Connection[Any], executor: str
 ) -> None:
     db.execute("create table booked (n int, job_id bigint)")
-    jobs = kill_at_each_point(path, db, "booked_parts", executor)
+    task = "booked_parts_async" if executor == "async" else "booked_parts"
+    jobs = kill_at_each_point(path, db, task, executor)
     rows = db.execute("select job_id, n from booked order by 1, 2").fetchall()
     assert rows == [(job_id, n) for job_id in sorted(jobs.values()) for n in range(5)]
+
+
+@pytest.mark.parametrize("executor", ["thread", "async", "process"])
+def test_a_job_with_every_kind_of_step_killed_at_any_point_has_each_effect_once(
+    path: Path, db: Connection[Any], executor: str
+) -> None:
+    """Its parts are a step, two steps at the same time, a step with rows, a saved place with rows, and the last transaction."""
+    db.execute("create table booked (n int, job_id bigint)")
+    stored = [*FIVE_PARTS[:3], ("", "beside"), ("", 3)]
+    jobs = kill_at_each_point(path, db, "mixed_async" if executor == "async" else "mixed", executor, stored)
+    rows = db.execute("select job_id, n from booked order by 1, 2").fetchall()
+    assert rows == [(job_id, n) for job_id in sorted(jobs.values()) for n in (2, 3, 4)]
+    did = Counter(tuple(what) for what in notes(path))
+    for point, job_id in jobs.items():
+        assert [did["part", job_id, n] for n in range(2)] == [calls(point, n) for n in range(2)], point
+        assert did["beside", job_id] in ((1, 2) if point.endswith(" 1") else (1,)), point
+    assert db.execute("select distinct result from pgqueue.jobs").fetchall() == [(4,)]
+
+
+def calls(point: str, n: int) -> int:
+    """Returns how often the function of step n is called to its end, if the process is killed at a point."""
+    return 2 if point == f"{KEPT_OPEN} {n}" else 1
 
 
 def waiting_batches(db: Connection[Any]) -> int:
@@ -133,10 +171,6 @@ def run_to_the_end(db: Connection[Any], executor: str) -> bool:
     """Runs a worker until no job is due, or until a handler kills the worker. Returns whether the worker ended by itself."""
     expire(db)
     return worker("--drain", "--executor", executor).wait(60) == 0
-
-
-def killed(path: Path) -> list[str]:
-    return [file.read_text() for file in path.parent.glob("killed-*")]
 
 
 def states(db: Connection[Any]) -> set[str]:
