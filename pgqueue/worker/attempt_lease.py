@@ -195,26 +195,38 @@ class AttemptLease:
     @contextmanager
     def _transaction(self, result: object, using: object) -> Iterator[object]:
         self.check()
+        before = self._attempt.own_commit
         with self._finishing(result):
             try:
                 with opened(self._app.store.pools, using, self._complete) as given:
                     yield given
             except Exception as error:
-                if self._attempt.own_commit is not OwnCommit.UNCONFIRMED:
+                if not self._has_committed(before):
                     raise
-                self._learn(ask(self._app.dsn, self._attempt), error)
+                if self._attempt.own_commit is OwnCommit.UNCONFIRMED:
+                    self._learn(ask(self._app.dsn, self._attempt), error)
 
     @asynccontextmanager
     async def _atransaction(self, result: object, using: object) -> AsyncIterator[object]:
         self.check()
+        before = self._attempt.own_commit
         with self._finishing(result):
             try:
                 async with aopened(self._app.store.pools, using, self._acomplete) as given:
                     yield given
             except Exception as error:
-                if self._attempt.own_commit is not OwnCommit.UNCONFIRMED:
+                if not self._has_committed(before):
                     raise
-                self._learn(await asyncio.to_thread(ask, self._app.dsn, self._attempt), error)
+                if self._attempt.own_commit is OwnCommit.UNCONFIRMED:
+                    self._learn(await asyncio.to_thread(ask, self._app.dsn, self._attempt), error)
+
+    def _has_committed(self, before: OwnCommit) -> bool:
+        """Returns whether a block that ended in an error has sent its COMMIT. ``before``: the state of the attempt before the block.
+
+        If the COMMIT is confirmed, the error came when the connection was given back. It is no error of the handler, whose work is done.
+        """
+        own = self._attempt.own_commit
+        return own is OwnCommit.UNCONFIRMED or own is not before
 
     @contextmanager
     def _finishing(self, result: object) -> Iterator[None]:

@@ -48,6 +48,7 @@ from pgqueue.model.steps import (
 from pgqueue.model.suspension import Request, Suspended
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, required
+from pgqueue.worker.ending import OwnCommit
 from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync, version_of
 from pgqueue.worker.under_way import CallsUnderWay, in_step
 
@@ -247,6 +248,10 @@ class Steps:
             self._taken.add(me)
 
     def require_room(self) -> None:
+        if self._attempt.own_commit is not OwnCommit.NONE:
+            why = "a job.transaction() block has completed the job"
+            do = "take the step before that block, or inside of it"
+            raise StepRefusedError(f"Job {self._attempt.id} can have no further step.", why=why, do=do)
         if self._known is not None and len(self._known) >= MOST_STEPS:
             raise StepTooLargeError(
                 f"Job {self._attempt.id} has {MOST_STEPS:,} checkpoints already.",

@@ -74,6 +74,10 @@ OF_WORKERS = (
            "unit/test_steps.py::test_a_fingerprint_takes_no_item_of_an_iterator_away_from_the_step"),
     mutant("model/step_values.py", "isinstance(value, Iterator | Job)", "isinstance(value, Iterator)",
            "unit/test_steps.py::test_a_job_as_an_argument_has_the_same_fingerprint_in_each_attempt"),
+    mutant("worker/steps.py", "        if self._attempt.own_commit is not OwnCommit.NONE:\n", "        if False:\n",
+           "stages/test_after_completion.py::test_a_step_after_the_completion_is_refused_before_its_function_is_called"),
+    mutant("worker/attempt_lease.py", "own is OwnCommit.UNCONFIRMED or own is not before", "own is OwnCommit.UNCONFIRMED",
+           "stages/test_after_completion.py::test_an_error_when_the_connection_is_given_back_after_the_commit_does_not_reach_the_handler"),
     # ---------------------------------------------------------------- workflows
     mutant("sql/settling/settle.sql", " and (select count(*) from back b) >= 0", "",
            f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),

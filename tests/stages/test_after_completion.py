@@ -1,0 +1,92 @@
+"""What a handler does after its own transaction has completed its job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from pgqueue import App, Job
+from pgqueue.config import WorkerSettings
+from pgqueue.errors import StepRefusedError
+from pgqueue.worker.worker import Worker
+from tests.factories import look
+
+
+class FailingPool(ConnectionPool):
+    def putconn(self, conn: Connection[Any]) -> None:
+        super().putconn(conn)
+        raise OSError("the connection cannot be given back")
+
+
+class AsyncFailingPool(AsyncConnectionPool):
+    async def putconn(self, conn: AsyncConnection[Any]) -> None:
+        await super().putconn(conn)
+        raise OSError("the connection cannot be given back")
+
+
+def drain(app: App) -> None:
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
+
+
+def test_an_error_when_the_connection_is_given_back_after_the_commit_does_not_reach_the_handler(
+    app: App, db: Connection[Any], dsn: str
+) -> None:
+    went_on = []
+
+    @app.task(name="pay", retry=False)
+    def pay(job: Job, fails: bool) -> None:
+        with FailingPool(dsn, min_size=1, max_size=1) as pool:
+            with job.transaction(using=pool):
+                if fails:
+                    raise ValueError("in the block")
+                job.finish("paid")
+            went_on.append(job.id)
+
+    @app.task(name="apay", retry=False)
+    async def apay(job: Job, fails: bool) -> None:
+        async with AsyncFailingPool(dsn, min_size=1, max_size=1, open=False) as pool:
+            async with job.atransaction(using=pool):
+                if fails:
+                    raise ValueError("in the block")
+                job.finish("paid")
+            went_on.append(job.id)
+
+    paid = [task.enqueue(fails=False).id for task in (pay, apay)]
+    failed = [task.enqueue(fails=True).id for task in (pay, apay)]
+    drain(app)
+    assert sorted(went_on) == paid
+    assert [look(db, job_id, "state, result") for job_id in paid] == [("completed", "paid")] * 2
+    assert [look(db, job_id, "state") for job_id in failed] == ["dead"] * 2
+
+
+def test_a_step_after_the_completion_is_refused_before_its_function_is_called(
+    app: App, db: Connection[Any]
+) -> None:
+    called: list[str] = []
+    refused: list[str] = []
+
+    @app.task(name="pay", retry=False)
+    def pay(job: Job) -> None:
+        with job.transaction():
+            job.step("inside", called.append, "inside")
+        for take in (job.step, job.step_transaction):
+            with pytest.raises(StepRefusedError, match="has completed the job") as error:
+                take("after", lambda *_: called.append("after"))
+            refused.append(error.value.code)
+
+    @app.task(name="apay", retry=False)
+    async def apay(job: Job) -> None:
+        async with job.atransaction():
+            await job.astep("inside", called.append, "inside")
+        with pytest.raises(StepRefusedError, match="has completed the job") as error:
+            await job.astep("after", called.append, "after")
+        refused.append(error.value.code)
+
+    jobs = [task.enqueue().id for task in (pay, apay)]
+    drain(app)
+    assert called == ["inside"] * 2
+    assert len(refused) == 3
+    assert [look(db, job_id, "state") for job_id in jobs] == ["completed"] * 2
