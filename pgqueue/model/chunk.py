@@ -146,7 +146,10 @@ class ChunkSpec(TaskSpec):
             and not is_typeddict(kind)
             and isinstance(args[0], kind)
         ):
-            return super().encode((), self._fields(args[0]))
+            fields = self._fields(args[0])
+            if any(isinstance(value, NodeResult) for value in fields.values()):
+                self.encode_with_results((), fields)
+            return super().encode((), fields)
         self._refuse_unknown(kwargs)
         return super().encode(args, kwargs)
 

@@ -182,7 +182,7 @@ class Settler:
             if waiting:
                 waiting.difference_update(attempts)
         if len(written) < len(batch) and not sent_again:
-            self._emit_lost(batch, written)
+            await self._emit_lost(batch, written)
         if unconfirmed := [item for item in batch if item[0].own_commit is UNCONFIRMED]:
             await self._confirm(unconfirmed, written)
         self._freed(attempts)
@@ -204,9 +204,17 @@ class Settler:
                 self._trouble.over()
                 return written, sent_again
 
-    def _emit_lost(self, batch: Batch, written: list[int]) -> None:
-        for attempt, outcome in batch:
-            if attempt.id not in written and attempt.own_commit is not UNCONFIRMED:
+    async def _emit_lost(self, batch: Batch, written: list[int]) -> None:
+        """Emits why each outcome was not written: the lease is lost, or a child process had completed the job before it died."""
+        missing = [
+            item for item in batch if item[0].id not in written and item[0].own_commit is not UNCONFIRMED
+        ]
+        crashed = [(attempt.id, attempt.lease_id) for attempt, outcome in missing if outcome.crashed]
+        committed = await self._link.run(statements.find_committed(crashed)) if crashed else []
+        for attempt, outcome in missing:
+            if attempt.id in committed:
+                emit(CommitUnconfirmed(attempt.id, attempt.task, "made", "completed"))
+            else:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
 
     async def _confirm(self, batch: Batch, written: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import sessionmaker
@@ -26,3 +27,10 @@ def pay(job: Job) -> None:
         session.execute(text("insert into public.effects (pid) values (:pid)"), {"pid": os.getpid()})
         tell.using(session).enqueue()
         job.finish({"paid": True})
+
+
+@app.task(name="pay_and_die", executor="process", retry=False)
+def pay_and_die(job: Job) -> None:
+    with job.transaction():
+        job.finish("paid")
+    os.kill(os.getpid(), signal.SIGKILL)

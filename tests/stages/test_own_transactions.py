@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import Connection
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
@@ -191,6 +192,18 @@ def test_a_handler_in_a_child_process_can_complete_its_job_in_a_transaction(db, 
     assert pid != worker.pid
     assert row(db, job, "state, result") == ("completed", {"paid": True})
     assert db.execute("select state from pgqueue.jobs where task = 'tell'").fetchall() == [("completed",)]
+
+
+def test_a_child_process_that_dies_after_it_has_completed_its_job_is_not_reported_as_a_lost_lease(
+    db: Connection[Any], dsn: str
+) -> None:
+    job = enqueue(db, "pay_and_die")
+    command = [sys.executable, "-m", "pgqueue", "work", "-A", "tests.apps.paying_tasks:app", "--drain"]
+    env = {**os.environ, "PGQUEUE_DSN": dsn}
+    done = subprocess.run(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, check=True)
+    assert row(db, job, "state, result") == ("completed", "paid")
+    assert "but was made; the job is completed" in done.stderr
+    assert "lease" not in done.stderr
 
 
 def nested(given: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -357,3 +358,18 @@ def test_the_text_of_a_value_shows_no_argument():
     assert isinstance(group(), Group)
     assert isinstance(made, Node)
     assert isinstance(b.job(1), NewJob)
+
+
+@dataclass
+class Item:
+    n: int = 0
+
+
+def test_a_result_for_a_task_that_takes_chunks_is_refused_with_what_to_do_instead() -> None:
+    @app.task(name="chunked", chunk=10)
+    def chunked(items: list[Item]) -> None: ...
+
+    node = new_graph().add(a.job(1), "a", (), None)
+    for make in (lambda: chunked.job(n=node.result), lambda: chunked.job(Item(node.result))):
+        with pytest.raises(InvalidArgumentsError, match="but the task takes chunks"):
+            make()

@@ -92,6 +92,16 @@ def test_an_outcome_that_was_not_written_because_its_lease_is_lost_is_reported(f
     assert [(type(fact), fact.job_id, fact.state) for fact in facts] == [(OutcomeLost, 1, "completed")]
 
 
+@pytest.mark.parametrize(("committed", "fact"), [(ours(1), CommitUnconfirmed), (ours(), OutcomeLost)])
+def test_no_lost_lease_is_reported_if_a_child_process_died_after_it_had_completed_the_job(
+    committed: list[Any], fact: type[Any], facts: list[Any]
+) -> None:
+    crashed = Outcome.retried(0.0, OSError("killed by SIGKILL"), crashed=True)
+    _, freed = settled([(attempt(1), crashed)], settle=[ours()], find_committed=[committed])
+    assert freed == [1]
+    assert [type(one) for one in facts] == [fact]
+
+
 def test_no_lost_outcome_is_reported_after_a_lost_answer(facts: list[Any]) -> None:
     """The first try can have committed. In that case the second try finds no row of this worker, although no lease is lost."""
     link, freed = settled([(attempt(1), COMPLETED)], complete=[LOST, ours()])

@@ -126,7 +126,9 @@ class OutcomeWaits(NamedTuple):
 
 
 class CommitUnconfirmed(NamedTuple):
-    """The answer to the COMMIT of the job's own transaction was lost. ``became`` says what the settler found out later.
+    """The answer to the COMMIT of the job's own transaction was lost, or its child process died after the COMMIT.
+
+    ``became`` says what the settler found out later.
 
     "made": the COMMIT succeeded, so the job is completed. "not made": it failed, and the settler wrote an outcome with the state ``state``.
     "lost": it failed, and the lease of the job was lost, too, so that outcome was not written.
