@@ -55,7 +55,9 @@ class Keeper(Protocol):
 
 def required(keeper: Keeper | None) -> Keeper:
     if keeper is None:
-        raise StepRefusedError("No step can be done here, because no worker runs this attempt.")
+        raise StepRefusedError(
+            "No step can be done here, because its handler has ended, or because no worker runs it."
+        )
     return keeper
 
 

@@ -35,7 +35,7 @@ from pgqueue.model.progress import Progress
 from pgqueue.model.steps import StepCall
 from pgqueue.model.suspension import Wait
 from pgqueue.sql import Statement
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.gathers import Gathering, are_over
@@ -79,6 +79,7 @@ class AttemptLease:
 
     @property
     def steps(self) -> Steps:
+        required(self._attempt.keeper)
         if self._steps is None:
             self._steps = Steps(self._attempt, self._app)
         return self._steps

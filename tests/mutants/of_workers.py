@@ -80,6 +80,8 @@ OF_WORKERS = (
            "stages/test_after_completion.py::test_an_error_when_the_connection_is_given_back_after_the_commit_does_not_reach_the_handler"),
     mutant("worker/settler.py", " for attempt, outcome in missing if outcome.crashed]", " for attempt, outcome in missing if False]",
            "unit/test_settler.py::test_no_lost_lease_is_reported_if_a_child_process_died_after_it_had_completed_the_job"),
+    mutant("worker/attempt_lease.py", "        required(self._attempt.keeper)\n", "",
+           "stages/test_after_completion.py::test_a_thread_that_a_handler_has_left_behind_begins_no_step_after_the_handler"),
     # ---------------------------------------------------------------- workflows
     mutant("sql/settling/settle.sql", " and (select count(*) from back b) >= 0", "",
            f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),

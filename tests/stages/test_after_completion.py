@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,3 +93,43 @@ def test_a_step_after_the_completion_is_refused_before_its_function_is_called(
     assert called == ["inside"] * 2
     assert len(refused) == 3
     assert [look(db, job_id, "state") for job_id in jobs] == ["completed"] * 2
+
+
+def test_a_thread_that_a_handler_has_left_behind_begins_no_step_after_the_handler(
+    app: App, db: Connection[Any]
+) -> None:
+    called: list[str] = []
+    refused: list[str] = []
+    threads: list[threading.Thread] = []
+    is_over = threading.Event()
+
+    def leave(take: Callable[[], object]) -> None:
+        def run() -> None:
+            is_over.wait(60)
+            with pytest.raises(StepRefusedError, match="its handler has ended") as error:
+                take()
+            refused.append(error.value.code)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    @app.task(name="left", retry=False)
+    def left(job: Job) -> None:
+        leave(lambda: job.step("late", called.append, "late"))
+
+    @app.task(name="aleft", retry=False)
+    async def aleft(job: Job) -> None:
+        leave(lambda: asyncio.run(job.astep("late", called.append, "late")))  # type: ignore[arg-type]
+
+    @app.task(name="failed", retry=False)
+    def failed(job: Job) -> None:
+        leave(lambda: job.step("late", called.append, "late"))
+        raise ValueError("the handler ends")
+
+    jobs = [task.enqueue().id for task in (left, aleft, failed)]
+    drain(app)
+    is_over.set()
+    for thread in threads:
+        thread.join(60)
+    assert (called, len(refused)) == ([], 3)
+    assert [look(db, job_id, "state") for job_id in jobs] == ["completed", "completed", "dead"]

@@ -127,6 +127,8 @@ def perform_all(
                 locale.setlocale(locale.LC_ALL, usual)
             with sender.lock:
                 sender.attempts = {}
+                for attempt in attempts:
+                    attempt.keeper = None  # as in Runner._finish
                 ended = zip(attempts, conclusions, strict=True)
                 parent.send(b"".join(child_messages.conclusion(*one) for one in ended))
 

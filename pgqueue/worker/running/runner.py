@@ -182,6 +182,7 @@ class Runner:
         """Called when an executor has ended the attempt. Its slot is now free."""
         if self._running.pop(attempt, None) is None:
             return  # the runner has already ended the attempt, for example because its lease was lost
+        attempt.keeper = None  # a thread or a task that the handler has left behind begins no further step
         self._accused.discard(attempt)
         if attempt.started_at:
             self._times.note(attempt.started_at, monotonic())
