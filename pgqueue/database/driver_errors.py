@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 
@@ -153,21 +151,29 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
     )
 
 
-@contextmanager
-def explained(dsn: str = "") -> Iterator[None]:
+class explained:  # noqa: N801 - it reads like a function; a generator would cost each statement four calls more
     """Translates an error that the user can mend.
 
     If an error can pass by itself, raises it unchanged, because the code that tries again expects psycopg's errors.
     """
-    try:
-        yield
-    except Exception as error:
+
+    __slots__ = ("_dsn",)
+
+    def __init__(self, dsn: str = "") -> None:
+        self._dsn = dsn
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception):
+            return
         origin = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
         if not isinstance(origin, psycopg.Error) or (
-            isinstance(origin, psycopg.OperationalError) and not dsn
+            isinstance(origin, psycopg.OperationalError) and not self._dsn
         ):
-            raise
-        known = explain(origin, dsn)
-        if known is None:
-            raise
-        raise known from None if dsn else error  # libpq's text can contain a part of the DSN's password
+            return
+        known = explain(origin, self._dsn)
+        if known is not None:
+            # libpq's text can contain a part of the DSN's password
+            raise known from None if self._dsn else error

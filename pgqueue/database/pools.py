@@ -103,8 +103,11 @@ class Pools:
         """
         with uninterrupted() as gap:
             pool = self._pool()
-            with _taking(Use(autocommit, own)):
+            before = _use.set(Use(autocommit, own))
+            try:
                 taken = _take(pool, gap)
+            finally:
+                _use.reset(before)
             try:
                 # The former user of the connection can have left all of these changed.
                 if taken.autocommit is not autocommit:
@@ -113,7 +116,7 @@ class Pools:
                     taken.read_only = taken.isolation_level = taken.deferrable = None
                 taken.row_factory = tuple_row
                 if autocommit:
-                    with confirmed(taken), _cancelled_if_left(taken), gap():
+                    with confirmed(taken), _CancelledIfLeft(taken), gap():
                         yield taken
                 else:
                     with taken:
@@ -162,11 +165,13 @@ class Pools:
                 mine.opening
             ):  # so that only one pool is opened if several callers need it at the same time
                 pool = mine.pool or mine.keep(await self._open(mine))
+        before = _use.set(Use(autocommit, own))
         try:
-            with _taking(Use(autocommit, own)):
-                taken = await mine.take(pool)
+            taken = await mine.take(pool)
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
+        finally:
+            _use.reset(before)
         try:
             if taken.autocommit is not autocommit:
                 await taken.set_autocommit(autocommit)
@@ -240,29 +245,25 @@ class Pools:
             await own.close()
 
 
-@contextmanager
-def _taking(use: Use) -> Iterator[None]:
-    before = _use.set(use)
-    try:
-        yield
-    finally:
-        _use.reset(before)
-
-
-@contextmanager
-def _cancelled_if_left(connection: Connection) -> Iterator[None]:
+class _CancelledIfLeft:
     """Asks the server to end the statement that it still runs when an exception leaves the block.
 
     Otherwise the statement would still commit. Such an exception is an interruption of a handler. On an AsyncConnection, psycopg itself
     asks the server to end the statement.
     """
-    try:
-        yield
-    except BaseException:
-        if connection.info.transaction_status is TransactionStatus.ACTIVE:
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and self._connection.info.transaction_status is TransactionStatus.ACTIVE:
             with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=SILENCE)
-        raise
+                self._connection.cancel_safe(timeout=SILENCE)
 
 
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
