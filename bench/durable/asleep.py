@@ -100,7 +100,7 @@ def wake(server: str, task: Any, scale: float) -> float:
                 Worker(peers.load("pgqueue"), dsn, jobs, ours.node_command()) as worker,
                 ours.counter(dsn) as finished,
             ):
-                wait_for(conn, "SELECT count(*) FROM pgqueue.workers", 1)
+                wait_for(conn, "SELECT count(*) FROM pgqueue.workers WHERE state = 'running'", 1)
                 begin = probe.now()
                 (moment,) = conn.execute("SELECT now() + make_interval(secs => %s)", [AHEAD]).fetchone() or (
                     None,

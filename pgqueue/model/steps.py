@@ -58,7 +58,12 @@ class StepCall(NamedTuple, Generic[T_co]):
 
 
 class Load(NamedTuple):
-    """Asks for all checkpoints of a job."""
+    """Asks for all checkpoints of a job. ``is_first``: whether the attempt has not asked and has stored nothing before.
+
+    Then the checkpoints can be those that the worker has read ahead, before the attempt began.
+    """
+
+    is_first: bool = False
 
 
 class TakeSignal(NamedTuple):
@@ -76,7 +81,7 @@ class TakeSignal(NamedTuple):
     loads: bool = False
 
 
-LOAD = Load()
+LOAD, FIRST_LOAD = Load(), Load(is_first=True)
 # What an attempt asks the checkpointer: to store this checkpoint, to load all checkpoints, or to end a wait if it is over.
 Question = Checkpoint | Load | TakeSignal
 
@@ -106,7 +111,7 @@ def step_id(name: object) -> StepId:
     if not isinstance(name, str):
         raise _bad_name(name, "it is no text", 'give a name, or a name and a key: ("page", 3)')
     for what, text in (("name", name), ("key", str(key))):
-        if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        if "\x00" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
             raise _bad_name(
                 name,
                 f"its {what} contains a character that PostgreSQL cannot store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 from pgqueue.text.values import shown
@@ -37,8 +38,8 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
     number: object = value
     if isinstance(value, timedelta):
         number = value.total_seconds()
-    elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
-        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
+    elif isinstance(value, str) and (written := _written(value)) is not None:
+        number = written
     if (
         isinstance(number, bool)
         or not isinstance(number, int | float)
@@ -50,6 +51,15 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
             + ("" if past else " and not below 0"),
         )
     return max(float(number), 0.0)
+
+
+@lru_cache(256)
+def _written(text: str) -> float | None:
+    """Returns the seconds that a text names, or None. Remembers texts, because handlers give the same few again and again."""
+    match = DURATION.fullmatch(text.strip()) if text.strip() else None
+    if match is None:
+        return None
+    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
 
 
 def size(value: object, what: str) -> int:

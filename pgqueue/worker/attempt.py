@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pgqueue.errors import (
     AttemptError,
@@ -36,6 +36,18 @@ TICK = 0.01  # a timer can fire up to this many seconds early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
 _ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
+
+
+class Known(NamedTuple):
+    """All checkpoints of a job, as they were before its attempt began. ``at``: when they were read."""
+
+    found: list[Checkpoint]
+    at: float
+
+    def now(self) -> list[Checkpoint]:
+        """Returns the checkpoints. What is left of a sleep is what is left now."""
+        passed = monotonic() - self.at
+        return [one if one.left is None else one._replace(left=one.left - passed) for one in self.found]
 
 
 class Keeper(Protocol):
@@ -66,7 +78,7 @@ class Attempt:
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "has_checkpoint", "id",
-        "keeper", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
+        "keeper", "known", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
         "suspension", "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
@@ -84,6 +96,7 @@ class Attempt:
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
         self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it
+        self.known: Known | None = None  # the checkpoints of the job, if the worker has read them ahead
         # Whether this attempt has stored a checkpoint. None: it has saved its place on a user's connection, and the user perhaps did not
         # commit.
         self.has_checkpoint: bool | None = False
@@ -144,7 +157,7 @@ class Attempt:
     def doubt_checkpoint(self) -> None:
         """Notes that the attempt has perhaps stored a checkpoint. Only the owner of the connection knows whether its transaction commits.
 
-        If the attempt fails, pgqueue asks the database (``confirm`` in steps.py).
+        If the attempt fails, pgqueue asks the database (``confirm`` in confirming.py).
         """
         if not self.has_checkpoint:
             self.has_checkpoint = None

@@ -179,11 +179,13 @@ class AttemptLease:
 
     def save(self, value: object, using: object) -> None:
         self.check()
+        self.steps.begin_to_save()
         save(self._app, self._attempt, value, using)
         self.steps.note_saved()
 
     async def asave(self, value: object, using: object) -> None:
         self.check()
+        self.steps.begin_to_save()
         await asave(self._app, self._attempt, value, using)
         self.steps.note_saved()
 

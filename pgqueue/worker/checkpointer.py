@@ -11,7 +11,7 @@ the batch, the second try finds its checkpoints under the same lease.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble, one_line
 from pgqueue.database.sifting import sift
 from pgqueue.errors import LeaseLostError, StepRefusedError
-from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal
+from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal, is_first
+from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CheckpointRefused
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, Known
 from pgqueue.worker.ending import Ending
 
 LOCKED = 0.1  # if a job was locked, its checkpoint is tried again after this many seconds
@@ -33,6 +34,7 @@ BYTES_AT_ONCE = (
     4 * 1024 * 1024
 )  # one statement writes values of at most this many bytes, or a single larger value
 LOADS_AT_ONCE = 20  # one statement reads the checkpoints of at most this many jobs
+AHEAD_AT_ONCE = 250  # one statement reads the checkpoints of at most this many jobs ahead
 
 Answer = asyncio.Future[list[Checkpoint]] | Future[list[Checkpoint]]
 
@@ -77,7 +79,10 @@ class Checkpointer:
         self._link, self._cancel, self._lose = link, cancel, lose
         self._items: list[Item] = []
         self._open: set[Item] = set()  # all items without an answer, also those that are kept for later
+        self._ahead: list[Attempt] = []  # later attempts whose checkpoints are still to be read ahead
         self._arrived = asyncio.Event()
+        # The tasks whose later attempts begin with reading all checkpoints, as far as this worker has seen.
+        self.readers: set[str] = set()
         self._trouble = Trouble("the storing of checkpoints")
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -85,6 +90,9 @@ class Checkpointer:
 
     def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
         answer: Future[list[Checkpoint]] = Future()
+        if (known := self._known(attempt, question)) is not None:
+            answer.set_result(known)
+            return answer
         item = Item(attempt, question, answer)
         try:
             if self._loop is None:
@@ -95,12 +103,39 @@ class Checkpointer:
         return answer
 
     async def aask(self, attempt: Attempt, question: Question) -> list[Checkpoint]:
+        if (known := self._known(attempt, question)) is not None:
+            return known
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             return await asyncio.wrap_future(self.ask(attempt, question))
         answer: asyncio.Future[list[Checkpoint]] = loop.create_future()
         self._add(Item(attempt, question, answer))
         return await answer
+
+    def load_ahead(self, attempts: Iterable[Attempt]) -> None:
+        """Reads the checkpoints of those of these attempts that will probably ask for them. They have just been claimed.
+
+        Thus a handler that begins a little later finds them known. If many jobs wake at the same moment, each of them would ask otherwise.
+        """
+        if not self.readers:
+            return
+        self._ahead += [a for a in attempts if not is_first(a.lease_id) and a.task in self.readers]
+        if self._ahead:
+            self._arrived.set()
+
+    def _known(self, attempt: Attempt, question: Question) -> list[Checkpoint] | None:
+        """Returns the answer if it was read ahead."""
+        if not isinstance(question, Load) or not question.is_first:
+            return None
+        self.readers.add(attempt.task)
+        known, attempt.known = attempt.known, None
+        return None if known is None else known.now()
+
+    def _give_known(self, item: Item) -> bool:
+        known = None if item.is_there else self._known(item.attempt, item.question)
+        if known is not None:
+            self._end(item).give(known)
+        return known is not None
 
     def _add(self, item: Item) -> None:
         if self._loop is None:
@@ -151,6 +186,9 @@ class Checkpointer:
                 (loads if item.is_there or isinstance(item.question, Load) else stores).append(item)
         stores.sort(key=lambda item: item.attempt.id)
         await self._each(stores, self._store)
+        if self._ahead:
+            await self._load_ahead()
+        loads = [item for item in loads if not self._give_known(item)]
         for at in range(0, len(loads), LOADS_AT_ONCE):
             await self._each(loads[at : at + LOADS_AT_ONCE], self._load)
         for at in range(0, len(takes), LOADS_AT_ONCE):
@@ -205,6 +243,22 @@ class Checkpointer:
             self._cancel(asked)
         if lost:
             self._lose(lost)
+
+    async def _load_ahead(self) -> None:
+        """Reads checkpoints ahead. If that fails, nothing is lost: the handlers ask for them."""
+        ahead, self._ahead = self._ahead, []
+        for at in range(0, len(ahead), AHEAD_AT_ONCE):
+            part = ahead[at : at + AHEAD_AT_ONCE]
+            try:
+                found = await self._link.once(statements.load_ahead([attempt.id for attempt in part]))
+            except Exception as error:  # noqa: BLE001 - it is logged
+                self._trouble.after(error)
+                return
+            self._trouble.over()
+            now = monotonic()
+            for attempt in part:
+                if (known := found.get(attempt.id)) is not None:
+                    attempt.known = Known(known, now)
 
     async def _load(self, part: Sequence[Item]) -> None:
         found = await self._link.once(statements.load_checkpoints(sorted({item.attempt.id for item in part})))

@@ -33,6 +33,7 @@ from pgqueue.errors import (
 from pgqueue.model.step_values import Codec, codec_of, fingerprint
 from pgqueue.model.steps import (
     CURSOR,
+    FIRST_LOAD,
     LOAD,
     MOST_STEPS,
     Checkpoint,
@@ -101,6 +102,9 @@ class Steps:
         self._lock = threading.Lock()
         self._under_way = CallsUnderWay()
         self._loaded_at = 0.0
+        self._is_untouched = (
+            True  # whether this attempt has not asked the checkpointer and has stored nothing yet
+        )
         self.has_saved = False  # whether ``save`` was called
         self._is_stale = False  # whether ``save`` was called after the saved place was read
 
@@ -133,6 +137,9 @@ class Steps:
         found = yield from self.find((CURSOR, ""))
         return None if found is None else json.loads(found.value)
 
+    def begin_to_save(self) -> None:
+        self._is_untouched = False
+
     def note_saved(self) -> None:
         self.has_saved = self._is_stale = True
 
@@ -161,7 +168,8 @@ class Steps:
     def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
         """Returns the checkpoint of a step; None if it has none. The first call of a later attempt reads all checkpoints of the job."""
         if self._known is None:
-            found = yield LOAD
+            first, self._is_untouched = self._is_untouched, False
+            found = yield FIRST_LOAD if first else LOAD
             if self._known is None:  # another task of the handler can have read them meanwhile
                 self._known, self._loaded_at = {one.step_id: one for one in found}, monotonic()
         return self._known.get(me)
@@ -170,6 +178,7 @@ class Steps:
         """Returns how a wait has ended; None if it is not over. If no checkpoint was read before, reads all of them in the same statement."""
         if self._known is not None:
             return (yield from self.store(take))
+        self._is_untouched = False
         found = yield take._replace(loads=True)
         if self._known is None:
             self._known, self._loaded_at = {}, monotonic()
@@ -375,25 +384,3 @@ class Steps:
                 if answer.done():
                     raise
                 self._attempt.check()
-
-
-CONFIRMATION = 5.0  # the time limit, in seconds, for the answer of the database whether a place was saved
-
-
-def confirm(attempt: Attempt) -> None:
-    """Finds out whether a failed attempt has saved its place on a connection of the user, and notes the answer. Raises no error."""
-    try:
-        found = required(attempt.keeper).ask(attempt, LOAD).result(CONFIRMATION)
-    except BaseException:  # noqa: BLE001 - also an interruption: then the attempt counts as usual
-        found = []
-    attempt.has_checkpoint = any(one.lease_id == attempt.lease_id for one in found)
-
-
-async def aconfirm(attempt: Attempt) -> None:
-    """``confirm`` on an event loop."""
-    try:
-        async with asyncio.timeout(CONFIRMATION):
-            found = await required(attempt.keeper).aask(attempt, LOAD)
-    except BaseException:  # noqa: BLE001
-        found = []
-    attempt.has_checkpoint = any(one.lease_id == attempt.lease_id for one in found)

@@ -151,8 +151,7 @@ class Worker:
         self._recycling = Recycling(settings, self._use_up)
         # Attempts after whose ends a job is perhaps due before the next poll, each with the seconds from the write of its outcome until then.
         self._again: dict[Attempt, float] = {}
-        # Whether a listener, in this process or in the supervisor's, reports cancels.
-        self._hears_of_cancels = False
+        self._hears_of_cancels = False  # whether a listener reports cancels, here or in the supervisor
         self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
             self._supervisor = LineToSupervisor(
@@ -183,6 +182,7 @@ class Worker:
         return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())
 
     def _take(self, attempts: list[Attempt]) -> None:
+        self._checkpointer.load_ahead(attempts)
         self._runner.take(attempts)
         if self._supervisor is not None:
             queues = {attempt.queue for attempt in attempts}

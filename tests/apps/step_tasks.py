@@ -367,6 +367,15 @@ async def streaming_async(job: Job, upto: int, own: bool) -> None:
             raise ValueError("two rows")
 
 
+@app.task(name="saving_first", retry=[0.0])
+def saving_first(job: Job, own: bool) -> None:
+    """Each of the two attempts saves its place before it reads the place."""
+    with app.connection() as connection:
+        job.save(job.lease_id, using=None if own else connection)
+    note("read own", job.saved == job.lease_id)
+    fail_once(job)
+
+
 @app.task(name="streaming_slowly", retry=[0.0], timeout=2, executor="process")
 def streaming_slowly(job: Job, upto: int) -> None:
     """Stores how far it has come. Each attempt hangs after two rows, and the job has only two attempts."""

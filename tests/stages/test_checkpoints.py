@@ -66,6 +66,26 @@ def test_checkpoints_come_back_as_they_were_stored(db: Connection[Any], hand: Ha
     assert found[job_id + 1] == []
 
 
+def test_only_few_and_small_checkpoints_are_read_ahead(
+    db: Connection[Any], hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgqueue.database.statements.steps.LARGEST_AHEAD", 200)
+    ids = add_jobs(db, count=4)
+    plain, large, packed, none = attempts = hand.claim()
+    store(hand, plain, step("a", 1), step("b", "x"))
+    store(hand, large, step("a", 1), step("b", "".join(map(str, range(150)))))
+    store(hand, packed, step("a", "x" * 5_000))
+    found = run(db, statements.load_ahead([*reversed(ids)]))
+    assert {job_id: [one.value for one in known] for job_id, known in found.items()} == {
+        plain.id: ["1", '"x"'],
+        none.id: [],
+    }
+    assert found[plain.id] == run(db, statements.load_checkpoints([plain.id]))[plain.id]
+    monkeypatch.setattr("pgqueue.database.statements.steps.MOST_AHEAD", 1)
+    assert run(db, statements.load_ahead([a.id for a in attempts])).keys() == {plain.id}
+    assert run(db, statements.load_ahead([plain.id])) == {}, "its checkpoints are perhaps not complete"
+
+
 def test_a_later_attempt_does_not_replace_a_stored_step(db: Connection[Any], hand: Hand) -> None:
     add_jobs(db)
     [attempt] = hand.claim()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,15 @@ def test_a_step_costs_one_statement_and_a_first_attempt_reads_nothing(
 def sent_by(enqueue: Callable[..., int], task: str, **args: Any) -> list[str]:
     """The names of the statements that the link of steps sends while the jobs of this task run."""
     enqueue(task, **args)
+    return sent_by_drain()
+
+
+def sent_by_drain(executor: str = "async", readers: Sequence[str] = ()) -> list[str]:
+    """``readers``: the tasks of which the worker knows that their later attempts read checkpoints."""
     names: list[str] = []
-    worker = Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1))
+    settings = WorkerSettings(queues={"default": None}, drain=True, poll=0.1, executor=executor)
+    worker = Worker(app, settings, app_path=step_tasks.PATH)
+    worker._checkpointer.readers.update(readers)
     once = worker._links.steps.once
 
     def noting(statement: Statement[Any]) -> Any:
@@ -112,6 +119,35 @@ def sent_by(enqueue: Callable[..., int], task: str, **args: Any) -> list[str]:
     worker._links.steps.once = noting  # type: ignore[method-assign]
     worker.run()
     return names
+
+
+@pytest.mark.parametrize(
+    ("task", "executor"), [("pages_async", "async"), ("pages", "thread"), ("pages", "process")]
+)
+def test_the_checkpoints_of_jobs_that_are_claimed_together_are_read_by_one_statement(
+    path: Path, db: Connection[Any], task: str, executor: str
+) -> None:
+    jobs = [enqueue(task, count=2) for _ in range(20)]
+    db.execute("update pgqueue.jobs_live set run_at = now() + interval '1 h' where id = any(%s)", [jobs[1:]])
+    read_ahead = sent_by_drain(executor)
+    assert (read_ahead.count("load_ahead"), read_ahead.count("load_checkpoints")) == (0, 1)
+    db.execute("update pgqueue.jobs_live set run_at = now()")
+    db.execute("select pgqueue.edit(j.id, '{\"delay\": 0}') from pgqueue.jobs_live j")
+    sent = sent_by_drain(executor, readers=[task])
+    assert sent.count("load_ahead") < 19
+    assert sent.count("load_checkpoints") == 0
+    assert [look(db, job_id, "state, attempt") for job_id in jobs] == [("completed", 2)] * 20
+    assert notes(path).count(["fetch", 1]) == 20
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_place_that_an_attempt_saves_before_it_reads_is_read_although_an_older_one_was_read_ahead(
+    path: Path, db: Connection[Any], executor: str, own: bool
+) -> None:
+    enqueue("saving_first", own=own)
+    assert "load_ahead" in sent_by_drain(executor, readers=["saving_first"])
+    assert notes(path) == [["read own", True]] * 2
 
 
 def test_steps_of_jobs_that_run_at_the_same_time_share_statements(path: Path, db: Connection[Any]) -> None:

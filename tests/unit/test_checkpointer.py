@@ -12,10 +12,11 @@ import pytest
 
 from pgqueue.database.outage import ConnectionLost, Trouble
 from pgqueue.errors import LeaseLostError, StepRefusedError
-from pgqueue.model.steps import LOAD, Checkpoint
+from pgqueue.model.steps import FIRST_LOAD, LOAD, Checkpoint
+from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.worker import checkpointer
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, Known
 from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.ending import Ending
 from tests import factories
@@ -188,6 +189,93 @@ def test_questions_of_one_job_for_all_its_checkpoints_share_a_statement() -> Non
     answers = play.ask(*[(attempt, LOAD)] * 3)
     assert [answer[0].name for answer in answers] == ["a"] * 3
     assert play.link.names == ["load_checkpoints"]
+
+
+def later(*numbers: int, task: str = "t") -> list[Attempt]:
+    """Later attempts of jobs with these ids."""
+    made = [factories.attempt(number, task) for number in numbers]
+    for attempt in made:
+        attempt.lease_id = 2
+    return made
+
+
+def row(job_id: int, name: str = "a", left: float | None = None) -> tuple[Any, ...]:
+    """A row of ``load_checkpoints.sql`` and ``load_ahead.sql``."""
+    return (job_id, "step", name, "", 7, 1, None, "1", None, left)
+
+
+def ahead(play: Play, claimed: list[Attempt], *asked: tuple[Attempt, Any], waits: bool = True) -> list[Any]:
+    """Claims these attempts, after one of their task has read its checkpoints. Then asks the questions, and returns the answers.
+
+    ``waits``: whether the attempts begin only after their checkpoints were read ahead.
+    """
+
+    async def go() -> list[Any]:
+        running = asyncio.create_task(play.checkpointer.run())
+        await asyncio.sleep(0)
+        await play.checkpointer.aask(later(99)[0], FIRST_LOAD)
+        play.link.sent.clear()
+        if not waits:  # the handlers ask before the checkpointer goes on
+            asking = [asyncio.create_task(play.checkpointer.aask(*one)) for one in asked]
+        play.checkpointer.load_ahead(claimed)
+        if waits:
+            await asyncio.sleep(0.01)
+            asking = [asyncio.create_task(play.checkpointer.aask(*one)) for one in asked]
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*asking)
+        running.cancel()
+        return answers
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_checkpoints_of_jobs_that_are_claimed_together_are_read_by_one_statement(waits: bool) -> None:
+    claimed = later(1, 2, 3)
+    play = Play(load_ahead=[[row(1), row(1, "b"), row(3)]])
+    answers = ahead(play, claimed, *((one, FIRST_LOAD) for one in claimed), waits=waits)
+    assert [[one.name for one in answer] for answer in answers] == [["a", "b"], [], ["a"]]
+    assert play.link.names == ["load_ahead"]
+
+
+def test_many_checkpoints_are_read_ahead_by_several_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpointer, "AHEAD_AT_ONCE", 2)
+    play = Play()
+    ahead(play, later(1, 2, 3))
+    assert [sent.parameters["ids"] for sent in play.link.sent] == ["{1,2}", "{3}"]
+
+
+def test_nothing_is_read_ahead_for_first_attempts_and_for_tasks_that_never_read() -> None:
+    play = Play()
+    ahead(play, [*attempts(2), *later(3, task="other")])
+    assert play.link.names == []
+
+
+def test_only_the_first_question_of_an_attempt_is_answered_by_what_was_read_ahead() -> None:
+    [attempt] = later(1)
+    play = Play(load_ahead=[[row(1)]], load_checkpoints=[[row(1), row(1, "b")]])
+    answers = ahead(play, [attempt], (attempt, LOAD), (attempt, FIRST_LOAD), (attempt, FIRST_LOAD))
+    assert [len(answer) for answer in answers] == [2, 1, 2]
+
+
+@pytest.mark.parametrize("why", [LOST, psycopg.errors.LockNotAvailable("locked"), "too many"])
+def test_a_handler_asks_itself_if_its_checkpoints_could_not_be_read_ahead(why: Exception | str) -> None:
+    claimed = later(1, 2)
+    rows = [row(1, str(n)) for n in range(32)] if isinstance(why, str) else why
+    play = Play(load_ahead=[rows], load_checkpoints=[[row(1), row(2)]])
+    answers = ahead(play, claimed, *((one, FIRST_LOAD) for one in claimed))
+    assert [[one.name for one in answer] for answer in answers] == [["a"], ["a"]]
+    assert play.link.names == ["load_ahead", "load_checkpoints"]
+
+
+def test_what_is_left_of_a_sleep_is_counted_from_the_moment_at_which_it_was_read_ahead() -> None:
+    [attempt] = later(1)
+    play = Play(load_ahead=[[row(1, left=5.0)]])
+    [[slept]] = ahead(play, [attempt], (attempt, FIRST_LOAD))
+    assert slept.left is not None
+    assert 0 < 5.0 - slept.left < 3
+    attempt.known = Known([slept._replace(left=5.0)], monotonic() - 60)
+    assert play.checkpointer.ask(attempt, FIRST_LOAD).result(0)[0].left == pytest.approx(-55, abs=3)
 
 
 @pytest.mark.parametrize("asks", ["before the end", "after the end"])

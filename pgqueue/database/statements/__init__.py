@@ -132,6 +132,7 @@ from pgqueue.database.statements.signals import (
 from pgqueue.database.statements.steps import (
     check_fence,
     forget_step,
+    load_ahead,
     load_checkpoints,
     purge_checkpoints,
     save_cursor,
@@ -269,6 +270,7 @@ __all__ = [
     "list_workers",
     "list_workflows",
     "list_writes",
+    "load_ahead",
     "load_checkpoints",
     "lock_running_job",
     "make_dead",

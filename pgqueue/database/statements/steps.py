@@ -72,6 +72,30 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
     return statement("load_checkpoints", decode, ids=array(job_ids))
 
 
+MOST_AHEAD = 16  # on the average, at most this many checkpoints of a job are read ahead
+LARGEST_AHEAD = 2048  # a checkpoint whose value is larger than this many bytes is not read ahead
+
+
+def load_ahead(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpoint]]]:
+    """Returns the checkpoints of these jobs. Leaves out jobs with large checkpoints, and some jobs if there are many checkpoints."""
+    most = MOST_AHEAD * len(job_ids)
+
+    def decode(rows: Sequence[Row]) -> dict[int, list[Checkpoint]]:
+        # If there are more checkpoints, those of the last job are perhaps not complete, and those of jobs behind it are missing.
+        last = rows[-1][0] if len(rows) == most else float("inf")
+        found: dict[int, list[Checkpoint]] = {job_id: [] for job_id in job_ids if job_id < last}
+        for job_id, kind, name, key, fingerprint, lease_id, at, value, version, left in rows:
+            if value is None:
+                found.pop(job_id, None)
+            elif job_id in found:
+                found[job_id].append(
+                    Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
+                )
+        return found
+
+    return statement("load_ahead", decode, ids=array(sorted(job_ids)), largest=LARGEST_AHEAD, most=most)
+
+
 def store_effect(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> Statement[None]:
     """Stores the checkpoint of a step in the transaction that writes the step's rows. Fails with a unique violation if it was stored before."""
     return statement(

@@ -26,12 +26,12 @@ from pgqueue.telemetry.tracing import mark_failed, run_span
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
+from pgqueue.worker.confirming import aconfirm, confirm
 from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.conclusions import failed, succeeded, value_of
 from pgqueue.worker.running.contexts import OwnContext
 from pgqueue.worker.running.middleware import around, around_async
 from pgqueue.worker.running.work import Kind, TimeLimit
-from pgqueue.worker.steps import aconfirm, confirm
 
 
 def perform(

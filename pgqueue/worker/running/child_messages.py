@@ -24,7 +24,7 @@ from typing import Any
 from pgqueue.errors import LeaseLostError, PgQueueError, StepRefusedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
-from pgqueue.model.steps import LOAD, Checkpoint, Question, TakeSignal
+from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.runtime.clock import server_time
 from pgqueue.sql import JsonObject
@@ -86,15 +86,17 @@ def question(attempt: Attempt, number: int, asked: Question) -> bytes:
     The answer has the same ``number``, because several threads and tasks can ask together.
     """
     made = _row(asked) if isinstance(asked, Checkpoint) else None
-    take = {"take": asked} if isinstance(asked, TakeSignal) else {}
-    return _line(id=attempt.id, number=number, question=made, **take)
+    other: dict[str, object] = {}
+    if isinstance(asked, TakeSignal | Load):
+        other["take" if isinstance(asked, TakeSignal) else "load"] = asked
+    return _line(id=attempt.id, number=number, question=made, **other)
 
 
 def asked(said: JsonObject) -> Question:
     if "take" in said:
         made = TakeSignal._make(said["take"])
         return made._replace(names=tuple(made.names))
-    return LOAD if said["question"] is None else _checkpoint(said["question"])
+    return Load._make(said["load"]) if "load" in said else _checkpoint(said["question"])
 
 
 def answer(number: int, found: list[Checkpoint] | Exception) -> bytes:

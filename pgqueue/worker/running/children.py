@@ -21,11 +21,11 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.workers import ChildNotStarted
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.confirming import aconfirm
 from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.child_process import ChildProcess, NotStartedError
 from pgqueue.worker.running.conclusions import failed, too_late
 from pgqueue.worker.running.work import C, Kind, TimeLimit, W, WorkTasks
-from pgqueue.worker.steps import aconfirm
 
 # Seconds until the next try to start a child: FIRST after one failure, twice as long after each further failure, but at most LONGEST.
 FIRST, LONGEST = 1.0, 60.0
