@@ -1,4 +1,4 @@
-"""The pool of one event loop. It loses no connection if its callers are cancelled, and it ends with its loop."""
+"""The pool of one event loop. It loses no connection if its callers are cancelled, and it lets its loop end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import psycopg
@@ -20,24 +20,44 @@ T = TypeVar("T")
 CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a connection that is being opened
 
 
-@dataclass(eq=False)
-class LoopPool:
-    """The pool of one event loop.
+class CancellablePool(AsyncConnectionPool[AsyncConnection]):
+    """A pool of psycopg whose workers end when they are cancelled.
 
-    ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now. ``closer``: a task that closes the pool
-    when the task is cancelled.
+    At its end, ``asyncio.run`` cancels all tasks, and then waits for them. A worker that opens a connection just then takes the cancel for
+    an error of the connection, and would go on. So ``asyncio.run`` would wait for it for ever.
     """
 
+    @classmethod
+    async def worker(cls, q: Any) -> None:
+        await super().worker(UntilCancelled(q))  # type: ignore[arg-type]
+
+
+class UntilCancelled(Generic[T]):
+    """A queue from which a task that was cancelled gets nothing more, even if other code has caught its CancelledError."""
+
+    def __init__(self, queue: asyncio.Queue[T]) -> None:
+        self._queue = queue
+
+    async def get(self) -> T:
+        me = asyncio.current_task()
+        if me is not None and me.cancelling():
+            raise asyncio.CancelledError
+        return await self._queue.get()
+
+
+@dataclass(eq=False)
+class LoopPool:
+    """The pool of one event loop. ``connections``: all connections that it has opened. ``tasks``: what it does for callers just now."""
+
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pool: AsyncConnectionPool[AsyncConnection] | None = None
-    closer: asyncio.Task[None] | None = None
+    pool: CancellablePool | None = None
     connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
     tasks: set[asyncio.Task[object]] = field(default_factory=set)  # a loop keeps no task alive by itself
 
     async def remember(self, connection: AsyncConnection) -> None:
         self.connections.add(connection)
 
-    async def take(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnection:
+    async def take(self, pool: CancellablePool) -> AsyncConnection:
         """Takes a connection. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
         taking = self._task(pool.getconn())
         try:
@@ -46,9 +66,7 @@ class LoopPool:
             self._task(self._give_back(pool, taking))
             raise
 
-    async def _give_back(
-        self, pool: AsyncConnectionPool[AsyncConnection], taking: asyncio.Task[AsyncConnection]
-    ) -> None:
+    async def _give_back(self, pool: CancellablePool, taking: asyncio.Task[AsyncConnection]) -> None:
         with suppress(psycopg.Error):  # PoolTimeout, for example: then there is no connection to give back
             await pool.putconn(await taking)
 
@@ -63,19 +81,9 @@ class LoopPool:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def keep(self, pool: AsyncConnectionPool[AsyncConnection]) -> AsyncConnectionPool[AsyncConnection]:
-        """Keeps the pool until ``close``, or until the loop ends.
-
-        At its end, ``asyncio.run`` cancels all tasks, and then waits for them. The pool's own tasks take a cancel for a failed connection and
-        go on. So without the closer, ``asyncio.run`` would wait for them for ever.
-        """
-        self.pool, self.closer = pool, self._task(_closed_at_the_end(pool))
-        return pool
-
     async def close(self) -> None:
-        if self.closer is not None:
-            self.closer.cancel()
-            await asyncio.wait([self.closer])
+        if self.pool is not None:
+            await self.pool.close(CLOSING)
 
     def abandon(self) -> None:
         """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
@@ -83,10 +91,3 @@ class LoopPool:
             connection.pgconn.finish()
         if self.pool is not None:
             self.pool._closed = True  # noqa: SLF001 - otherwise the finalizer of the pool would use the closed loop
-
-
-async def _closed_at_the_end(pool: AsyncConnectionPool[AsyncConnection]) -> None:
-    try:
-        await asyncio.get_running_loop().create_future()
-    except asyncio.CancelledError:
-        await pool.close(CLOSING)

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.lock_waits import alocked, aset_limit, change_of_limit, locked, set_limit
-from pgqueue.database.loop_pool import LoopPool
+from pgqueue.database.loop_pool import CancellablePool, LoopPool
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
 from pgqueue.database.silence import has_arrived, within
@@ -164,7 +164,7 @@ class Pools:
             async with (
                 mine.opening
             ):  # so that only one pool is opened if several callers need it at the same time
-                pool = mine.pool or mine.keep(await self._open(mine))
+                pool = mine.pool = mine.pool or await self._open(mine)
         before = _use.set(Use(autocommit, own))
         try:
             taken = await mine.take(pool)
@@ -199,9 +199,9 @@ class Pools:
             _used_at[taken] = monotonic()
             await mine.uncancelled(pool.putconn(taken))
 
-    async def _open(self, own: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
+    async def _open(self, own: LoopPool) -> CancellablePool:
         dsn = self._dsn()
-        pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+        pool = CancellablePool(
             dsn,
             configure=own.remember,
             check=_check_async,

@@ -21,6 +21,8 @@ OF_WORKERS = (
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("database/pools.py", "            self._abandon()\n        mine", "            pass\n        mine",
            "stages/test_waiting.py::test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed"),
+    mutant("database/loop_pool.py", "if me is not None and me.cancelling():", "if False:",
+           "stages/test_pools.py::test_a_loop_ends_without_aclose_while_its_pool_opens_a_connection"),
     mutant("worker/running/conclusions.py", "server_time.now()", "__import__('time').time()",
            "stages/test_drain.py::test_the_age_of_a_job_does_not_depend_on_the_clock_of_the_host"),
     mutant("sql/claiming/claim.sql", "          and not l.cancel_requested\n", "", f"{CLAIMS}::test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_task"),

@@ -288,6 +288,36 @@ def test_a_loop_ends_without_aclose_while_its_pool_opens_a_connection(dsn: str) 
         app.close()
 
 
+def test_the_pool_serves_callers_after_all_tasks_of_its_loop_were_cancelled(
+    dsn: str, db: Connection[Any]
+) -> None:
+    """A handler can cancel all tasks that asyncio lists. And at the end of a loop, cancelled tasks can still enqueue before they end."""
+    app = App(dsn)
+
+    @app.task(name="t")
+    def t() -> None: ...
+
+    async def last() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await t.aenqueue()
+
+    async def scenario() -> None:
+        await t.aenqueue()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0.01)
+        await t.aenqueue()
+        ending.append(asyncio.create_task(last()))
+        await asyncio.sleep(0)
+
+    ending: list[asyncio.Task[None]] = []
+    asyncio.run(scenario())
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (3,)
+    app.close()
+
+
 async def holds(app: App) -> None:
     async with app.aconnection():
         await asyncio.sleep(3600)
