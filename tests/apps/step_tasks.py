@@ -16,7 +16,6 @@ from typing import Any
 from psycopg import Connection
 
 from pgqueue import App, Job, Snooze
-from tests.apps.points import astand_at, stand_at
 from tests.apps.step_functions import (
     NOTES,
     Page,
@@ -80,51 +79,7 @@ def chunked(jobs: list[Job]) -> list[Any]:
     return [job.step("page", fetch, 1).number for job in jobs]
 
 
-# ---------------------------------------------------------------- killed at one point
-
-
-def part(job: Job, point: str, n: int) -> int:
-    stand_at(job, point, f"before {n}")
-    note("part", job.id, n)
-    stand_at(job, point, f"after {n}")
-    return n
-
-
-async def apart(job: Job, point: str, n: int) -> int:
-    await astand_at(job, point, f"before {n}")
-    note("part", job.id, n)
-    await astand_at(job, point, f"after {n}")
-    return n
-
-
-@app.task(name="parts", retry=[0.0] * 8)
-def parts(job: Job, point: str) -> None:
-    for n in range(5):
-        stand_at(job, point, f"outside {n}")
-        assert job.step(("part", n), lambda n=n: part(job, point, n)) == n
-    stand_at(job, point, "end")
-
-
-@app.task(name="booked_parts", retry=[0.0] * 8)
-def booked_parts(job: Job, point: str) -> None:
-    def take(connection: Connection[Any], n: int) -> int:
-        stand_at(job, point, f"before {n}")
-        connection.execute("insert into booked (n, job_id) values (%s, %s)", [n, job.id])
-        stand_at(job, point, f"after {n}")
-        return n
-
-    for n in range(5):
-        stand_at(job, point, f"outside {n}")
-        assert job.step_transaction(("part", n), take, n) == n
-    stand_at(job, point, "end")
-
-
-@app.task(name="parts_async", retry=[0.0] * 8)
-async def parts_async(job: Job, point: str) -> None:
-    for n in range(5):
-        await astand_at(job, point, f"outside {n}")
-        assert await job.astep(("part", n), lambda n=n: apart(job, point, n)) == n
-    await astand_at(job, point, "end")
+# ---------------------------------------------------------------- held inside a step
 
 
 @app.task(name="gate", retry=[0.0] * 8)

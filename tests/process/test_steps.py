@@ -18,7 +18,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from tests.apps import mixed_steps
+from tests.apps import killed_steps
 from tests.apps.points import reached
 from tests.apps.step_functions import notes
 from tests.apps.step_tasks import app
@@ -43,7 +43,7 @@ def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def worker(*options: str) -> subprocess.Popen[bytes]:
-    return killed_workers.worker(mixed_steps.PATH, len(POINTS), *options)
+    return killed_workers.worker(killed_steps.PATH, len(POINTS), *options)
 
 
 def kill_at_each_point(
