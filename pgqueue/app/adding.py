@@ -22,7 +22,7 @@ from pgqueue.model.members import Members
 from pgqueue.model.new_job import Batch, NewJob
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
-from pgqueue.text.values import kind_of
+from pgqueue.text.values import with_article
 
 SMALLEST_COPY = 20  # with this many jobs or more, COPY is cheaper than the SQL API
 Jobs = Iterable[NewJob]
@@ -126,7 +126,7 @@ class Adder:
 
 def not_jobs(given: object) -> InvalidArgumentsError:
     return InvalidArgumentsError(
-        f"The batch was given {kind_of(given)} instead of jobs.",
+        f"The batch was given {with_article(given)} instead of jobs.",
         do="give a list or a generator of jobs: b.add(task.job(n) for n in range(9))",
     )
 

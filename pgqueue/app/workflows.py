@@ -23,7 +23,7 @@ from pgqueue.model.nodes import ON_FAILURES, OnFailure, When
 from pgqueue.model.options import RULES
 from pgqueue.telemetry.tracing import carrier
 from pgqueue.text.nearest import rather
-from pgqueue.text.values import kind_of, shown
+from pgqueue.text.values import shown, with_article
 
 # What a node waits for: nodes, sections or names of nodes.
 After = Union[Node, "Nested", str, Iterable[Union[Node, "Nested", str]]]
@@ -281,5 +281,6 @@ def _nodes(after: After) -> Iterator[Node | str]:
             yield one
         else:
             raise InvalidWorkflowError(
-                f"after contains {kind_of(one)}.", do="give nodes that w.add() returned, or names of nodes"
+                f"after contains {with_article(one)}.",
+                do="give nodes that w.add() returned, or names of nodes",
             )

@@ -8,7 +8,7 @@ from typing import Union
 
 from pgqueue.errors import InvalidWorkflowError
 from pgqueue.model.new_job import NewJob
-from pgqueue.text.values import kind_of
+from pgqueue.text.values import with_article
 
 Piece = Union[NewJob, "Chain", "Group"]
 
@@ -88,5 +88,5 @@ def checked(piece: object) -> Piece:
     if isinstance(piece, NewJob | Chain | Group):
         return piece
     raise InvalidWorkflowError(
-        f"A workflow was given {kind_of(piece)}.", do="give jobs made by task.job(…), chains or groups"
+        f"A workflow was given {with_article(piece)}.", do="give jobs made by task.job(…), chains or groups"
     )

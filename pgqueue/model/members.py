@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 from pgqueue.model.new_job import Batch, NewJob, in_batches
 from pgqueue.model.without_keys import MEMBER_OPTIONS, Declared, Options, without_keys
-from pgqueue.text.values import kind_of
+from pgqueue.text.values import with_article
 
 # A slice has at most so many jobs, and ends with the job by which its arguments exceed so many characters.
 JOBS_AT_ONCE, TEXT_AT_ONCE = 10_000, 8 * 1024 * 1024
@@ -31,7 +31,7 @@ class Members:
         self._count += 1
         if not isinstance(job, NewJob):
             raise InvalidArgumentsError(
-                f"Item {self._count} is {kind_of(job)}, not a job.",
+                f"Item {self._count} is {with_article(job)}, not a job.",
                 do="give jobs that task.job(…) has made",
             )
         self._jobs.append(self._checked(job))
@@ -62,7 +62,8 @@ def follow_up(job: object, declared: Declared, trace_context: Mapping[str, str])
     """Returns the item of ``pgqueue.enqueue_batch`` for a job that follows a batch."""
     if not isinstance(job, NewJob):
         raise InvalidArgumentsError(
-            f"The job that follows the batch is {kind_of(job)}.", do="give a job that task.job(…) has made"
+            f"The job that follows the batch is {with_article(job)}.",
+            do="give a job that task.job(…) has made",
         )
     if job.unique_key is not None:
         raise _refused(job.task, ["unique_key"])

@@ -10,7 +10,7 @@ def name_of(value: object) -> str:
     return str.__str__(type.__dict__["__name__"].__get__(type(value)))
 
 
-def kind_of(value: object) -> str:
+def with_article(value: object) -> str:
     """Returns the name of a value's class with an article, as a sentence needs it: ``an int``, ``a dict``."""
     name = name_of(value)
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
@@ -21,5 +21,5 @@ def shown(value: object) -> str:
     try:
         text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
     except BaseException:  # noqa: BLE001 - repr fails for a number of 5,000 digits, and a user's class can raise any exception
-        text = kind_of(value)
+        text = with_article(value)
     return text.encode("ascii", "backslashreplace").decode()[:80]

@@ -23,7 +23,7 @@ from pgqueue.model.job import FINAL
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.steps import StepCall, named, step_id
-from pgqueue.text.values import kind_of
+from pgqueue.text.values import with_article
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.steps import StepFlow, Steps
 from pgqueue.worker.waits import wait_for_signal
@@ -43,7 +43,7 @@ class Gathering:
         for job in self.jobs:
             if not isinstance(job, NewJob):
                 raise InvalidWorkflowError(
-                    f"job.gather() was given {kind_of(job)}.", do="give jobs made by task.job(…)"
+                    f"job.gather() was given {with_article(job)}.", do="give jobs made by task.job(…)"
                 )
         graph = Graph(app.store.rules_of)
         graph.add(Group(tuple(self.jobs)), "children", (), None)

@@ -65,11 +65,16 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
 
     def decode(rows: Sequence[Row]) -> dict[int, list[Checkpoint]]:
         found: defaultdict[int, list[Checkpoint]] = defaultdict(list)
-        for job_id, kind, name, key, fingerprint, lease_id, at, value, version, left in rows:
-            found[job_id].append(Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left))
+        for row in rows:
+            found[row[0]].append(_loaded(row))
         return {job_id: found[job_id] for job_id in job_ids}
 
     return statement("load_checkpoints", decode, ids=array(job_ids))
+
+
+def _loaded(row: Row) -> Checkpoint:
+    _, kind, name, key, fingerprint, lease_id, at, value, version, left = row
+    return Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
 
 
 MOST_AHEAD = 16  # on the average, at most this many checkpoints of a job are read ahead
@@ -84,13 +89,12 @@ def load_ahead(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpoint]]]
         # If there are more checkpoints, those of the last job are perhaps not complete, and those of jobs behind it are missing.
         last = rows[-1][0] if len(rows) == most else float("inf")
         found: dict[int, list[Checkpoint]] = {job_id: [] for job_id in job_ids if job_id < last}
-        for job_id, kind, name, key, fingerprint, lease_id, at, value, version, left in rows:
+        for row in rows:
+            job_id, *_, value, _version, _left = row
             if value is None:
                 found.pop(job_id, None)
             elif job_id in found:
-                found[job_id].append(
-                    Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
-                )
+                found[job_id].append(_loaded(row))
         return found
 
     return statement("load_ahead", decode, ids=array(sorted(job_ids)), largest=LARGEST_AHEAD, most=most)
