@@ -14,11 +14,10 @@ from psycopg.rows import dict_row
 
 from pgqueue import App
 from pgqueue.database import pools
-from pgqueue.model.outcome import Outcome
-from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
 from tests.factories import attempt
 from tests.proxy import Proxy, proxy_to
+from tests.runner_alone import played
 from tests.waiting import wait_until
 
 XACT = "select pg_current_xact_id()::text"
@@ -147,20 +146,8 @@ def test_a_handler_that_waits_for_a_connection_is_still_ended_by_its_timeout(
         with app.connection():
             pass
 
-    async def outlast_the_waiting() -> Conclusion:
-        ended = asyncio.get_running_loop().create_future()
-        runner = Runner(
-            app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
-        )  # fmt: skip
-        with app.connection():
-            runner.take([attempt(1, "wait", timeout=0.05)])
-            async with asyncio.timeout(60):
-                outcome: Conclusion = await ended
-        runner.close()
-        return outcome
-
-    outcome = asyncio.run(outlast_the_waiting())
-    assert isinstance(outcome, Outcome)
+    with app.connection():
+        outcome = played(app, [[attempt(1, "wait", timeout=0.05)]], executor="thread")[1]
     assert "longer than its timeout" in str(outcome.error)
     assert "abandoned" not in caplog.text
     app.close()

@@ -53,7 +53,10 @@ WHERE task LIKE 'demo.orders.%%' AND created_at >= %s AND id <> ALL(%s)
 
 @dataclass
 class Evening(Act):
-    """The shop's evening. ``due``: when the person approves which job. The lists name the jobs of which the viewer was told."""
+    """The shop's evening.
+
+    ``due``: for each job that waits, when the person approves it. ``waits`` and ``dead``: the jobs that the display has named already.
+    """
 
     largest: int = 0  # the order whose worker is killed
     job_id: int = 0  # its job that reserves the CDs

@@ -39,7 +39,8 @@ happened (effect, order_id, what) AS (
     UNION ALL
     SELECT 'release', order_id, cd::text FROM demo.releases
 ),
-missing AS (  -- EXCEPT ALL counts equal rows: two equal effects, of which one must have happened, leave one
+-- EXCEPT ALL counts equal rows. So if an effect must happen once but has happened twice, one row is left.
+missing AS (
     SELECT * FROM expected EXCEPT ALL SELECT * FROM happened
 ),
 surplus AS (
