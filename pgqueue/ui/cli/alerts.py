@@ -12,13 +12,13 @@ from pgqueue.errors import AlertNotFoundError
 from pgqueue.model.units import seconds
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See, resolve and mute alerts.")
 
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
 All = Annotated[bool, typer.Option("--all", help="List resolved alerts, too.")]
 
 

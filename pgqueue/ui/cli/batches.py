@@ -16,6 +16,7 @@ from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
@@ -23,7 +24,6 @@ from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See and change batches.", no_args_is_help=True)
 
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 NOTES = {
     "cancelled": "nothing of it is unfinished",
     "requested": "its unfinished jobs are cancelled by the leader or asked to stop",

@@ -15,7 +15,8 @@ from pgqueue.model.job import FINAL, STATES
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment
 from pgqueue.ui.cli.filters import filtered
-from pgqueue.ui.cli.jobs import MISSING, DryRun, Ids, Limit, changed_jobs, chosen_jobs, print_changes, targets
+from pgqueue.ui.cli.ids import Ids
+from pgqueue.ui.cli.jobs import MISSING, DryRun, Limit, changed_jobs, chosen_jobs, print_changes, targets
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App

@@ -24,6 +24,7 @@ from pgqueue.text.shown import block
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.filters import filtered
+from pgqueue.ui.cli.ids import Ids
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
@@ -32,7 +33,6 @@ from pgqueue.ui.cli.units import ago, exact, since, span
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; only show what the command would do.")
 ]

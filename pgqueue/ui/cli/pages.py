@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from typer.models import OptionInfo
 
-LARGEST_ID = 2**63 - 1
+from pgqueue.ui.cli.ids import LARGEST_ID
+
 MOST_ROWS = 2**31 - 1
 
 PageSize = Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1)]

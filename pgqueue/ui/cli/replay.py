@@ -18,6 +18,7 @@ from pgqueue.text.counted import count
 from pgqueue.text.shown import block, visible
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database, database
+from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say, shown_json, tell
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import exact
@@ -35,7 +36,7 @@ def add(jobs: typer.Typer) -> None:
 
 
 def replay(
-    job_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)],
+    job_id: Id,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Required: a replay is never committed.")
     ] = False,

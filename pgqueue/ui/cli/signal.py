@@ -12,8 +12,8 @@ from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
 from pgqueue.model.suspension import check_label, signal_name
 from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say
-from pgqueue.ui.cli.steps import Id
 
 
 def add(jobs: typer.Typer) -> None:

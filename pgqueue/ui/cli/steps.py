@@ -13,11 +13,10 @@ from pgqueue.errors import JobNotFoundError, StepNotFoundError
 from pgqueue.model.steps import named
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago
-
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 
 
 def add(jobs: typer.Typer) -> None:

@@ -27,6 +27,7 @@ from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.graph_drawing import FINE, PLAIN, Line, drawn
 from pgqueue.ui.cli.graph_levels import arranged
+from pgqueue.ui.cli.ids import Id, Ids
 from pgqueue.ui.cli.jobs import DryRun
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, tell, width
 from pgqueue.ui.cli.pages import PageSize, before_option, page
@@ -43,7 +44,6 @@ WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop"}
 PAGE = 100
 LINES = 3  # a note is cut after this many lines
 NARROW = 30  # columns that the text of a line needs; a deeper indent is cut
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)]
 State = Annotated[
     list[str] | None,
     typer.Option(
@@ -182,9 +182,7 @@ def _print(line: Line) -> None:
 
 @commands.command()
 def cancel(
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)
-    ] = None,
+    ids: Ids = None,
     state: State = None,
     name: Name = None,
     key: Key = None,
