@@ -134,3 +134,17 @@ def test_a_retry_during_the_end_of_another_node_counts_both_ends(players: Player
     _, opened, waited = players.race(does(settle(worker, *leases["b"], COMPLETED)), retries)
     assert (opened, waited) == (1, True)
     assert violations(players.db) == {}
+
+
+def test_a_cancel_of_the_workflow_during_a_retry_ends_what_the_retry_opens(players: Players) -> None:
+    flow, worker, leases = running(players, node("a"), node("b", "a"), node("c", delay=3600))
+    run(players.db, settle(worker, *leases["a"], DEAD))
+
+    def cancels(connection: Any) -> Any:
+        return connection.execute("select pgqueue.cancel_workflow(%s)", [flow]).fetchone()[0]
+
+    _, said, waited = players.race(does(statements.retry_workflow(flow, "a")), cancels)
+    assert (said, waited) == ("requested", True)
+    finish(players.db)
+    assert states(players.db, flow) == dict.fromkeys("abc", "cancelled")
+    assert violations(players.db) == {}

@@ -4,7 +4,8 @@
 -- job is open (finish_workflow.sql).
 -- `at_most` is given for a batch: cancels at most so many jobs, and leaves alone the follow-up jobs of an earlier end of the batch.
 -- Returns how many jobs it has cancelled or asked to stop, and how many open jobs are left, the skipped ones included. It counts at most
--- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch.
+-- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch. Locks the row of the workflow last,
+-- unless it is a batch.
 create or replace function pgqueue.cancel_nodes(workflow bigint, stop_reason text, at_most integer, out chosen integer, out left_open integer)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -42,6 +43,10 @@ begin
         perform pgqueue.end_jobs(ids, 'cancelled', cancel_nodes.stop_reason);
         perform pgqueue.resolve(ids, array_fill('cancelled'::text, array[cardinality(ids)]), array_fill(null::jsonb, array[cardinality(ids)]),
                                 array_fill(null::text, array[cardinality(ids)]), true);
+    end if;
+    if at_most is null then
+        -- While this function waits for the row, a retry can open nodes again, so it counts only when it has the row.
+        perform from pgqueue.workflows w where w.id = cancel_nodes.workflow for update;
     end if;
     left_open := (
         select count(*)
