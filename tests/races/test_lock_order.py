@@ -32,20 +32,26 @@ def overtaken(players: Players, connect: Connect, first: Act, end: Act, c: int, 
     first(players.one)
     with ThreadPoolExecutor(2) as pool:
         ended = pool.submit(end, players.two)
-        wait_until(lambda: is_waiting(players, players.two))
-        is_behind = pool.submit(third.execute, locks, [c])
-        wait_until(lambda: is_waiting(players, third))
-        yield
-        players.one.commit()
-        is_behind.result(timeout=20)
-        wait_until(lambda: is_waiting(players, players.two) or ended.done())
         try:
-            if not ended.done():
-                third.execute(f"{locks} nowait", [z])
-        finally:
-            third.rollback()
+            wait_until(lambda: is_waiting(players, players.two))
+            is_behind = pool.submit(third.execute, locks, [c])
+            wait_until(lambda: is_waiting(players, third))
+            yield
+            players.one.commit()
+            wait_until(lambda: is_behind.done() or ended.done())
+            if is_behind.done():  # if the end is quicker, as on a busy machine now and then, it does not wait for the third transaction
+                wait_until(lambda: is_waiting(players, players.two) or ended.done())
+                if not ended.done():
+                    third.execute(f"{locks} nowait", [z])
+                third.rollback()
             ended.result(timeout=20)
             players.two.commit()
+            is_behind.result(timeout=20)
+        finally:
+            # If something failed, a statement can wait for a transaction that never ends. Then the pool would never end either.
+            for connection in (players.two, third):
+                connection.cancel_safe()
+        third.rollback()
 
 
 def is_waiting(players: Players, connection: Connection[Any]) -> bool:
