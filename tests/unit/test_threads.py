@@ -133,6 +133,31 @@ def test_an_interruption_does_not_hit_the_import_of_a_module(
     assert sys.modules.pop(name).whole
 
 
+def test_an_interruption_does_not_hit_the_start_of_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python could raise it in the new thread. Then the new thread ends at once, and ``Thread.start`` in the handler waits for ever."""
+    start = threading._start_new_thread  # type: ignore[attr-defined]
+    begun: list[str] = []
+    app = App()
+
+    def start_slowly(*args: Any) -> Any:
+        if here.thread is not None:
+            for _ in range(100):
+                time.sleep(0.01)
+            begun.append("whole")
+        return start(*args)
+
+    @app.task(name="starting")
+    def starting() -> None:
+        threading.Thread(target=list).start()
+        while True:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(threading, "_start_new_thread", start_slowly)
+    ended = played(app, [[attempt(1, "starting", 0.1)]], executor="thread")
+    assert "longer than its timeout" in str(ended[1].error)
+    assert begun == ["whole"]
+
+
 def test_an_interruption_waits_for_the_end_or_a_gap_of_an_uninterrupted_block() -> None:
     app = App()
     seen: list[str] = []

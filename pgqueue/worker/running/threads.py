@@ -32,8 +32,9 @@ TIMED_OUT = Ending.TIMED_OUT  # looked up only once, because Python 3.11 looks u
 BLOCKED_AFTER = (
     0.5  # if a loop has not carried out a cancel after this many seconds, a handler blocks the loop
 )
-IMPORT_PAUSE = 0.01  # seconds between two looks whether the import of a handler has ended
+LOOK_PAUSE = 0.01  # seconds between two looks whether a handler can be interrupted
 IMPORTER = "<frozen importlib"  # begins the file name of the functions that import a module
+START = threading.Thread.start.__code__
 
 
 class InterruptedByTimeout(BaseException):
@@ -109,14 +110,16 @@ class Threads(Generic[W, C]):
         self._timers[work] = self._loop.call_later(DEAF, self._give_up, spec, work)
 
     def _interrupt(self, work: W) -> None:
-        """Interrupts the handler of this work. If the handler imports a module, waits for the end of the import.
+        """Interrupts the handler of this work. If the handler imports a module or starts a thread, waits until it has done so.
 
         An interrupted import would leave a module half made in this process. Then every later handler that uses the module would fail.
+        While a thread starts, Python knows it by the id of the thread that starts it. So the interruption could hit the new thread, and the
+        handler would wait for ever for its start.
         """
         assert self._loop is not None
         for thread in self._threads:
-            if thread.current is work and thread.is_importing():
-                self._loop.call_later(IMPORT_PAUSE, self._interrupt, work)
+            if thread.current is work and thread.is_importing_or_starting():
+                self._loop.call_later(LOOK_PAUSE, self._interrupt, work)
                 break
             if thread.interrupt(work):
                 self._loop.call_later(BLOCKED_AFTER, self._insist, thread, work)
@@ -124,8 +127,8 @@ class Threads(Generic[W, C]):
 
     def _insist(self, thread: _Thread[W], work: W) -> None:
         assert self._loop is not None
-        if thread.current is work and thread.is_importing():
-            self._loop.call_later(IMPORT_PAUSE, self._insist, thread, work)
+        if thread.current is work and thread.is_importing_or_starting():
+            self._loop.call_later(LOOK_PAUSE, self._insist, thread, work)
         else:
             thread.insist(work)
 
@@ -238,11 +241,11 @@ class _Thread(Generic[W]):
                     self._task.get_loop().call_soon_threadsafe(self._cancel, self._task)
             return True
 
-    def is_importing(self) -> bool:
-        """Whether the thread imports a module at the moment."""
+    def is_importing_or_starting(self) -> bool:
+        """Whether the thread imports a module, or starts another thread, at the moment."""
         frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the only way to see what another thread does
         while frame is not None:
-            if frame.f_code.co_filename.startswith(IMPORTER):
+            if frame.f_code is START or frame.f_code.co_filename.startswith(IMPORTER):
                 return True
             frame = frame.f_back
         return False
