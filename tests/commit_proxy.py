@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -40,13 +41,15 @@ class Lost(NamedTuple):
     """A COMMIT whose client got no answer.
 
     ``what`` is the word of the mark, or the application_name of the connection that has sent a batch. A batch has no mark, so ``xact`` is
-    None. ``committed``: whether the server has answered, to the proxy, that it has committed.
+    None. ``committed``: whether the server has answered, to the proxy, that it has committed. ``at``: when it was lost, by the monotonic
+    clock.
     """
 
     fault: str
     what: str
     xact: int | None
     committed: bool
+    at: float
 
 
 @dataclass(eq=False)
@@ -209,7 +212,7 @@ class FromClient(asyncio.Protocol):
         pair = self._pair
         pair.fault = fault
         if fault == NOT_DELIVERED:
-            self._proxy.lost.append(Lost(fault, pair.what, pair.xact, committed=False))
+            self._proxy.lost.append(Lost(fault, pair.what, pair.xact, committed=False, at=monotonic()))
             pair.abort()
         elif fault == SWALLOWED:
             pair.send(commit)
@@ -258,7 +261,9 @@ class FromServer(asyncio.Protocol):
                 self._has_committed = False
             elif kind == b"Z":
                 pair = self._pair
-                self._proxy.lost.append(Lost(pair.fault, pair.what, pair.xact, self._has_committed))
+                self._proxy.lost.append(
+                    Lost(pair.fault, pair.what, pair.xact, self._has_committed, monotonic())
+                )
                 pair.abort()
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,3 +25,10 @@ def wait_until(predicate: Callable[[], Value], timeout: float = PATIENCE) -> Val
             )
         time.sleep(0.01)
     return value
+
+
+async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
+    """Returns as soon as ``condition`` is true, and lets the event loop go on meanwhile."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.001)

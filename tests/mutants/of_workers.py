@@ -21,6 +21,8 @@ OF_WORKERS = (
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("database/pools.py", "            self._abandon()\n        mine", "            pass\n        mine",
            "stages/test_waiting.py::test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed"),
+    mutant("worker/running/runner.py", " and attempt.own_commit is OwnCommit.NONE", "",
+           "races/test_lost_at_commit.py::test_a_handler_whose_commit_is_sent_is_not_interrupted_if_its_lease_is_lost"),
     mutant("worker/running/threads.py", "frame.f_code is START or ", "", "unit/test_threads.py::test_an_interruption_does_not_hit_the_start_of_a_thread"),
     mutant("database/loop_pool.py", "if me is not None and me.cancelling():", "if False:",
            "stages/test_pools.py::test_a_loop_ends_without_aclose_while_its_pool_opens_a_connection"),

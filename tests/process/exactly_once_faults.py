@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ class Campaign:
     ops: int = 0
     harmed: dict[str, set[int]] = field(default_factory=lambda: {"kill": set(), "zombie": set()})
     counts: Counter[str] = field(default_factory=Counter)
+    crashed_at: float = 0.0  # by the monotonic clock: when the server ran again after its last crash
 
     # ------------------------------------------------------------ the jobs
 
@@ -112,7 +114,7 @@ class Campaign:
     def run(self, is_enough: Callable[[], bool]) -> None:
         """Causes the faults of the plan, and waits until all jobs are finished. If a fault had too little effect then, goes on with it.
 
-        ``is_enough`` says whether the proxy has lost enough answers.
+        ``is_enough`` says whether the proxy has lost enough answers, and in every way.
         """
         plan = self.plan
         wanted = {
@@ -223,6 +225,7 @@ class Campaign:
         self.server.stop("immediate")
         threading.Event().wait(self.dice.uniform(0.1, 1.5))
         self.server = embedded.start(self.home, settings=SERVER)
+        self.crashed_at = time.monotonic()
         self.db = observer(self.dsn)
         self.counts["restart"] += 1
 

@@ -128,7 +128,7 @@ def test_each_effect_happens_once_under_faults_on_every_kind_of_connection(
                 campaign.start(executor)
             campaign.enqueue(PLAN.jobs)
             try:
-                campaign.run(lambda: len(made(proxy)) >= PLAN.answers)
+                campaign.run(lambda: len(made(proxy)) >= PLAN.answers and not without_effect(proxy))
             except AssertionError:
                 show_unfinished(campaign.db)
                 raise
@@ -144,6 +144,15 @@ def test_each_effect_happens_once_under_faults_on_every_kind_of_connection(
 def made(proxy: CommitProxy) -> list[Lost]:
     """Returns the completions whose COMMIT the server has made, as the proxy says, while the handler got no answer."""
     return [one for one in proxy.lost if one.what == "effects" and one.committed]
+
+
+def without_effect(proxy: CommitProxy) -> list[tuple[str, str]]:
+    """Returns the kinds of loss that have not happened yet: what was lost, and how."""
+    kinds = [
+        (what, fault) for what in ("effects", "booked", "paged") for fault in (SWALLOWED, LATE, NOT_DELIVERED)
+    ]
+    kinds += [(what, SWALLOWED) for what in BATCHES]
+    return sorted(set(kinds) - {(one.what, one.fault) for one in proxy.lost})
 
 
 def show_unfinished(db: Connection[Any]) -> None:
@@ -172,9 +181,9 @@ def judge(campaign: Campaign, proxy: CommitProxy, notes: Path) -> None:
     for promise, query in CONTRADICTIONS.items():
         found = db.execute(query.encode(), []).fetchmany(5)
         assert found == [], promise
-    # The database agrees with the proxy about each lost COMMIT.
+    # The database agrees with the proxy about each lost COMMIT. A crash can give the id of a transaction that was not committed to another one.
     for one in proxy.lost:
-        if one.xact is not None:
+        if one.xact is not None and (one.committed or one.at > campaign.crashed_at):
             [(status,)] = db.execute("select pg_xact_status(%s::text::xid8)", [one.xact]).fetchall()
             assert status == ("committed" if one.committed else "aborted"), one
             assert one.what != "effects" or (one.xact in effects) is one.committed, one
@@ -216,18 +225,14 @@ def assert_all_bit(
     campaign: Campaign, proxy: CommitProxy, said: dict[str, list[Any]], effects: dict[int, tuple[int, int]]
 ) -> None:
     """Fails if a kind of fault had no effect."""
-    plan, counts, lost = campaign.plan, campaign.counts, Counter((one.what, one.fault) for one in proxy.lost)
+    plan, counts = campaign.plan, campaign.counts
     assert counts["kill"] >= plan.kills
     assert counts["kill_child"] >= plan.child_kills
     assert counts["zombies"] >= plan.zombies
     assert counts["terminate"] >= plan.terminations
     assert counts["restart"] >= plan.restarts
     assert len(made(proxy)) >= plan.answers
-    for what in ("effects", "booked", "paged"):
-        for fault in (SWALLOWED, LATE, NOT_DELIVERED):
-            assert lost[what, fault] > 0, (what, fault)
-    for what in BATCHES:
-        assert lost[what, SWALLOWED] > 0, what
+    assert without_effect(proxy) == []
     done = {(op, lease) for op, lease in said["done"]}
     assert (
         sum(effects[one.xact] in done for one in made(proxy) if one.xact is not None) > len(made(proxy)) / 2

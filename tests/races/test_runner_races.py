@@ -31,6 +31,7 @@ from pgqueue.worker.stopping import finish
 from tests import factories
 from tests.apps import killer_tasks
 from tests.conclusions import reason_of
+from tests.waiting import until
 
 SLOTS = 4
 Done = list[tuple[int, str | None]]
@@ -150,12 +151,6 @@ def suspects_runner(ended: Ended) -> Runner:
         crash_limit=3,
         done=note,
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("task", killer_tasks.TASKS)

@@ -17,6 +17,7 @@ from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.claiming.urgent_allowance import URGENT_JOBS
 from tests.unit.fake_link import Answer, FakeLink, claimed_row, lane_row, turn_row, turns_row
+from tests.waiting import until
 
 
 class Play:
@@ -213,11 +214,6 @@ def running(play: Play, script: Callable[[], Coroutine[Any, Any, None]]) -> None
             await claiming
 
     asyncio.run(whole())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 def test_a_wake_up_makes_an_idle_claimer_claim_long_before_its_next_poll():

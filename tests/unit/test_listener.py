@@ -15,6 +15,7 @@ from pgqueue.worker import listener as module
 from pgqueue.worker.claiming.served_queues import MOST_KEPT, ServedQueues
 from pgqueue.worker.listener import Listener
 from tests.unit.fake_link import FakeLink
+from tests.waiting import until
 
 
 class Calls:
@@ -76,9 +77,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
         async def play() -> None:
             listening = asyncio.create_task(calls.listener.run())
-            async with asyncio.timeout(10):
-                while not condition(calls):
-                    await asyncio.sleep(0.001)
+            await until(lambda: condition(calls), 10)
             listening.cancel()
             await asyncio.wait([listening])
 

@@ -27,7 +27,7 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import has_subscribers
 from pgqueue.telemetry.events.jobs import JobCompleted, JobStarted
 from pgqueue.worker.attempt import Attempt, Keeper
-from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle
+from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.job_facts import emit_ending, emit_start
 from pgqueue.worker.running.call import SINGLE
 from pgqueue.worker.running.children import Children
@@ -215,7 +215,9 @@ class Runner:
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
         """Stops these attempts because their lease is lost; None stops all attempts.
 
-        No outcome is written for them. Attempts that wait for a slot do not begin.
+        No outcome is written for them. Attempts that wait for a slot do not begin. If a handler has sent the COMMIT that completes its job,
+        it is not stopped: the database tells it whether the lease was lost before the COMMIT. If the COMMIT is made, no other attempt
+        begins, and an interruption would look like a failure.
         """
         lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
@@ -224,7 +226,7 @@ class Runner:
             for attempt in waiting.take_out(lost.__contains__):
                 self._done(attempt, NothingToSettle.LEASE_LOST)
         for attempt, executor in list(self._running.items()):
-            if attempt in lost:
+            if attempt in lost and attempt.own_commit is OwnCommit.NONE:
                 executor.stop(attempt)
                 if (
                     executor is self._threads
