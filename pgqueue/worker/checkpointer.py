@@ -221,6 +221,8 @@ class Checkpointer:
             self._keep(list(left), self._trouble.after(error))
 
     async def _store(self, part: Sequence[Item]) -> None:
+        if len(part) == 1 and await self._store_alone(part[0]):
+            return
         made = [(item.attempt.worker_id, item.attempt.id, item.attempt.lease_id, item.made) for item in part]
         found = await self._link.once(statements.store_checkpoints(made))
         self._trouble.over()
@@ -234,8 +236,7 @@ class Checkpointer:
                 lost.append(attempt)
                 self._end(item).lose()
             elif (lease, *item.made.step_id) in found.stored:
-                attempt.has_checkpoint = True
-                self._end(item).give([item.made._replace(lease_id=attempt.lease_id)])
+                self._give_stored(item)
             else:
                 item.is_there = True
                 self._add(item)
@@ -243,6 +244,20 @@ class Checkpointer:
             self._cancel(asked)
         if lost:
             self._lose(lost)
+
+    async def _store_alone(self, item: Item) -> bool:
+        """Stores a checkpoint by a cheaper statement. Returns False if that statement cannot store it."""
+        attempt = item.attempt
+        store = statements.store_checkpoint(attempt.worker_id, attempt.id, attempt.lease_id, item.made)
+        if not await self._link.once(store):
+            return False
+        self._trouble.over()
+        self._give_stored(item)
+        return True
+
+    def _give_stored(self, item: Item) -> None:
+        item.attempt.has_checkpoint = True
+        self._end(item).give([item.made._replace(lease_id=item.attempt.lease_id)])
 
     async def _load_ahead(self) -> None:
         """Reads checkpoints ahead. If that fails, nothing is lost: the handlers ask for them."""

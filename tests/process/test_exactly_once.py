@@ -98,7 +98,7 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_each_effect_happens_once_under_faults_on_every_kind_of_connection(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,8 +105,13 @@ def test_the_first_checkpoint_gives_a_job_its_version_and_later_ones_do_not_chan
     assert [version_of(db, job_id) for job_id in (plain, first, later)] == [None, 3, 3]
     store(hand, attempts[later], step(4, "b"), step(4, "c"))
     assert version_of(db, later) == 3
+    alone = [
+        statements.store_checkpoint(hand.id, job_id, attempts[job_id].lease_id, step(4, "d"))
+        for job_id in (plain, later)
+    ]
+    assert [run(db, one) for one in alone] == [False, True]
     found = db.execute("select name, version from pgqueue.checkpoints where job_id = %s order by 1", [later])
-    assert found.fetchall() == [("a", 3), ("b", 4), ("c", 4)]
+    assert found.fetchall() == [("a", 3), ("b", 4), ("c", 4), ("d", 4)]
 
 
 def test_a_checkpoint_that_is_refused_gives_no_version(db: Connection[Any]) -> None:

@@ -100,7 +100,23 @@ def test_a_batch_has_a_limit_of_items_and_of_bytes(monkeypatch: pytest.MonkeyPat
         for attempt, size in zip(attempts(7), sizes, strict=True)
     ]
     play.ask(*values)
-    assert [len(items_of(sent)) for sent in play.link.sent] == [3, 1, 1, 1, 1]
+    sent = [sent for sent in play.link.sent if sent.name == "store_checkpoints"]
+    assert [len(items_of(one)) for one in sent] == [3, 1, 1, 1, 1]
+
+
+def test_a_checkpoint_that_comes_alone_is_stored_by_a_cheaper_statement() -> None:
+    [attempt] = attempts(1)
+    play = Play(store_checkpoint=[[(1,)]])
+    [[answer]] = play.ask((attempt, made()))
+    assert (answer.value, answer.lease_id, attempt.has_checkpoint) == ("1", attempt.lease_id, True)
+    assert play.link.names == ["store_checkpoint"]
+
+
+def test_a_checkpoint_that_the_cheaper_statement_does_not_store_is_stored_by_the_other_one() -> None:
+    play = Play(store_checkpoint=[[]], store_checkpoints=[stored])
+    [[answer]] = play.ask((attempts(1)[0], made()))
+    assert answer.value == "1"
+    assert play.link.names == ["store_checkpoint", "store_checkpoints"]
 
 
 @pytest.mark.parametrize("has_checkpoint", [False, None])
@@ -111,10 +127,10 @@ def test_a_batch_whose_answer_is_lost_is_sent_again_and_finds_its_own_checkpoint
     [attempt] = attempts(1)
     attempt.has_checkpoint = has_checkpoint
     row = (1, "step", "a", "", 7, attempt.lease_id, None, "1", None, None)
-    play = Play(store_checkpoints=[LOST, there], load_checkpoints=[[row]])
+    play = Play(store_checkpoint=[LOST, []], store_checkpoints=[there], load_checkpoints=[[row]])
     [[answer]] = play.ask((attempt, made()))
     assert (answer.value, attempt.has_checkpoint) == ("1", True)
-    assert play.link.names == ["store_checkpoints", "store_checkpoints", "load_checkpoints"]
+    assert play.link.names == ["store_checkpoint"] * 2 + ["store_checkpoints", "load_checkpoints"]
 
 
 def test_a_checkpoint_of_another_attempt_wins_and_does_not_count_as_new() -> None:
@@ -150,7 +166,7 @@ def test_a_checkpoint_of_a_locked_job_is_tried_again() -> None:
     play = Play(store_checkpoints=[locked, locked, stored])
     [[answer]] = play.ask((attempts(1)[0], made()))
     assert answer.value == "1"
-    assert len(play.link.sent) == 3
+    assert play.link.names.count("store_checkpoints") == 3
 
 
 def test_an_attempt_without_its_lease_gets_an_error_and_is_stopped() -> None:
@@ -168,7 +184,7 @@ def test_an_attempt_that_is_lost_while_the_server_is_away_waits_no_longer() -> N
         attempt.end(Ending.LOST)
         return LOST
 
-    play = Play(store_checkpoints=[lose])
+    play = Play(store_checkpoint=[lose])
     [answer] = play.ask((attempt, made()))
     assert isinstance(answer, LeaseLostError)
     assert len(play.link.sent) == 1
@@ -280,7 +296,7 @@ def test_what_is_left_of_a_sleep_is_counted_from_the_moment_at_which_it_was_read
 
 @pytest.mark.parametrize("asks", ["before the end", "after the end"])
 def test_at_the_end_of_the_worker_every_attempt_that_waits_gets_an_error(asks: str) -> None:
-    play = Play(store_checkpoints=[LOST])
+    play = Play(store_checkpoint=[LOST])
 
     async def run() -> Any:
         running = asyncio.create_task(play.checkpointer.run())

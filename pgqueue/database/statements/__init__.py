@@ -136,6 +136,7 @@ from pgqueue.database.statements.steps import (
     load_checkpoints,
     purge_checkpoints,
     save_cursor,
+    store_checkpoint,
     store_checkpoints,
     store_effect,
 )
@@ -317,6 +318,7 @@ __all__ = [
     "settle",
     "signal",
     "stop_worker",
+    "store_checkpoint",
     "store_checkpoints",
     "store_effect",
     "survey_lanes",

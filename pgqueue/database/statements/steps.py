@@ -39,6 +39,14 @@ def store_checkpoints(
     return replace(stores, text=load_chosen(stores.name, VERSIONS if has_versions else frozenset[str]()))
 
 
+def store_checkpoint(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> Statement[bool]:
+    """Stores one checkpoint of a running attempt. Returns False if it stored nothing; then ``store_checkpoints`` says why, or stores it."""
+    return statement(
+        "store_checkpoint", bool, worker_id=worker_id, job_id=job_id, lease_id=lease_id, kind=made.kind, name=made.name, key=made.key,
+        fingerprint=made.fingerprint, version=made.version, value=made.value,
+    )  # fmt: skip
+
+
 def _item(worker_id: int, job_id: int, lease_id: int, made: Checkpoint) -> str:
     head = json.dumps({
         "job_id": job_id, "lease_id": lease_id, "worker_id": worker_id, "kind": made.kind, "name": made.name, "key": made.key,
