@@ -315,10 +315,10 @@ class AttemptLease:
         match answer:
             case Answer.MADE:
                 attempt.own_commit = OwnCommit.CONFIRMED
-            case Answer.NOT_MADE:
+            case Answer.NOT_MADE if attempt.ending is not Ending.LOST:
                 attempt.own_commit = OwnCommit.NONE
                 raise error
-            case Answer.LOST:
+            case Answer.NOT_MADE | Answer.LOST:
                 attempt.own_commit = OwnCommit.NONE
                 attempt.end(Ending.LOST)
                 raise LeaseLostError(attempt.id, attempt.lease_id) from error

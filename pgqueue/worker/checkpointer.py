@@ -219,6 +219,8 @@ class Checkpointer:
                 await sift(batch, run, refuse, leave)
         except Exception as error:  # noqa: BLE001 - it is logged
             self._keep(list(left), self._trouble.after(error))
+        else:
+            self._keep(list(left), LOCKED)  # after many refusals, ``sift`` does not try the rest
 
     async def _store(self, part: Sequence[Item]) -> None:
         if len(part) == 1 and await self._store_alone(part[0]):

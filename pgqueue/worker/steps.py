@@ -163,16 +163,20 @@ class Steps:
 
     def known(self, me: StepId) -> Checkpoint | None:
         """Returns the checkpoint of a step, if it is known without asking the checkpointer."""
-        return None if self._known is None else self._known.get(me)
+        known = self._known  # another thread of the handler can set it to None meanwhile
+        return None if known is None else known.get(me)
 
     def find(self, me: StepId) -> StepFlow[Checkpoint | None]:
         """Returns the checkpoint of a step; None if it has none. The first call of a later attempt reads all checkpoints of the job."""
-        if self._known is None:
+        known = self._known
+        if known is None:
             first, self._is_untouched = self._is_untouched, False
             found = yield FIRST_LOAD if first else LOAD
-            if self._known is None:  # another task of the handler can have read them meanwhile
-                self._known, self._loaded_at = {one.step_id: one for one in found}, monotonic()
-        return self._known.get(me)
+            known = self._known
+            if known is None:  # otherwise another task of the handler has read them meanwhile
+                known = {one.step_id: one for one in found}
+                self._known, self._loaded_at = known, monotonic()
+        return known.get(me)
 
     def take_signal(self, take: TakeSignal) -> StepFlow[Checkpoint | None]:
         """Returns how a wait has ended; None if it is not over. If no checkpoint was read before, reads all of them in the same statement."""
@@ -180,10 +184,12 @@ class Steps:
             return (yield from self.store(take))
         self._is_untouched = False
         found = yield take._replace(loads=True)
-        if self._known is None:
-            self._known, self._loaded_at = {}, monotonic()
-        self._known.update((one.step_id, one) for one in found)
-        stored = self._known.get((take.name, take.key))
+        known = self._known
+        if known is None:
+            known = {}
+            self._known, self._loaded_at = known, monotonic()
+        known.update((one.step_id, one) for one in found)
+        stored = known.get((take.name, take.key))
         return None if stored is None else self._noted(stored)
 
     def store(self, question: Question) -> StepFlow[Checkpoint | None]:
@@ -242,8 +248,9 @@ class Steps:
     def _noted(self, stored: Checkpoint) -> Checkpoint:
         if stored.lease_id == self._attempt.lease_id:
             self._attempt.has_checkpoint = True
-        if self._known is not None:
-            self._known[stored.step_id] = stored
+        known = self._known
+        if known is not None:
+            known[stored.step_id] = stored
         return stored
 
     def _take(self, me: StepId) -> None:
@@ -261,7 +268,8 @@ class Steps:
             why = "a job.transaction() block has completed the job"
             do = "take the step before that block, or inside of it"
             raise StepRefusedError(f"Job {self._attempt.id} can have no further step.", why=why, do=do)
-        if self._known is not None and len(self._known) >= MOST_STEPS:
+        known = self._known
+        if known is not None and len(known) >= MOST_STEPS:
             raise StepTooLargeError(
                 f"Job {self._attempt.id} has {MOST_STEPS:,} checkpoints already.",
                 do="do more in one step, or split the work into several jobs",
@@ -381,6 +389,6 @@ class Steps:
             try:
                 return answer.result(SLICE)
             except TimeoutError:
-                if answer.done():
-                    raise
+                if answer.done():  # it came a moment later, or it is this error
+                    return answer.result()
                 self._attempt.check()

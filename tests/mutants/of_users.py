@@ -138,6 +138,8 @@ OF_USERS = (
            "stages/test_versions.py::test_the_first_checkpoint_gives_a_job_its_version_and_later_ones_do_not_change_it"),
     mutant("sql/steps/store_checkpoint.sql", "for key share skip locked", "",
            CHECKPOINTS + "::test_a_locked_job_does_not_delay_the_checkpoints_of_other_jobs"),
+    mutant("worker/checkpointer.py", "            self._keep(list(left), LOCKED)", "            pass",
+           "unit/test_checkpointer.py::test_the_checkpoints_that_are_not_tried_after_many_refusals_are_tried_again"),
     mutant("sql/steps/store_checkpoints.sql", "coalesce(a.value, 'null') as value", "a.value",
            CHECKPOINTS + "::test_checkpoints_come_back_as_they_were_stored"),
     mutant("sql/steps/store_checkpoints.sql", "for key share skip locked", "for key share",

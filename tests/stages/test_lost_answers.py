@@ -19,12 +19,12 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import run
-from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
+from pgqueue.errors import CommitUnconfirmedError, LeaseLostError, ReadOnlyServerError
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker import in_doubt
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
-from pgqueue.worker.ending import OwnCommit
+from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.settler import Settler
 from tests.factories import add_jobs
 from tests.proxy import proxy_to
@@ -168,6 +168,39 @@ def test_a_handler_goes_on_after_a_commit_without_an_answer_only_if_the_commit_w
     assert attempt.own_commit is (OwnCommit.CONFIRMED if made else OwnCommit.NONE)
     state = "completed" if made else "running"
     assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_handler_whose_commit_was_not_made_learns_that_its_lease_was_lost_meanwhile(
+    dsn: str, db: Connection[Any], asynchronous: bool
+) -> None:
+    """The loss did not interrupt the handler, because the COMMIT could have been made. So the handler must not go on now."""
+    hand = Hand(db, ["t"])
+    add_jobs(db)
+    [attempt] = hand.claim()
+    attempt.may_have_seats = False
+    with proxy_to(dsn) as proxy:
+        app = App(proxy.dsn, pool_size=1)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        def cut() -> None:
+            proxy.delivers, proxy.cut_at = False, b"COMMIT"
+            attempt.end(Ending.LOST)
+
+        async def aplay() -> None:
+            async with AttemptLease(attempt, app).atransaction(None, None):
+                cut()
+
+        def play() -> None:
+            with AttemptLease(attempt, app).transaction(None, None):
+                cut()
+
+        with pytest.raises(LeaseLostError):
+            asyncio.run(aplay()) if asynchronous else play()
+        app.close()
+    assert attempt.nothing_to_settle() is NothingToSettle.LEASE_LOST
 
 
 def test_the_question_about_a_commit_returns_lost_if_the_worker_no_longer_has_the_job(

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pgqueue.database.outage import ConnectionLost, Trouble
+from pgqueue.database.sifting import MOST_GIVEN_UP
 from pgqueue.errors import LeaseLostError, StepRefusedError
 from pgqueue.model.steps import FIRST_LOAD, LOAD, Checkpoint
 from pgqueue.runtime.clock import monotonic
@@ -157,6 +158,20 @@ def test_a_checkpoint_that_the_database_refuses_fails_alone() -> None:
     play = Play(store_checkpoints=[refuse])
     answers = play.ask(*((attempt, made()) for attempt in attempts(5)))
     assert [type(answer) for answer in answers] == [list, list, StepRefusedError, list, list]
+
+
+def test_the_checkpoints_that_are_not_tried_after_many_refusals_are_tried_again() -> None:
+    """``sift`` gives up after MOST_GIVEN_UP rows with an error that no value has caused."""
+
+    def refuse(statement: Statement[Any]) -> Rows | Exception:
+        if any(item["job_id"] % 3 == 0 for item in items_of(statement)):
+            return psycopg.errors.RaiseException("a trigger refuses it")
+        return stored(statement)
+
+    play = Play(store_checkpoints=[refuse])
+    answers = play.ask(*((attempt, made()) for attempt in attempts(3 * MOST_GIVEN_UP + 30)))
+    wanted = [list, list, StepRefusedError] * (MOST_GIVEN_UP + 10)
+    assert [type(answer) for answer in answers] == wanted
 
 
 def test_a_checkpoint_of_a_locked_job_is_tried_again() -> None:

@@ -215,9 +215,11 @@ class Runner:
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
         """Stops these attempts because their lease is lost; None stops all attempts.
 
-        No outcome is written for them. Attempts that wait for a slot do not begin. If a handler has sent the COMMIT that completes its job,
-        it is not stopped: the database tells it whether the lease was lost before the COMMIT. If the COMMIT is made, no other attempt
-        begins, and an interruption would look like a failure.
+        No outcome is written for them. Attempts that wait for a slot do not begin.
+
+        A handler that has sent the COMMIT that completes its job is not stopped. If the lease was lost before the COMMIT, the database tells
+        the handler so. Otherwise the COMMIT is made, no other attempt begins, and an interruption would look like a failure. (A child
+        process is killed in any case, because only the child knows what its handler has sent.)
         """
         lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
