@@ -117,6 +117,7 @@ OF_USERS = (
     mutant("database/run.py", '"set search_path = pg_catalog, pg_temp; set default', '"set default', "schema/test_search_path.py::test_the_statements_of_pgq_commands_are_safe"),
     mutant("sql/enqueuing/fragments/waking.sql", ", case when j.run_at operator(pg_catalog.<=)", ", case when j.run_at <=", "schema/test_search_path.py::test_every_way_to_enqueue_on_the_callers_connection_is_safe"),
     mutant("sql/enqueuing/functions/wake.sql", "security definer\n", "", "stages/test_roles.py::test_an_enqueuer_enqueues_in_every_way"),
+    mutant("sql/workflows/functions/signal_parents.sql", "security definer\n", "", "stages/test_operators.py::test_an_operator_who_cancels_all_children_of_a_job_lets_the_job_go_on"),
     mutant("sql/leases/functions/finish_overdue.sql", "    moment := least(moment, clock_timestamp());\n", "", "stages/test_roles.py::test_an_enqueuer_gets_the_unique_key_of_an_expired_job_without_the_right_to_change_jobs"),
     mutant("sql/settling/settle.sql", "    select true, e.hook, 'pgqueue.hooks'", "    select null, e.hook, 'pgqueue.hooks'", "stages/test_reserved.py::test_settle_stores_the_job_of_a_hook_and_its_arguments_do_not_contain_stored_by_pgqueue"),
     mutant("sql/alerts/raise_alerts.sql", "where r.is_due and d.rank <= %(most)s::int", "where r.is_due", "stages/test_alerts.py::test_many_alerts_at_the_same_time_send_only_a_few_messages_each_minute"),

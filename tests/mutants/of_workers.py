@@ -92,6 +92,8 @@ OF_WORKERS = (
            f"{WORKFLOW_MODEL}::test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_their_counters"),
     mutant("sql/batches/functions/end_batch.sql", "b.kind = 'batch' for no key update;", "b.kind = 'batch';",
            "races/test_batch_races.py::test_a_seal_during_the_last_end_waits_and_ends_the_batch"),
+    mutant("sql/workflows/functions/resolve.sql", "    if cardinality(parts) > 0 then", "    if cardinality(parts) > 0 and not keeps_batches then",
+           "stages/test_gather.py::test_a_parent_goes_on_if_a_person_cancels_the_workflow_of_its_children"),
     mutant("sql/workflows/functions/resolve.sql", "        else\n            due := null;\n", "",
            "stages/test_completed_nodes.py::test_a_chain_can_complete_in_one_statement_after_a_retry_of_its_beginning"),
     mutant("sql/workflows/functions/resolve.sql", "due is null or due[1] > (select max(i.id) from unnest(ids) i (id))", "true",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -83,6 +85,18 @@ def test_every_function_that_runs_as_the_owner_has_its_own_search_path(db):
     assert {name for name, _ in rows} >= {"add_partitions", "drop_partitions", "recount_seats", "purge_jobs"}
     for name, settings in rows:
         assert "search_path=pg_catalog, pg_temp" in settings, name
+
+
+def test_the_page_about_roles_lists_every_function_that_runs_as_the_owner(db):
+    page = (Path(__file__).parents[2] / "docs/rules/roles.md").read_text()
+    [table] = re.findall(r"### Functions that run as the owner\n\n(.*?)\n\n", page, re.DOTALL)
+    cells = " ".join(row.split("|")[1] for row in table.splitlines())
+    listed = re.findall(r"`(\w+)`", cells)
+    rows = db.execute(
+        "select proname from pg_proc where pronamespace = 'pgqueue'::regnamespace and prosecdef"
+    )
+    assert sorted(listed) == sorted(name for (name,) in rows)
+    assert ("- Twenty-two functions" in page) is (len(listed) == 22)
 
 
 # ------------------------------------------------------------------ migrating

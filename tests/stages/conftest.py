@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from psycopg import Connection
 
 from pgqueue import App, Task
 from pgqueue.model import members
+from pgqueue.sql import grants
 from tests import batches, workflows
 from tests.apps import batch_tasks, workflow_tasks
 from tests.stages.all_ways_to_enqueue import EURO
@@ -21,6 +22,20 @@ from tests.worker_by_hand import Hand, LimitedHand
 def hand(db: Connection[Any]) -> Hand:
     """Returns a stand-in for a worker with the task ``t``. A test calls its methods one by one."""
     return Hand(db, ["t"])
+
+
+@pytest.fixture
+def granted(role: Callable[..., str]) -> Callable[..., str]:
+    """Returns a function that makes a role and returns its DSN. The role gets the grants of its kind. Some grants are printed as comments. The role also gets such a grant if its line contains a word of ``more``."""
+
+    def make(kind: str, *more: str) -> str:
+        lines = [
+            line.removeprefix("-- ") if any(word in line for word in more) else line
+            for line in grants(kind).splitlines()
+        ]
+        return role("\n".join(lines))
+
+    return make
 
 
 @pytest.fixture

@@ -242,6 +242,18 @@ def test_a_parent_waits_again_if_its_children_are_retried_before_it_goes_on(
     assert look(db, job_id, "state, result") == ("completed", [9])
 
 
+def test_a_parent_goes_on_if_a_person_cancels_the_workflow_of_its_children(
+    path: Path, db: Connection[Any]
+) -> None:
+    job_id = enqueue("returning", numbers=[2, 3])
+    started(db, job_id)
+    db.execute(
+        "select pgqueue.cancel_workflow(w.id) from pgqueue.workflows w where w.parent_job = %s", [job_id]
+    )
+    work(db, job_id)
+    assert [end[0] for end in look(db, job_id, "result")] == ["cancelled", "cancelled"]
+
+
 # ---------------------------------------------------------------- the end of the parent
 
 

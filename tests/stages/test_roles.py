@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -24,20 +23,6 @@ from pgqueue.ui.cli.commands import cli
 from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
-
-
-@pytest.fixture
-def granted(role: Callable[..., str]) -> Callable[..., str]:
-    """Returns a function that makes a role and returns its DSN. The role gets the grants of its kind. Some grants are printed as comments. The role also gets such a grant if its line contains a word of ``more``."""
-
-    def make(kind: str, *more: str) -> str:
-        lines = [
-            line.removeprefix("-- ") if any(word in line for word in more) else line
-            for line in grants(kind).splitlines()
-        ]
-        return role("\n".join(lines))
-
-    return make
 
 
 def denied(dsn: str, *statements: str) -> None:
@@ -139,7 +124,7 @@ def test_an_enqueuer_can_neither_read_nor_change_nor_lock_anything(granted, db):
         "insert into pgqueue.jobs (task, stored_by_pgqueue) values ('t:on_dead', true)",
         "update pgqueue.jobs_live set priority = 1", "delete from pgqueue.jobs_live", "select id from pgqueue.jobs_live for update",
         "do $$ begin lock table pgqueue.jobs_live in share update exclusive mode; end $$", "select pgqueue.cancel(1)", "select pgqueue.edit(1, '{\"priority\": 1}')",
-        "select pgqueue.revive(1)", "select pgqueue.why(1)", "select pgqueue.recount_seats()", "select pgqueue.add_partitions(1)",
+        "select pgqueue.revive(1)", "select pgqueue.why(1)", "select pgqueue.recount_seats()", "select pgqueue.add_partitions(1)", "select pgqueue.signal_parents(array[1])",
         "select setval('pgqueue.jobs_id_seq', 1)", "select setval('pgqueue.awake_0', 9999999999999)",
         "select nextval('pgqueue.waited_until')", "update pgqueue.queues set paused = true", "insert into pgqueue.limits (concurrency) values (0)",
         "update pgqueue.schema_version set version_num = '9999'", "create table pgqueue.mine ()",

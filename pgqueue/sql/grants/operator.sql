@@ -1,15 +1,15 @@
--- The rights of a person who uses `pgq`, or of a panel. Such a role reads everything; it cancels, revives and edits jobs, pauses queues,
--- and sets limits and schedules.
+-- The rights of a person who uses `pgq`, or of a panel. Such a role reads everything; it cancels, revives and edits jobs, pauses and
+-- removes queues, and sets limits and schedules. A schedule can run a job with an idempotency key or a throttle.
 grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
-grant insert, update, delete on pgqueue.jobs_live, pgqueue.limits, pgqueue.schedules, pgqueue.schedule_runs to ROLE;
+grant insert, update, delete on pgqueue.jobs_live, pgqueue.limits, pgqueue.schedules, pgqueue.schedule_runs, pgqueue.queues,
+    pgqueue.idempotency_keys to ROLE;
 grant insert on pgqueue.unresolved to ROLE;
 grant update on pgqueue.nodes, pgqueue.workflows to ROLE;
 grant insert on pgqueue.transitions, pgqueue.jobs_done, pgqueue.jobs to ROLE;
 grant update on pgqueue.jobs, pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.alerts to ROLE;
 grant delete on pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.checkpoints to ROLE;
 grant update (value) on pgqueue.checkpoints to ROLE;
-grant insert, update on pgqueue.queues to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant usage, update on sequence pgqueue.waited_until to ROLE;
 grant execute on all functions in schema pgqueue to ROLE;

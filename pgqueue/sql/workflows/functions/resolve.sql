@@ -203,7 +203,10 @@ begin
           and num_nulls(w.stop_reason) = 1;
     end if;
     if cardinality(parts) > 0 and not keeps_batches then
-        perform pgqueue.end_batches(parts), pgqueue.signal_parents(parts);
+        perform pgqueue.end_batches(parts);
+    end if;
+    if cardinality(parts) > 0 then
+        perform pgqueue.signal_parents(parts);
     end if;
     -- Of the workflows that came to rest, those that failed are undone.
     perform pgqueue.begin_undo(g.id) from unnest(rested) g (id);

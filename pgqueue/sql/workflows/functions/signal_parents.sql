@@ -3,11 +3,15 @@
 -- signal gather:<workflow>. If someone retries children, the gate ends again, and another signal is sent.
 -- Never waits for the row of the parent. If another transaction has locked this row, the gate is put into `unresolved`, as in
 -- release_nodes.sql. A parent that has ended gets its signal, too, because it can be revived.
+-- Runs as the owner, because a role that ends jobs need not be allowed to write signals. A role that calls it directly can send nothing
+-- that was not sent when the gate ended: the end of the gate is the key of its signal.
 -- Uses nodes_pkey, workflows_pkey, dependencies_pkey and jobs_live_id_key. Only resolve() calls it, with the gates locked. Locks the
 -- parents.
 create or replace function pgqueue.signal_parents(gates bigint[])
 returns void
 language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
 as $function$
 declare
     over record;
