@@ -182,9 +182,9 @@ class StepMethods:
         happens to this job, and are a workflow of their own (``pgq workflows``). If a child does not complete, raises ChildrenFailedError when
         all have ended. With ``failures="return"``, returns a ``NodeEnd`` for each child instead, with ``state``, ``result`` and ``error``.
 
-        ``name``: as in ``step``, at most 248 bytes. ``jobs``: made by ``task.job(…)``. A later attempt must give the same jobs, or
-        CheckpointMismatchError is raised. If this job ends before its children, they are cancelled. Suspends the job as ``sleep`` does, and is
-        refused where ``sleep`` is refused.
+        ``name``: as in ``step``, at most 248 bytes. ``jobs``: made by ``task.job(…)``. A later attempt must give the same tasks with the same
+        arguments, or CheckpointMismatchError is raised. If this job ends before its children, they are cancelled. Suspends the job as ``sleep``
+        does, and is refused where ``sleep`` is refused.
         """
         return self._own_lease().gather(name, jobs, returns_ends=_returns_ends(failures))
 

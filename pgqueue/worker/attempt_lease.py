@@ -38,7 +38,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
-from pgqueue.worker.gathers import Gathering, are_over
+from pgqueue.worker.gathers import Gathering
 from pgqueue.worker.in_doubt import Answer, ask
 from pgqueue.worker.step_commits import asave, save
 from pgqueue.worker.steps import Steps
@@ -119,25 +119,26 @@ class AttemptLease:
     def gather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[object]:
         self._require_suspendable("gather")
         children = Gathering(self._app, self._attempt, name, jobs)
-        if not children.jobs:
-            return []
         workflow_id = self.steps.drive(children.store(self.steps, asynchronous=False))
+        if workflow_id is None:
+            return []
         for nth in itertools.count():
             self.steps.drive(children.wait(self.steps, workflow_id, nth))
-            if are_over(found := list(self._app.workflow_handle(workflow_id).results())):
+            found = list(self._app.workflow_handle(workflow_id).results())
+            if children.are_over(workflow_id, found):
                 return children.results(found, returns_ends=returns_ends)
         raise AssertionError
 
     async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[object]:
         self._require_suspendable("agather")
         children = Gathering(self._app, self._attempt, name, jobs)
-        if not children.jobs:
-            return []
         workflow_id = await self.steps.drive_async(children.store(self.steps, asynchronous=True))
+        if workflow_id is None:
+            return []
         for nth in itertools.count():
             await self.steps.drive_async(children.wait(self.steps, workflow_id, nth))
-            ends = self._app.workflow_handle(workflow_id).aresults()
-            if are_over(found := [end async for end in ends]):
+            found = [end async for end in self._app.workflow_handle(workflow_id).aresults()]
+            if children.are_over(workflow_id, found):
                 return children.results(found, returns_ends=returns_ends)
         raise AssertionError
 

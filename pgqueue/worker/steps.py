@@ -15,7 +15,7 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -113,10 +113,15 @@ class Steps:
         name: object,
         call: StepCall[object],
         kind: Kind = "step",
+        same: Sequence[object] | None = None,
     ) -> StepFlow[Any]:
+        """Returns the stored value of a step. If there is none, calls the function, and stores its value.
+
+        ``same``: what must be the same in each attempt, or CheckpointMismatchError is raised. None: the arguments of the call.
+        """
         self._attempt.check()
-        me = step_id(name)
-        codec, mark = codec_of(call.function), fingerprint(call.args, call.kwargs)
+        me, codec = step_id(name), codec_of(call.function)
+        mark = fingerprint(call.args, call.kwargs) if same is None else fingerprint(same, {})
 
         def make(value: object) -> Checkpoint:
             return Checkpoint(kind, *me, mark, codec.encode(named(me), value), self.version)

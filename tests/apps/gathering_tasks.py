@@ -12,6 +12,7 @@ from tests.apps.step_functions import note
 PATH = "tests.apps.gathering_tasks:app"
 
 app = App(name="gathering")
+chosen: list[int] = []  # the children of a job of ``choosing``; a test can change it between two attempts
 
 
 @app.task(name="square", retry=False)
@@ -50,6 +51,20 @@ def catching(job: Job, numbers: list[int]) -> list[Any]:
         return job.gather("squares", [square.job(n) for n in numbers])
     except ChildrenFailedError as error:
         return [str(error), [end.state for end in error.ends]]
+
+
+@app.task(name="asking", retry=False)
+def asking(job: Job, numbers: list[int]) -> list[Any]:
+    found = job.gather("squares", [square.job(n) for n in numbers])
+    job.wait_for("approved")
+    return found
+
+
+@app.task(name="choosing", retry=False)
+def choosing(job: Job) -> list[Any]:
+    found = job.gather("squares", [square.job(n) for n in chosen])
+    job.wait_for("approved")
+    return found
 
 
 @app.task(name="twice", retry=False)

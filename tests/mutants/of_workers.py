@@ -127,6 +127,12 @@ OF_WORKERS = (
     mutant("app/workflows.py", "        if kind is None:\n            self.store()\n", "        self.store()\n", "stages/test_workflow_transactions.py::test_a_block_that_raises_stores_nothing"),
     mutant("app/storing.py", "    if answer is True:\n        return\n    if answer is False and error.__cause__ is not None:\n        raise error.__cause__\n    error.job_ids = stored",
            "    error.job_ids = stored", "stages/test_workflow_transactions.py::test_a_workflow_whose_commit_got_no_answer_is_looked_for"),
+    mutant("sql/workflows/purge_workflows.sql", "when w.parent_job is not null and", "when false and",
+           "stages/test_late_parents.py::test_retention_keeps_children_for_a_parent_that_can_still_ask_for_their_results"),
+    mutant("worker/gathers.py", "if len(found) != len(self._jobs):", "if False:",
+           "stages/test_late_parents.py::test_a_gather_whose_children_were_deleted_raises_instead_of_returning_too_few_results"),
+    mutant("worker/gathers.py", "[(job.task, job.args) for job in self._jobs]", "[(job.task, job.args, dict(job.options)) for job in self._jobs]",
+           "stages/test_late_parents.py::test_a_parent_goes_on_although_a_deploy_has_changed_the_options_of_its_childrens_task"),
     mutant("worker/awaited.py", "[::-1]\n    while stack:", "\n    while stack:",
            f"{BUILDER}::test_a_handler_sees_the_ends_for_which_its_node_has_waited_in_order_and_page_by_page"),
     # ---------------------------------------------------------------- keys

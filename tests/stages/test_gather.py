@@ -20,6 +20,7 @@ from tests.apps import gathering_tasks
 from tests.apps.gathering_tasks import app
 from tests.apps.step_functions import notes
 from tests.factories import look
+from tests.stages.gathered import children, drain, enqueue, run_children_by_hand, started, work
 from tests.worker_by_hand import Hand
 from tests.workflows import finish
 
@@ -34,32 +35,6 @@ def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """The file with the notes of the handlers. The app of ``gathering_tasks`` uses the test's database."""
     with noted_runs.noted(app, tmp_path, dsn, monkeypatch) as path:
         yield path
-
-
-def drain(executor: str = "thread", **settings: Any) -> None:
-    """Runs all jobs that are due, and the jobs that follow them."""
-    noted_runs.drain(app, gathering_tasks.PATH, executor, **settings)
-
-
-def enqueue(task: str, /, **args: Any) -> int:
-    return app.tasks[task].enqueue(**args).id
-
-
-def work(db: Connection[Any], *job_ids: int, executor: str = "thread") -> None:
-    """Runs workers until these jobs have ended."""
-    for _ in range(10):
-        drain(executor)
-        if all(look(db, job_id, "finished_at is not null") is True for job_id in job_ids):
-            return
-    pytest.fail(f"not ended: {[look(db, job_id, 'state') for job_id in job_ids]}")
-
-
-def children(db: Connection[Any], parent: int) -> list[tuple[Any, ...]]:
-    return db.execute(
-        "select w.kind, o.state, o.completed, o.dead, o.cancelled from pgqueue.workflows w"
-        " join pgqueue.workflow_overview o using (id) where w.parent_job = %s order by w.id",
-        [parent],
-    ).fetchall()
 
 
 @pytest.mark.parametrize(("task", "executor"), WAYS)
@@ -192,36 +167,6 @@ def test_the_end_of_the_children_does_not_wait_for_a_locked_parent_and_the_leade
     assert look(db, job_id, "state") == "pending"
     work(db, job_id)
     assert look(db, job_id, "state, result") == ("completed", [49])
-
-
-def started(db: Connection[Any], job_id: int) -> list[int]:
-    """Runs the parent until it waits, but none of its children. Returns the ids of the children."""
-    db.execute(
-        "create function public.hold() returns trigger language plpgsql as"
-        " $$ begin if new.workflow_id is not null and new.state = 'pending' then new.run_at := now() + interval '1 day'; end if; return new; end $$"
-    )
-    db.execute(
-        "create trigger hold before insert on pgqueue.jobs_live for each row execute function public.hold()"
-    )
-    drain()
-    db.execute("drop trigger hold on pgqueue.jobs_live")
-    db.execute("drop function public.hold()")
-    assert look(db, job_id, "state") == "waiting"
-    return [
-        id_
-        for (id_,) in db.execute(
-            "select j.id from pgqueue.jobs_live j join pgqueue.workflows w on w.id = j.workflow_id"
-            " where w.parent_job = %s order by 1",
-            [job_id],
-        )
-    ]
-
-
-def run_children_by_hand(db: Connection[Any], outcome: Outcome) -> None:
-    db.execute("update pgqueue.jobs_live set run_at = now() where task = 'square'")
-    hand = Hand(db, ["square"])
-    for attempt in hand.claim():
-        assert hand.settle(attempt, outcome)
 
 
 def test_a_parent_waits_again_if_its_children_are_retried_before_it_goes_on(

@@ -1,8 +1,9 @@
 -- Deletes workflows that ended longer ago than the longest retention of any queue, with their nodes and edges: at most `count` nodes, of at
 -- most 100 workflows. A workflow goes after its last node, with a later call, and the limit of a batch goes with the batch. Skips locked
--- rows.
--- Uses workflows_created_idx, nodes_workflow_key and dependencies_node_idx. Returns how many nodes and workflows it
--- deleted.
+-- rows. Keeps children as long as the row of their parent exists: the checkpoints of the parent stay as long, so another attempt of it reads
+-- the results of the children again.
+-- Uses workflows_created_idx, nodes_workflow_key and dependencies_node_idx. Looks parents up by id, in the index of each partition of jobs.
+-- Returns how many nodes and workflows it deleted.
 with bound as materialized (
     select clock_timestamp() - greatest((select max(q.retention) from pgqueue.queues q), interval '1 day') as until
 ), over as materialized (
@@ -11,6 +12,7 @@ with bound as materialized (
       and case when w.kind = 'batch'  -- its own row tells that its members have ended
                then w.ended_at < (select b.until from bound b)
                     and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.rank between 1 and 3 and n.state is null)
+               when w.parent_job is not null and (select true from pgqueue.jobs j where j.id = w.parent_job limit 1) then false
                else not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.state is null)
                     and not exists (select from pgqueue.nodes n where n.workflow_id = w.id and n.ended_at >= (select b.until from bound b)) end
     order by w.created_at

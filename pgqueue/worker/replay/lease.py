@@ -7,7 +7,7 @@ that is rolled back, because a worker that runs the job at the same time would w
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -73,11 +73,17 @@ class ReplaySteps(Steps):
         self._stored, self._notes, self._run_steps = stored, notes, run_steps
         self._known, self._loaded_at = dict(stored), monotonic()
 
-    def step(self, name: object, call: StepCall[object], kind: Kind = "step") -> StepFlow[Any]:
+    def step(
+        self,
+        name: object,
+        call: StepCall[object],
+        kind: Kind = "step",
+        same: Sequence[object] | None = None,
+    ) -> StepFlow[Any]:
         self._notes.check()
         me = step_id(name)
         how: Literal["stored", "called"] = "stored" if me in self._stored else "called"
-        value = yield from super().step(name, call, kind)
+        value = yield from super().step(name, call, kind, same)
         self._notes.stepped(*me, how)
         return value
 
