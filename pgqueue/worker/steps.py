@@ -191,7 +191,7 @@ class Steps:
         found = yield take._replace(loads=True)
         known = self._known
         if known is None:
-            known = {}
+            known = dict[StepId, Checkpoint]()
             self._known, self._loaded_at = known, monotonic()
         known.update((one.step_id, one) for one in found)
         stored = known.get((take.name, take.key))
