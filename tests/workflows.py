@@ -99,7 +99,9 @@ def run_due(
 def finish(db: Connection[Any]) -> int:
     """Does once what the leader does again and again. Returns how much it found to do."""
     run(db, statements.leave_parents(0, 1000))
-    found, after = run(db, statements.resolve_again(1000)), run(db, statements.finish_workflow(0))
+    left = run(db, statements.choose_unresolved(1000))
+    found = len(run(db, statements.resolve_again([one.id for one in left])))
+    after = run(db, statements.finish_workflow(0))
     while after is not None:
         found, after = found + 1, run(db, statements.finish_workflow(after))
     return found

@@ -19,7 +19,7 @@ from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPassedOver
+from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPassedOver, WorkflowPassedOver
 
 # Classes of SQLSTATE that a value in a row can cause: cardinality, data, integrity, limits. Such an error is the row's fault: the row is
 # given up (the caller says how; a job is made dead).
@@ -150,10 +150,12 @@ async def sift_jobs(
     return await sift(ids, run, give_up, leave)
 
 
-def pass_over(send: Send, job_id: int, error: Exception) -> None:
-    """Leaves a job as it is, so that a later statement tries it again, and reports that."""
-    if _is_news(send, JobPassedOver, job_id):
-        emit(JobPassedOver(job_id, one_line(error)))
+def pass_over(
+    send: Send, id_: int, error: Exception, fact: type[JobPassedOver | WorkflowPassedOver] = JobPassedOver
+) -> None:
+    """Leaves a job or a workflow as it is, so that a later statement tries it again, and reports that."""
+    if _is_news(send, fact, id_):
+        emit(fact(id_, one_line(error)))
 
 
 # When each kind of event was last emitted for a job. The link is a part of the key, because another database can have a job of the same id.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from pgqueue.database import statements
 from pgqueue.database.link import Link
-from pgqueue.database.outage import forever
+from pgqueue.database.outage import Trouble, forever, is_lost
+from pgqueue.database.sifting import pass_over, sift
+from pgqueue.database.statements import Unresolved
 from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import WorkflowPassedOver
 from pgqueue.telemetry.events.maintenance import NodeMended
 
 FINISH_PAUSE = 1.5  # seconds between two looks
@@ -16,29 +21,72 @@ START = (-(2**63), -(2**63))  # in front of every node
 
 
 async def finish_workflows_forever(link: Link) -> None:
-    """Calls ``finish_workflows_once`` again and again until it is cancelled."""
+    """Does what is left again and again until it is cancelled."""
+    finisher = Finisher(link)
 
     async def turn() -> float:
-        await finish_workflows_once(link)
+        await finisher.once()
         return FINISH_PAUSE
 
     await forever("the search for unfinished workflows", turn)
 
 
-async def finish_workflows_once(link: Link) -> None:
-    """Releases and ends nodes whose jobs were locked, and cancels what is open of each workflow that is being stopped.
+class Finisher:
+    """Releases and ends nodes whose jobs were locked, stops children whose parent has ended, and cancels what is open of stopped workflows.
 
-    Stops children whose parent has ended.
+    If a statement fails for one node or one workflow, for instance because of a trigger of the user, the others go on.
     """
-    left = await link.once(statements.find_left_work())
-    if left.has_unresolved:
-        await link.once(statements.resolve_again(RESOLVED_AT_ONCE))
-    at: int | None = 0 if left.has_children else None
-    while at is not None:
-        at = await link.once(statements.leave_parents(at, EXAMINED_AT_ONCE))
-    after: int | None = 0 if left.has_children or left.has_stopping else None
-    while after is not None:
-        after = await link.once(statements.finish_workflow(after))
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._resolving = Trouble("the release of nodes that were locked")
+        self._leaving = Trouble("the search for children whose parent has ended")
+        self._stopping = Trouble("the cancel of what is open of stopped workflows")
+
+    async def once(self) -> None:
+        left = await self._link.once(statements.find_left_work())
+        for is_due, part, trouble in (
+            (left.has_unresolved, self._resolve, self._resolving),
+            (left.has_children, self._leave_parents, self._leaving),
+            (left.has_children or left.has_stopping, self._stop, self._stopping),
+        ):
+            if is_due:
+                await _try(part, trouble)
+
+    async def _resolve(self) -> None:
+        left = await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))
+
+        async def resolve(some: Sequence[Unresolved]) -> list[int]:
+            return await self._link.once(statements.resolve_again([one.id for one in some]))
+
+        async def put_off(one: Unresolved, error: Exception) -> None:
+            pass_over(self._link.once, one.node_id, error)
+            await self._link.once(statements.put_off_unresolved([one.id]))
+
+        try:
+            await sift(left, resolve, put_off, put_off)
+        except Exception as error:
+            if not is_lost(error):  # all of them failed, but those behind them can be better
+                await self._link.once(statements.put_off_unresolved([one.id for one in left]))
+            raise
+
+    async def _leave_parents(self) -> None:
+        at: int | None = 0
+        while at is not None:
+            at = await self._link.once(statements.leave_parents(at, EXAMINED_AT_ONCE))
+
+    async def _stop(self) -> None:
+        after: int | None = 0
+        while after is not None:
+            before = after
+            try:
+                after = await self._link.once(statements.finish_workflow(before))
+            except Exception as error:
+                if is_lost(error):
+                    raise
+                after = await self._link.once(statements.find_stopping(before))
+                if after is not None:
+                    pass_over(self._link.once, after, error, WorkflowPassedOver)
 
 
 class Nodes:
@@ -49,10 +97,31 @@ class Nodes:
         self._after = START
 
     async def mend(self) -> None:
-        """Looks at up to MENDED_AT_ONCE nodes, and at more of them as long as it ends some."""
+        """Looks at up to MENDED_AT_ONCE nodes, and at more of them as long as it ends some, or cannot end one."""
         mended = True
         while mended:
-            found = await self._link.once(statements.mend_nodes(self._after, MENDED_AT_ONCE))
+            try:
+                found = await self._link.once(statements.mend_nodes(self._after, MENDED_AT_ONCE))
+            except Exception as error:
+                if is_lost(error):
+                    raise
+                bad = await self._link.once(statements.find_jobless(self._after, MENDED_AT_ONCE))
+                if bad is None:
+                    raise
+                pass_over(self._link.once, bad[1], error)
+                self._after = bad
+                continue
             self._after, mended = found.last or START, found.mended
             if mended:
                 emit(NodeMended(*self._after))
+
+
+async def _try(part: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
+    """Reports the error of a part instead of raising it, so that the other parts are done. If the server was lost, raises the error."""
+    try:
+        await part()
+        trouble.over()
+    except Exception as error:
+        if is_lost(error):
+            raise
+        trouble.after(error)

@@ -19,7 +19,7 @@ from tests.apps.waiting_tasks import app
 from tests.factories import add_jobs, add_limit, look, reasons
 from tests.waiting_runs import drain, enqueue, noted
 from tests.worker_by_hand import Hand, LimitedHand
-from tests.workflows import ids, node, states, store, violations
+from tests.workflows import finish, ids, node, states, store, violations
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_a_look_at_a_node_that_waits_for_a_signal_does_not_release_it(db: Connec
     """The leader looks again at nodes whose jobs were locked when they became ready."""
     _, flow, job = waiting_node(db)
     db.execute("insert into pgqueue.unresolved (node_id) values (%s)", [job["a"]])
-    run(db, statements.resolve_again(10))
+    finish(db)
     assert states(db, flow) == {"a": "waiting", "b": "waiting"}
     assert look(db, job["a"], "waits_for") == ["go"]
     assert violations(db) == {}

@@ -17,7 +17,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import run
-from pgqueue.maintenance.workflows import Nodes, finish_workflows_once
+from pgqueue.maintenance.workflows import Finisher, Nodes
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.worker import Worker
 from tests.factories import enqueue, look, reasons, row
@@ -350,7 +350,7 @@ def test_the_leader_finishes_what_was_left_and_mends_nodes_whose_jobs_are_gone(
     async def lead() -> None:
         link = Link(dsn, "test", Outage(dsn))
         try:
-            await finish_workflows_once(link)
+            await Finisher(link).once()
             await Nodes(link).mend()
         finally:
             await link.close()

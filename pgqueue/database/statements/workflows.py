@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from pgqueue.database.statements.decoding import array, each, one, plain, statement
+from pgqueue.database.statements.decoding import array, column, each, nothing, one, plain, statement
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.sql import Row, Statement
 
@@ -236,9 +236,38 @@ def find_left_work() -> Statement[LeftWork]:
     return statement("find_left_work", lambda rows: LeftWork._make(rows[0]))
 
 
-def resolve_again(count: int) -> Statement[int]:
-    """Resolves nodes whose jobs were locked. Returns how many there were, at most ``count``."""
-    return statement("resolve_again", one, count=count)
+class Unresolved(NamedTuple):
+    """A row that says that the leader must look again at a node. A node can have several."""
+
+    id: int
+    node_id: int
+
+
+def choose_unresolved(count: int) -> Statement[list[Unresolved]]:
+    """Finds the rows of nodes at which the leader must look again, at most ``count``, the oldest first."""
+    return statement("choose_unresolved", each(Unresolved), count=count)
+
+
+def resolve_again(ids: Sequence[int]) -> Statement[list[int]]:
+    """Resolves the nodes of these rows, which then are gone. Returns the ids of the rows, without those that are locked."""
+    return statement("resolve_again", column, ids=array(ids))
+
+
+def put_off_unresolved(ids: Sequence[int]) -> Statement[None]:
+    """Gives these rows new ids, so that ``choose_unresolved`` returns others first."""
+    return statement("put_off_unresolved", nothing, ids=array(ids))
+
+
+def find_stopping(after: int) -> Statement[int | None]:
+    """Finds the workflow that ``finish_workflow`` would stop. Returns its id; None: there is none."""
+    return statement("find_stopping", one, after=after)
+
+
+def find_jobless(after: NodePosition, count: int) -> Statement[NodePosition | None]:
+    """Finds the node that ``mend_nodes`` would end. Returns the id of its workflow and its id; None: there is none."""
+    return statement(
+        "find_jobless", lambda rows: (rows[0][0], rows[0][1]) if rows else None, node=after[1], count=count
+    )
 
 
 def finish_workflow(after: int) -> Statement[int | None]:

@@ -49,6 +49,13 @@ class JobPassedOver(NamedTuple):
     why: str
 
 
+class WorkflowPassedOver(NamedTuple):
+    """What is open of a workflow could not be cancelled. The leader stops the other workflows, and tries this one again later."""
+
+    workflow_id: int
+    why: str
+
+
 class JobGivenUp(NamedTuple):
     """A statement over many jobs failed because of this job, so the job was made dead."""
 

@@ -30,6 +30,9 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     d.JobPassedOver: warning("job %d is left out of statements over many jobs: %s", "job_id", "why"),
+    d.WorkflowPassedOver: warning(
+        "what is open of workflow %d could not be cancelled: %s", "workflow_id", "why"
+    ),
     d.JobGivenUp: error("job %d (%s) is dead, because it cannot be decoded: %s", "job_id", "task", "why"),
     d.JobNotGivenUp: error(
         "job %d makes statements over many jobs fail (%s), and could not be made dead", "job_id", "why"
