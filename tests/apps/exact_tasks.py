@@ -33,6 +33,8 @@ from tenacity import wait_fixed
 
 from pgqueue import App, Job, RetryPolicy
 from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.errors import LeaseLostError
+from pgqueue.worker.step_commits import FENCED
 from tests.commit_proxy import MARK
 
 PATH = "tests.apps.exact_tasks:app"
@@ -203,6 +205,24 @@ def mark(op: int, n: int) -> str:
     return value
 
 
+@contextmanager
+def noted(op: int, job: Job) -> Iterator[None]:
+    """Notes the error with which the handler of a job ends, and whether the error says that the lease is lost."""
+    try:
+        yield
+    except BaseException as error:
+        parts = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
+        lost = any(isinstance(one, LeaseLostError) or sqlstate(one) == FENCED for one in parts)
+        note("refused", op, job.lease_id, type(error).__name__, lost)
+        raise
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Returns the SQLSTATE of an error of any driver, also if SQLAlchemy has wrapped the error."""
+    source = getattr(error, "orig", None) or error
+    return getattr(source, "sqlstate", None) or getattr(source, "pgcode", None)
+
+
 @app.task(name="told", retry=PATIENT)
 async def told(by: int) -> None: ...
 
@@ -213,22 +233,19 @@ def exact(job: Job, op: int, way: str) -> None:
         connection.execute(effect("public.booked", op, job).encode())
         return job.lease_id
 
-    using = maker(way)
-    marks = [job.step(("mark", n), mark, op, n) for n in range(MARKS)]
-    booked = job.step_transaction("book", book)
-    for page in range((job.saved or 0) + 1, PAGES + 1):
-        with own_transaction(way, using) as given:
-            write(given, effect("public.paged", op, job, page=page))
-            job.save(page, using=given)
-    note("got", op, job.lease_id, [*marks, booked])
-    try:
+    with noted(op, job):
+        using = maker(way)
+        marks = [job.step(("mark", n), mark, op, n) for n in range(MARKS)]
+        booked = job.step_transaction("book", book)
+        for page in range((job.saved or 0) + 1, PAGES + 1):
+            with own_transaction(way, using) as given:
+                write(given, effect("public.paged", op, job, page=page))
+                job.save(page, using=given)
+        note("got", op, job.lease_id, [*marks, booked])
         with job.transaction(using=using) as given:
             write(given, effect("chk.effects", op, job))
             told.using(given, queue=job.queue).enqueue(by=op)
             job.finish([*marks, booked])
-    except BaseException as error:
-        note("refused", op, job.lease_id, type(error).__name__, str(error)[:200])
-        raise
     note("done", op, job.lease_id)
 
 
@@ -238,22 +255,19 @@ async def aexact(job: Job, op: int, way: str) -> None:
         await connection.execute(effect("public.booked", op, job).encode())
         return job.lease_id
 
-    using = await amaker(way)
-    async with asyncio.TaskGroup() as group:
-        steps = [group.create_task(job.astep(("mark", n), mark, op, n)) for n in range(MARKS)]
-    marks = [step.result() for step in steps]
-    booked = await job.astep_transaction("book", book)
-    for page in range((await job.asaved() or 0) + 1, PAGES + 1):
-        async with aown_transaction(way, using) as given:
-            await awrite(given, effect("public.paged", op, job, page=page))
-            await job.asave(page, using=given)
-    note("got", op, job.lease_id, [*marks, booked])
-    try:
+    with noted(op, job):
+        using = await amaker(way)
+        async with asyncio.TaskGroup() as group:
+            steps = [group.create_task(job.astep(("mark", n), mark, op, n)) for n in range(MARKS)]
+        marks = [step.result() for step in steps]
+        booked = await job.astep_transaction("book", book)
+        for page in range((await job.asaved() or 0) + 1, PAGES + 1):
+            async with aown_transaction(way, using) as given:
+                await awrite(given, effect("public.paged", op, job, page=page))
+                await job.asave(page, using=given)
+        note("got", op, job.lease_id, [*marks, booked])
         async with job.atransaction(using=using) as given:
             await awrite(given, effect("chk.effects", op, job))
             await told.using(given, queue=job.queue).aenqueue(by=op)
             job.finish([*marks, booked])
-    except BaseException as error:
-        note("refused", op, job.lease_id, type(error).__name__, str(error)[:200])
-        raise
     note("done", op, job.lease_id)

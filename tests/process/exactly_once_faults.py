@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import threading
@@ -36,6 +37,7 @@ OPTIONS = (
 )  # fmt: skip
 SERVER = {"max_connections": "800", "shared_buffers": "128MB"}  # fsync stays on, as on the servers of users
 BATCH = 500  # jobs in one enqueue
+REPEATED = {"fenced": "zombies"}  # the fault that is repeated until a lost lease has stopped enough handlers
 HAS_WRITTEN = (
     "select pid from pg_stat_activity where backend_xid is not null and application_name in ('exact', 'pgqueue app')"
     " and datname = current_database() order by backend_start, pid"
@@ -59,7 +61,7 @@ class Plan:
     zombies: int  # of each executor
     terminations: int
     restarts: int
-    fenced: int  # completions that were refused because the lease was lost
+    fenced: int  # handlers that were told that their lease is lost, before it was too late
     odds: float  # the share of the COMMITs that are lost
 
 
@@ -74,6 +76,7 @@ class Campaign:
     dice: random.Random
     plan: Plan
     db: Connection[Any]
+    notes: Path  # what the handlers have noted, one line of JSON for each note
     alive: list[tuple[str, WorkerProcess]] = field(default_factory=list)
     ops: int = 0
     harmed: dict[str, set[int]] = field(default_factory=lambda: {"kill": set(), "zombie": set()})
@@ -130,9 +133,10 @@ class Campaign:
             self.feed()
             getattr(self, fault)()
             self.rest(portion)
+        wanted["fenced"] = plan.fenced
         while missing := [name for name, count in wanted.items() if self.counted(name) < count]:
             self.feed()
-            getattr(self, missing[0])()
+            getattr(self, REPEATED.get(missing[0], missing[0]))()
         while unfinished(self.db) or not is_enough():
             if not unfinished(self.db):
                 self.enqueue(1)
@@ -234,6 +238,11 @@ class Campaign:
     def counted(self, fault: str) -> int:
         """Returns how often this fault had an effect."""
         match fault:
+            case "fenced":
+                said = (
+                    json.loads(line) for line in self.notes.read_text().splitlines() if '"refused"' in line
+                )
+                self.counts[fault] = sum(lost for *_, lost in said)
             case "kill":
                 self.counts[fault] = len(self.effective("kill"))
             case "zombies":

@@ -77,7 +77,7 @@ def test_a_workflow_is_shown_as_a_tree_and_as_json(pgq, flows, db):
         "│      ├─ ✗ greet-3  dead  shop.greet, job N; ValueError: no",
         "│      └─ ✓ greet-4  completed  shop.greet, job N",
         "│  ⊘ greet-5  cancelled  shop.greet, job N",
-        "└─ ⊘ tell  cancelled  shop.greet, job N; when failed",
+        "└─ ⊘ tell  cancelled  shop.greet, job N; when failed; It was not needed, because everything that it waits for completed.",
     ]
     shown = json.loads(pgq("workflows", "show", str(flows[0].id), "--json").out)
     assert (shown["state"], shown["counts"]["dead"]) == ("failed", 1)

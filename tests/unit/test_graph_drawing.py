@@ -34,7 +34,7 @@ def rows(build: Callable[[Graph], object], states: dict[str, str] | None = None)
         NodeRow(
             ids[node["name"]], node["name"], node.get("task"), (states or {}).get(node["name"], "waiting"), "group" in node,
             node.get("gives"), node.get("when", "completed"), "E: no" if (states or {}).get(node["name"]) == "dead" else None,
-            [ids[name] for name in node.get("after", node.get("group", []))],
+            False, None, [ids[name] for name in node.get("after", node.get("group", []))],
         )
         for node in stored
     ]  # fmt: skip
@@ -90,6 +90,20 @@ def test_a_node_that_waits_for_several_stands_below_the_last_of_them_and_names_t
     assert drawing(found) == ["· start", "├─ · left", "└─ · right", "   · end"]
     *_, end = drawn(arranged(found), FINE, whole=False)
     assert end.notes == "a, job 4; when failed; also after left"
+
+
+def test_a_line_says_for_which_signal_a_job_waits_why_it_was_cancelled_and_when_it_runs_unless_it_is_an_undo():
+    def build(graph: Graph) -> None:
+        graph.add(chain(a.job(), b.job()), None, (), None)
+
+    [first, second] = rows(build)
+    waits = first._replace(signals=["approved", "refused"])
+    undo = second._replace(
+        needs="ended", is_undo=True, state="cancelled", error="Cancel: nobody answered\nin time"
+    )
+    assert [line.notes for line in drawn(arranged([waits, undo]), FINE, whole=False)] == [
+        "a, job 1; waits for the signal approved or refused", "b, job 2; Cancel: nobody answered",
+    ]  # fmt: skip
 
 
 def test_an_empty_group_and_several_roots_are_drawn():

@@ -104,7 +104,10 @@ class WorkflowRow:
 
 
 class NodeRow(NamedTuple):
-    """A node of a stored workflow, as ``pgq workflows show`` draws it. ``after``: the ids of the nodes that it waits for."""
+    """A node of a stored workflow, as ``pgq workflows show`` draws it.
+
+    ``signals``: the names of the signals for one of which its job waits. ``after``: the ids of the nodes that it waits for.
+    """
 
     id: int
     name: str
@@ -114,6 +117,8 @@ class NodeRow(NamedTuple):
     gives: str | None
     needs: str
     error: str | None
+    is_undo: bool
+    signals: list[str] | None
     after: list[int]
 
 

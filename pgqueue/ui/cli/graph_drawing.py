@@ -27,6 +27,7 @@ STATES = (
     "waiting",
     "completed",
 )  # the first of these are shown first
+NOT_RUN = "A node that it waits for did not complete."  # resolve.sql writes it; the drawing shows that anyway
 QUIET = frozenset({"completed", "waiting", "cancelled"})
 
 
@@ -149,13 +150,15 @@ def _line(item: Item, lead: str, glyphs: Glyphs) -> Line:
         notes.append(f"group of {count(inside, 'job')}" + (f": {by_state(item.jobs)}" if inside else ""))
     else:
         notes.append(f"{node.task}, job {node.id}" if node.task else f"job {node.id}")
-        if node.needs != "completed":
+        if node.needs != "completed" and not node.is_undo:
             notes.append(f"when {node.needs}")
+        if node.signals:
+            notes.append("waits for the signal " + " or ".join(node.signals))
     if item.others:
         more = len(item.others) - NAMES
         notes.append(
             "also after " + ", ".join(item.others[:NAMES]) + (f" and {more:,} more" if more > 0 else "")
         )
-    if node.state == "dead" and node.error and not node.is_gate:
+    if node.state in ("dead", "cancelled") and node.error not in (None, NOT_RUN) and not node.is_gate:
         notes.append((node.error.splitlines() or [""])[0])
     return Line(lead, f"{glyphs.marks[node.state]} {node.name}", node.state, "; ".join(notes))

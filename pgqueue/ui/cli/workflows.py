@@ -141,7 +141,7 @@ def _jobs(found: WorkflowProgress) -> str:
 def _item(node: NodeRow, names: dict[int, str]) -> dict[str, object]:
     return {
         "id": node.id, "name": node.name, "task": node.task, "state": node.state, "group": node.is_gate, "gives": node.gives,
-        "when": None if node.is_gate else node.needs, "error": node.error,
+        "when": None if node.is_gate or node.is_undo else node.needs, "error": node.error, "undo": node.is_undo, "signals": node.signals,
         "after": [names[before] for before in node.after if before in names],
     }  # fmt: skip
 
