@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble, forever, is_lost
-from pgqueue.database.sifting import pass_over, sift
-from pgqueue.database.statements import Unresolved
+from pgqueue.database.sifting import pass_over
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import WorkflowPassedOver
 from pgqueue.telemetry.events.maintenance import NodeMended
 
 FINISH_PAUSE = 1.5  # seconds between two looks
 RESOLVED_AT_ONCE = 500
+MOST_PUT_OFF = 50  # nodes in one turn: perhaps each of them has waited for a lock
 EXAMINED_AT_ONCE = 1000
 MENDED_AT_ONCE = 20_000  # this takes about 20 ms
 START = (-(2**63), -(2**63))  # in front of every node
@@ -54,21 +54,23 @@ class Finisher:
                 await _try(part, trouble)
 
     async def _resolve(self) -> None:
-        left = await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))
-
-        async def resolve(some: Sequence[Unresolved]) -> list[int]:
-            return await self._link.once(statements.resolve_again([one.id for one in some]))
-
-        async def put_off(one: Unresolved, error: Exception) -> None:
-            pass_over(self._link.once, one.node_id, error)
-            await self._link.once(statements.put_off_unresolved([one.id]))
-
-        try:
-            await sift(left, resolve, put_off, put_off)
-        except Exception as error:
-            if not is_lost(error):  # all of them failed, but those behind them can be better
-                await self._link.once(statements.put_off_unresolved([one.id for one in left]))
-            raise
+        """Resolves the oldest nodes that were left. If a statement fails, tries each half of its nodes, and puts off a node that fails alone."""
+        parts = [await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))]
+        failed = 0
+        while parts:
+            some = parts.pop()
+            try:
+                await self._link.once(statements.resolve_again([one.id for one in some]))
+            except Exception as error:
+                if is_lost(error) or failed == MOST_PUT_OFF:
+                    raise
+                if len(some) > 1:
+                    middle = len(some) // 2
+                    parts += [some[middle:], some[:middle]]
+                else:
+                    failed += 1
+                    pass_over(self._link.once, some[0].node_id, error)
+                    await self._link.once(statements.put_off_unresolved(some[0].id))
 
     async def _leave_parents(self) -> None:
         at: int | None = 0

@@ -68,7 +68,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.retry_workflow(1, "a"),
         statements.choose_unresolved(100),
         statements.resolve_again([1, 2]),
-        statements.put_off_unresolved([1, 2]),
+        statements.put_off_unresolved(1),
         statements.find_stopping(0),
         statements.find_jobless((0, 0), 100),
         statements.mend_nodes((0, 0), 100),

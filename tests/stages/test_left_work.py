@@ -86,14 +86,14 @@ def test_many_nodes_whose_release_fails_do_not_stand_in_front_of_one_that_can_be
     assert states(db, flows[-1])["b"] == "pending"
 
 
-def test_children_and_stopped_workflows_end_although_a_node_cannot_be_released(
+def test_children_and_stopped_workflows_end_although_no_node_can_be_released(
     db: Connection[Any], dsn: str, connect: Callable[..., Connection[Any]], said: list[Any]
 ) -> None:
-    left_to_the_leader(db, connect, [store(db, node("a"), node("b", "a", **ODD))])
+    left_to_the_leader(db, connect, [store(db, node("a"), node("b", "a"))])
     children, stopped = store(db, node("a", delay=60)), store(db, node("a", delay=60))
     run(db, statements.adopt_children(children, 1))
     db.execute("update pgqueue.workflows set stop_reason = 'workflow_cancelled' where id = %s", [stopped])
-    refuse(db, "P0001", "update")
+    refuse(db, "P0001", "delete", "pgqueue.unresolved", "true")
     lead(dsn)
     assert [states(db, flow) for flow in (children, stopped)] == [{"a": "cancelled"}] * 2
     assert any(isinstance(fact, TurnFailed) for fact in said)

@@ -155,7 +155,6 @@ from pgqueue.database.statements.upkeep import (
     purge_jobs,
 )
 from pgqueue.database.statements.workflows import (
-    Unresolved,
     WorkflowFilter,
     adopt_children,
     cancel_workflow,
@@ -184,7 +183,6 @@ from pgqueue.database.statements.workflows import (
 
 __all__ = [
     "JobFilter",
-    "Unresolved",
     "WorkflowFilter",
     "abandon_batch",
     "add_partitions",

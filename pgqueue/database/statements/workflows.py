@@ -258,9 +258,9 @@ def resolve_again(ids: Sequence[int]) -> Statement[list[int]]:
     return statement("resolve_again", column, ids=array(ids))
 
 
-def put_off_unresolved(ids: Sequence[int]) -> Statement[None]:
-    """Gives these rows new ids, so that ``choose_unresolved`` returns others first."""
-    return statement("put_off_unresolved", nothing, ids=array(ids))
+def put_off_unresolved(id_: int) -> Statement[None]:
+    """Gives this row another id, so that ``choose_unresolved`` returns others first."""
+    return statement("put_off_unresolved", nothing, unresolved_id=id_)
 
 
 def find_stopping(after: int) -> Statement[int | None]:

@@ -1,8 +1,9 @@
--- Puts rows of `unresolved` behind all others, because the node of at least one of them could not be resolved: gives them new ids.
--- Uses unresolved_pkey. Locks the rows, skipping locked ones. Returns no rows.
+-- Puts a row of `unresolved` behind all others, because its node could not be resolved: gives the row another id.
+-- Uses unresolved_pkey. Locks the row, and skips a locked one. Returns the new id.
 with taken as (
     delete from pgqueue.unresolved u
-    where u.id = any(array(select o.id from pgqueue.unresolved o where o.id = any(%(ids)s::bigint[]) order by o.id for update skip locked))
+    where u.id = (select o.id from pgqueue.unresolved o where o.id = %(unresolved_id)s::bigint for update skip locked)
     returning u.node_id
 )
-insert into pgqueue.unresolved (node_id) select distinct t.node_id from taken t
+insert into pgqueue.unresolved (node_id) select t.node_id from taken t
+returning id
