@@ -73,7 +73,7 @@ FIRST_STEP = {
     "DeadlineExceededError": "Give the job a later `deadline=`, or the queue more workers.",
     "WrongOutcomesError": "Return a list with one outcome for each job, in their order, or None.",
     "SignalTimeoutError": "Catch the error in the handler, or give `wait_for()` a `default=`. To wait again, forget the wait and revive the job.",
-    "ChildrenFailedError": "Look at the children by `pgq workflows show`. To run them again: `pgq workflows retry`, then revive the job.",
+    "ChildrenFailedError": "Look at the children by `pgq workflows show`. To run them again, and then the job: `pgq workflows retry`.",
     "SwallowedSuspensionError": "Catch `Exception` instead of `BaseException` in the handler, then revive the job.",
     "CheckpointMismatchError": "Give the step another name, or forget its checkpoint as the message says. Then revive the job.",
     "DuplicateStepError": 'Give each turn of a loop a key: `job.step(("page", n), …)`.',

@@ -71,19 +71,22 @@ class SignalTimeoutError(AttemptError):
 
 
 class ChildrenFailedError(AttemptError):
-    """Children of ``job.gather`` did not complete. ``ends``: how each of its children ended, in order, as NodeEnd objects."""
+    """Children of ``job.gather`` did not complete. ``ends``: how each of its children ended, in order, as NodeEnd objects.
+
+    ``workflow_id``: the workflow that consists of these children.
+    """
 
     code = "PGQ-617"
 
-    def __init__(self, name: str, ends: Sequence[Any]) -> None:
+    def __init__(self, name: str, workflow_id: int, ends: Sequence[Any]) -> None:
         failed = [end for end in ends if end.state != "completed"]
         why = next((f"job {end.id}: {end.error.splitlines()[0]}" for end in failed if end.error), "")
         super().__init__(
             f"{len(failed)} of {count(len(ends), 'child', 'children')} of {name} did not complete.",
             why=why,
-            do='to go on without them, give gather() failures="return"; to run them again: pgq workflows retry, then revive the job',
+            do=f'to run them again, and then this job: pgq workflows retry {workflow_id}; to go on without them: gather(…, failures="return")',
         )
-        self.ends = ends
+        self.workflow_id, self.ends = workflow_id, ends
 
 
 class SwallowedSuspensionError(AttemptError):

@@ -126,7 +126,7 @@ class AttemptLease:
             self.steps.drive(children.wait(self.steps, workflow_id, nth))
             found = list(self._app.workflow_handle(workflow_id).results())
             if children.are_over(workflow_id, found):
-                return children.results(found, returns_ends=returns_ends)
+                return children.results(workflow_id, found, returns_ends=returns_ends)
         raise AssertionError
 
     async def agather(self, name: object, jobs: Iterable[NewJob], *, returns_ends: bool) -> list[object]:
@@ -139,7 +139,7 @@ class AttemptLease:
             await self.steps.drive_async(children.wait(self.steps, workflow_id, nth))
             found = [end async for end in self._app.workflow_handle(workflow_id).aresults()]
             if children.are_over(workflow_id, found):
-                return children.results(found, returns_ends=returns_ends)
+                return children.results(workflow_id, found, returns_ends=returns_ends)
         raise AssertionError
 
     def _require_suspendable(self, method: str) -> None:

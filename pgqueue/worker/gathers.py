@@ -91,12 +91,12 @@ class Gathering:
             )
         return all(end.state in FINAL for end in found)
 
-    def results(self, found: Sequence[NodeEnd], *, returns_ends: bool) -> list[object]:
+    def results(self, workflow_id: int, found: Sequence[NodeEnd], *, returns_ends: bool) -> list[object]:
         """Returns what the handler gets. Raises ChildrenFailedError if it wants results, and a child did not complete."""
         if returns_ends:
             return list(found)
         if any(end.state != "completed" for end in found):
-            raise ChildrenFailedError(self._called, found)
+            raise ChildrenFailedError(self._called, workflow_id, found)
         return [end.result for end in found]
 
 

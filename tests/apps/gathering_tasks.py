@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 
 from pgqueue import App, Dead, Job
 from pgqueue.errors import ChildrenFailedError
-from tests.apps.step_functions import note
+from tests.apps.step_functions import NOTES, note
 
 PATH = "tests.apps.gathering_tasks:app"
 
 app = App(name="gathering")
+forbidden: set[int] = set()  # a child of one of these numbers is dead
 chosen: list[int] = []  # the children of a job of ``choosing``; a test can change it between two attempts
 
 
 @app.task(name="square", retry=False)
 def square(n: int) -> int:
     note("square", n)
-    if n < 0:
-        raise Dead(f"{n} is negative")
+    if n < 0 or n in forbidden:
+        raise Dead(f"{n} is {'negative' if n < 0 else 'forbidden'}")
     return n * n
 
 
@@ -51,6 +54,18 @@ def catching(job: Job, numbers: list[int]) -> list[Any]:
         return job.gather("squares", [square.job(n) for n in numbers])
     except ChildrenFailedError as error:
         return [str(error), [end.state for end in error.ends]]
+
+
+@app.task(name="mended", retry=False)
+def mended(n: int) -> int:
+    if not Path(f"{os.environ[NOTES]}.mended").exists():
+        raise Dead("nothing is mended")
+    return n
+
+
+@app.task(name="gathering_mended", retry=False)
+def gathering_mended(job: Job, numbers: list[int]) -> list[Any]:
+    return job.gather("numbers", [mended.job(n) for n in numbers])
 
 
 @app.task(name="asking", retry=False)

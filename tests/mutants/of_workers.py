@@ -143,6 +143,10 @@ OF_WORKERS = (
            "stages/test_late_parents.py::test_a_gather_whose_children_were_deleted_raises_instead_of_returning_too_few_results"),
     mutant("worker/gathers.py", "[(job.task, job.args) for job in self._jobs]", "[(job.task, job.args, dict(job.options)) for job in self._jobs]",
            "stages/test_late_parents.py::test_a_parent_goes_on_although_a_deploy_has_changed_the_options_of_its_childrens_task"),
+    mutant("sql/workflows/functions/retry_nodes.sql", "became := pgqueue.revive(parent);", "became := 'revived';",
+           "stages/test_late_parents.py::test_a_retry_of_children_revives_their_parent_which_waits_for_them_again"),
+    mutant("sql/workflows/functions/retry_nodes.sql", "where num_nulls(u.id) = 0));", "where false));",
+           "races/test_lock_order.py::test_a_retry_of_children_locks_nothing_of_theirs_while_it_waits_for_a_node_behind_their_parent"),
     mutant("worker/awaited.py", "[::-1]\n    while stack:", "\n    while stack:",
            f"{BUILDER}::test_a_handler_sees_the_ends_for_which_its_node_has_waited_in_order_and_page_by_page"),
     # ---------------------------------------------------------------- keys

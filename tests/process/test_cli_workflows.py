@@ -134,3 +134,19 @@ def test_a_workflow_is_retried_from_a_node_or_as_a_whole(pgq, flows, db):
     run_due(db, Hand(db, ["shop.greet"]))
     assert flows[0].state() == "completed"
     assert pgq("workflows", "retry", failed).code == 0
+
+
+def test_a_job_that_its_workflow_does_not_let_run_again_stops_no_other_job(pgq, flows, db):
+    jobs = {
+        row[1]: row[0]
+        for row in db.execute("select id, name from pgqueue.nodes where workflow_id = %s", [flows[0].id])
+    }
+    behind, dead = (str(jobs[name]) for name in ("greet-5", "greet-3"))
+    reason = "node greet-5 waits for node group, which is dead: retry group"
+    done = pgq("jobs", "revive", behind, dead, "--dry-run", "--json")
+    assert [item["result"] for item in done.items] == [f"refused: {reason}", "would revive"]
+    assert (done.code, f"1 of 2 jobs cannot be changed: job {behind}, {reason}" in done.err) == (6, True)
+    done = pgq("jobs", "revive", "--task", "shop.greet", "--state", "cancelled,dead", "--dry-run")
+    assert (done.code, "1 refused, 2 would revive" in done.err) == (6, True)
+    pgq("jobs", "revive", behind, dead)
+    assert states(db, flows[0].id)["greet-3"] == "pending"

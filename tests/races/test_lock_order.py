@@ -17,9 +17,9 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED
-from tests.races.two_connections import Act, Players, does, running, settle
+from tests.races.two_connections import Act, Players, claim, does, running, settle
 from tests.waiting import wait_until
-from tests.workflows import DEAD, finish, ids, node, states, violations
+from tests.workflows import DEAD, finish, group, ids, node, states, store, violations
 
 Connect = Callable[..., Connection[Any]]
 
@@ -94,4 +94,27 @@ def test_an_end_leaves_to_the_leader_a_node_that_another_end_dooms_while_it_wait
     finish(players.db)
     ends = {"x": "dead", "y": "completed", "b": "cancelled", "c": "cancelled", "z": "pending"}
     assert states(players.db, flow) == ends
+    assert violations(players.db) == {}
+
+
+def test_a_retry_of_children_locks_nothing_of_theirs_while_it_waits_for_a_node_behind_their_parent(
+    players: Players, connect: Connect
+) -> None:
+    """The nodes behind the parent have smaller ids, because the parent stores its children while it runs."""
+    flow, worker, leases = running(players, node("p"), node("z", "p"))
+    kids = store(players.db, node("a", task="task"), group("g", "a"))
+    run(players.db, statements.adopt_children(kids, leases["p"][0]))
+    [claimed] = run(players.db, claim(worker))
+    for job_id, lease_id in ((claimed[0], claimed[1]), leases["p"]):
+        run(players.db, settle(worker, job_id, lease_id, DEAD))
+    locks = "select from pgqueue.nodes where id = %s for update"
+    first = ids(players.db, flow)["z"]
+    retries = does(statements.retry_workflow(kids, None))
+    with players.during(lambda one: one.execute(locks, [first]), retries) as retried:
+        assert not retried.done()
+        for child in ids(players.db, kids).values():
+            players.one.execute(f"{locks} nowait", [child])
+    assert retried.result(timeout=20) == 2
+    assert states(players.db, flow) == {"p": "pending", "z": "waiting"}
+    assert states(players.db, kids) == {"a": "pending", "g": "waiting"}
     assert violations(players.db) == {}

@@ -11,11 +11,15 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.outcome import Outcome
 from tests import noted_runs
 from tests.apps import gathering_tasks
 from tests.apps.gathering_tasks import app
+from tests.apps.step_functions import notes
 from tests.factories import look
-from tests.stages.gathered import children, drain, enqueue, work
+from tests.stages.gathered import children, drain, enqueue, run_children_by_hand, started, work
+from tests.workflows import finish, violations
 
 
 @pytest.fixture
@@ -137,3 +141,101 @@ def test_other_children_than_before_are_refused(
     assert state == "dead"
     assert f"PGQ-611  Step 'gather:squares' of job {job_id} was done with other arguments" in error
     assert len(children(db, job_id)) == (1 if before else 0)
+
+
+# ---------------------------------------------------------------- after a retry
+
+
+FAILED = Outcome.dead("given_up", ValueError("no"))
+
+
+def failed(db: Connection[Any], task: str = "gathering", state: str = "dead") -> tuple[int, int]:
+    """Runs a parent until its child and the parent have ended in this state. Returns the ids of the parent and of the child's workflow."""
+    job_id = enqueue(task, numbers=[2])
+    started(db, job_id)
+    if state == "cancelled":
+        assert run(db, statements.cancel(job_id)) == "cancelled"
+    else:
+        run_children_by_hand(db, FAILED)
+        work(db, job_id)
+    finish(db)
+    return job_id, found(db, "select id from pgqueue.workflows where parent_job = %s", job_id)
+
+
+def found(db: Connection[Any], query: str, *parameters: object) -> int:
+    [(id_,)] = db.execute(query.encode(), parameters).fetchall()
+    return int(id_)
+
+
+def hold_children(db: Connection[Any]) -> None:
+    db.execute("update pgqueue.jobs_live set run_at = now() + interval '1 day' where task = 'square'")
+
+
+@pytest.mark.parametrize("state", ["dead", "cancelled"])
+@pytest.mark.parametrize("how", ["the workflow", "the node", "the job"])
+def test_a_retry_of_children_revives_their_parent_which_waits_for_them_again(
+    path: Path, db: Connection[Any], how: str, state: str
+) -> None:
+    job_id, workflow = failed(db, state=state)
+    if how == "the job":
+        child = found(db, "select id from pgqueue.nodes where workflow_id = %s and not is_gate", workflow)
+        assert run(db, statements.revive(child)) == "revived"
+    else:
+        assert (
+            run(db, statements.retry_workflow(workflow, "children.square" if how == "the node" else None))
+            == 2
+        )
+    hold_children(db)
+    finish(db)
+    drain()
+    assert look(db, job_id, "state") == "waiting"
+    finish(db)
+    assert children(db, job_id) == [("children", "running", 0, 0, 0)]
+    run_children_by_hand(db, Outcome.completed("4"))
+    work(db, job_id)
+    assert look(db, job_id, "state, result") == ("completed", [4])
+    assert violations(db) == {}
+
+
+def test_a_retry_of_grandchildren_revives_all_that_wait_for_them(
+    path: Path, db: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering_tasks, "forbidden", {3})
+    job_id = enqueue("nested")
+    work(db, job_id)
+    finish(db)
+    assert look(db, job_id, "state") == "dead"
+    monkeypatch.setattr(gathering_tasks, "forbidden", set())
+    workflow = found(
+        db, "select workflow_id from pgqueue.nodes where name = 'children.square' and state = 'dead'"
+    )
+    run(db, statements.retry_workflow(workflow, None))
+    finish(db)
+    work(db, job_id)
+    assert look(db, job_id, "state, result") == ("completed", [[1, 4], [9, 16]])
+    assert sorted(n for what, n in notes(path) if what == "square") == [1, 2, 3, 3, 4]
+    assert violations(db) == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("completed", "which has completed"),
+        ("deleted", "whose row was deleted"),
+        ("unique", "and an unfinished job has the unique key of job {}"),
+    ],
+)
+def test_children_whose_parent_cannot_go_on_are_not_retried(
+    path: Path, db: Connection[Any], wrong: str, sentence: str
+) -> None:
+    job_id, workflow = failed(db, "returning" if wrong == "completed" else "gathering")
+    if wrong == "deleted":
+        db.execute("delete from pgqueue.jobs_dead where id = %s", [job_id])
+    elif wrong == "unique":
+        db.execute("update pgqueue.jobs_dead set unique_key = 'k' where id = %s", [job_id])
+        app.tasks["gathering"].using(unique_key="k", delay="1h").enqueue(numbers=[])
+    with pytest.raises(InvalidOptionError) as refused:
+        run(db, statements.retry_workflow(workflow, None))
+    said = f"workflow {workflow} cannot run again, because its jobs are children of job {job_id}, {sentence.format(job_id)}"
+    assert refused.value.why == f"pgqueue: {said}"
+    assert children(db, job_id) == [("children", "failed", 0, 1, 0)]

@@ -48,7 +48,7 @@ NOTES = {
     "unique_key": "not revived, because an unfinished job has the same unique key",
     "not found": "without a row: the transaction was rolled back or has not committed, or the row was deleted",
 }
-MISSING = "not found"
+MISSING, REFUSED = "not found", "refused"
 
 
 @commands.command("list")
@@ -232,7 +232,10 @@ def _change(
         keys: set[tuple[str, str]] = set()  # task and unique key of the jobs that a dry run would revive
 
         def change(job: Job) -> str:
-            outcome = _applied(connection, make(job.id), dry_run)
+            try:
+                outcome = _applied(connection, make(job.id), dry_run)
+            except InvalidOptionError as error:  # a rule of its workflow forbids the change
+                return f"{REFUSED}: {error.why.removeprefix('pgqueue: ')}"
             if dry_run and outcome == "revived" and job.unique_key is not None:
                 key = (job.task, job.unique_key)
                 outcome = "unique_key" if key in keys else outcome
@@ -258,7 +261,8 @@ def changed_jobs(
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
     """Shows the result for each id. Raises JobUnchangedError if a job could not be changed, else JobNotFoundError if an id has no job.
 
-    But if a filter chose the jobs, raises JobUnchangedError only if a job was not revived because an unfinished job has its unique key.
+    But if a filter chose the jobs, raises JobUnchangedError only if a job was not revived because an unfinished job has its unique key, or
+    because a rule of its workflow forbids that.
     """
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -266,7 +270,7 @@ def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_
         _show_changes(done)
     unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
     if not by_id:  # a job that ended after the filter had found it needs no change
-        unchanged = [item for item in unchanged if item["result"] == "unique_key"]
+        unchanged = [item for item in unchanged if _word(item) in ("unique_key", REFUSED)]
     missing = [item for item in unchanged if item["result"] == MISSING]
     if missing and len(missing) == len(unchanged):
         raise JobNotFoundError(cast("int", missing[0]["id"]))
@@ -275,6 +279,8 @@ def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_
         why = (
             "an unfinished job has its unique key"
             if first["result"] == "unique_key"
+            else str(first["result"]).removeprefix(f"{REFUSED}: ")
+            if _word(first) == REFUSED
             else f"it is {first['result']}"
         )
         cannot = "cannot" if dry_run else "could not"
@@ -282,6 +288,11 @@ def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_
             f"{len(unchanged)} of {count(len(done), 'job')} {cannot} be changed: job {first['id']}, {why}.",
             do="pgq jobs show " + str(first["id"]),
         )
+
+
+def _word(item: dict[str, object]) -> str:
+    """Returns the result of a change without the reason of a refusal."""
+    return str(item["result"]).partition(":")[0]
 
 
 def _applied(connection: Connection, statement: Statement[str | None], dry_run: bool) -> str:
@@ -310,7 +321,7 @@ def _show_changes(done: list[dict[str, object]]) -> None:
             ("id", tables.name("task"), "was", "result"), [list(i.values()) for i in done], empty="No job matches."
         )  # fmt: skip
     if done:
-        results = Counter(str(item["result"]) for item in done)
+        results = Counter(map(_word, done))
         say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(results.items())))
         for word in sorted(results.keys() & NOTES.keys()):
             say(word, f"{count(results[word], 'job')} {NOTES[word]}")

@@ -1,6 +1,6 @@
 -- Opens these nodes of a workflow again, which have ended, and all nodes behind them that ended and did not complete. Counts again what
--- each of them waits for, and brings their jobs back. The hidden gate of an undo opens again, too. retry_workflow() explains the rules and
--- the locks.
+-- each of them waits for, and brings their jobs back. The hidden gate of an undo opens again, too. If the nodes are children, revives their
+-- parent, so that it waits for them again. retry_workflow() explains the rules and the locks.
 -- Returns how many nodes are open again, without hidden ones.
 create or replace function pgqueue.retry_nodes(workflow bigint, ids bigint[])
 returns integer
@@ -12,12 +12,23 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $function$
 declare
-    again bigint[];
-    back  bigint[];
-    lost  text;
+    again  bigint[];
+    back   bigint[];
+    lost   text;
+    parent bigint;
+    became text;
 begin
-    -- 1. Lock everything behind these nodes. Then find what opens again.
-    perform pgqueue.lock_downstream(ids);
+    -- 1. Lock everything behind these nodes, and behind each parent that is a node itself, because it can be revived. All of these locks come
+    --    in the order of the ids. Then find what opens again.
+    perform pgqueue.lock_downstream(ids || array(
+        with recursive up (id) as (
+            select w.parent_job from pgqueue.workflows w where w.id = retry_nodes.workflow
+            union
+            select w.parent_job from up u
+            cross join lateral (select n.workflow_id from pgqueue.nodes n where n.id = u.id offset 0) n
+            cross join lateral (select w.parent_job from pgqueue.workflows w where w.id = n.workflow_id offset 0) w
+        )
+        select u.id from up u where num_nulls(u.id) = 0));
     again := array(
         with recursive down (id) as (
             select n.id from unnest(ids) i (id)
@@ -39,7 +50,7 @@ begin
             message = format('pgqueue: workflow %s cannot run again, because it was undone: store a new one', workflow);
     end if;
 
-    -- 2. Bring the jobs back.
+    -- 2. Bring the jobs back, and the parent.
     with gone as (
         select j.* from pgqueue.jobs j
         where j.id = any(again) and j.workflow_id = retry_nodes.workflow and j.state in ('completed', 'cancelled', 'dead')
@@ -71,6 +82,17 @@ begin
     if found then
         raise exception using errcode = 'PQ404',
             message = format('pgqueue: node %s cannot run again, because the row of its job was deleted after its retention', lost);
+    end if;
+    parent := (select w.parent_job from pgqueue.workflows w where w.id = retry_nodes.workflow);
+    if parent is not null and not exists (select from pgqueue.jobs_live l where l.id = parent) then
+        became := pgqueue.revive(parent);
+        if became is null or became in ('completed', 'unique_key') then
+            raise exception using errcode = 'PQ404',
+                message = format('pgqueue: workflow %s cannot run again, because its jobs are children of job %s, %s', workflow, parent,
+                                 case became when 'completed' then 'which has completed'
+                                             when 'unique_key' then 'and an unfinished job has the unique key of job ' || parent
+                                             else 'whose row was deleted' end);
+        end if;
     end if;
 
     -- 3. Open the nodes, count again for them and for all that wait for them, and look at which of them can run.
