@@ -308,6 +308,8 @@ OF_WORKERS = (
            "stages/test_undo.py::test_a_workflow_whose_last_node_runs_when_it_is_cancelled_is_undone_when_that_node_has_ended"),
     mutant("sql/workflows/functions/cancel_nodes.sql", "perform from pgqueue.workflows w where w.id = cancel_nodes.workflow for update;", "null;",
            "races/test_workflow_races.py::test_a_cancel_of_the_workflow_during_a_retry_ends_what_the_retry_opens"),
+    mutant("sql/workflows/functions/retry_nodes.sql", " and (is_undo or num_nulls(w.undone_at) = 1);", ";",
+           "races/test_undo_races.py::test_a_retry_that_waits_for_a_cancel_which_stores_the_undos_meanwhile_is_refused"),
     mutant("sql/workflows/functions/finish_workflow.sql", "n.workflow_id = stopping.id and n.undoes = 0;", "false;",
            "races/test_undo_races.py::test_a_workflow_whose_last_node_completes_during_its_cancel_is_undone_if_the_cancel_was_accepted"),
 )

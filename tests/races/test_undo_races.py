@@ -9,8 +9,8 @@ import pytest
 
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.races.two_connections import Players, claim, does, register, settle
-from tests.workflows import DEAD, finish, ids, node, overview, store, violations
+from tests.races.two_connections import Players, claim, does, register, running, settle
+from tests.workflows import DEAD, finish, ids, node, overview, states, store, violations
 
 UNDOS = "select name from pgqueue.workflow_nodes where workflow_id = %s and undoes is not null order by rank"
 Leases = dict[str, tuple[int, int]]
@@ -109,6 +109,30 @@ def test_a_workflow_whose_last_node_completes_during_its_cancel_is_undone_if_the
     finish(players.db)
     assert said == "requested"
     assert undos(players, flow) == ["undo of a"]
+
+
+def test_a_retry_that_waits_for_a_cancel_which_stores_the_undos_meanwhile_is_refused(
+    players: Players,
+) -> None:
+    """The last node completed during the cancel, so the cancel itself stores the undos, after it has locked the workflow."""
+    flow, worker, leases = running(players, node("a", undo={"task": "undo"}))
+    run(players.db, settle(worker, *leases["a"], COMPLETED))
+
+    def stops(connection: psycopg.Connection[Any]) -> None:
+        connection.execute(
+            "update pgqueue.workflows set stop_reason = 'workflow_cancelled' where id = %s", [flow]
+        )
+
+    with players.during(stops, calls("retry_workflow", flow, "a")) as retry:
+        assert not retry.done()
+        players.one.execute(
+            "select pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = %s and n.undoes = 0",
+            [flow],
+        )
+    assert "cannot run again, because it was undone" in retry.result()
+    assert undos(players, flow) == ["undo of a"]
+    assert states(players.db, flow)["a"] == "completed"
+    assert violations(players.db) == {}
 
 
 def test_the_end_of_the_last_node_does_not_wait_for_a_transaction_that_has_locked_the_workflow(

@@ -12,11 +12,13 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $function$
 declare
-    again  bigint[];
-    back   bigint[];
-    lost   text;
-    parent bigint;
-    became text;
+    undone  constant text := format('pgqueue: workflow %s cannot run again, because it was undone: store a new one', workflow);
+    again   bigint[];
+    is_undo boolean;  -- whether only jobs that undo nodes run again
+    back    bigint[];
+    lost    text;
+    parent  bigint;
+    became  text;
 begin
     -- 1. Lock everything behind these nodes, and behind each parent that is a node itself, because it can be revived. All of these locks come
     --    in the order of the ids. Then find what opens again.
@@ -44,10 +46,9 @@ begin
     if again = '{}' then
         return 0;
     end if;
-    if exists (select from pgqueue.workflows w where w.id = retry_nodes.workflow and num_nulls(w.undone_at) = 0)
-       and exists (select from pgqueue.nodes n where n.id = any(again) and num_nulls(n.undoes) = 1) then
-        raise exception using errcode = 'PQ404',
-            message = format('pgqueue: workflow %s cannot run again, because it was undone: store a new one', workflow);
+    is_undo := not exists (select from pgqueue.nodes n where n.id = any(again) and num_nulls(n.undoes) = 1);
+    if not is_undo and exists (select from pgqueue.workflows w where w.id = retry_nodes.workflow and num_nulls(w.undone_at) = 0) then
+        raise exception using errcode = 'PQ404', message = undone;
     end if;
 
     -- 2. Bring the jobs back, and the parent.
@@ -114,7 +115,10 @@ begin
     update pgqueue.workflows w
     set stop_reason = null, stopped_at = null,
         ended_at = case when not exists (select from pgqueue.nodes n where n.id = any(again) and num_nulls(n.members) = 0) then w.ended_at end
-    where w.id = retry_nodes.workflow;
+    where w.id = retry_nodes.workflow and (is_undo or num_nulls(w.undone_at) = 1);
+    if not found then  -- while this update waited for the row, a cancel has stored the undos
+        raise exception using errcode = 'PQ404', message = undone;
+    end if;
     perform pgqueue.resolve(again, array_fill(null::text, array[cardinality(again)]), array_fill(null::jsonb, array[cardinality(again)]),
                             array_fill(null::text, array[cardinality(again)]));
     return (select count(*) from pgqueue.nodes n where n.id = any(again) and coalesce(n.undoes, 1) > 0);
