@@ -226,6 +226,23 @@ def test_a_job_that_the_app_cannot_run_is_refused_before_anything_is_called(
     enqueuer.close()
 
 
+def test_a_node_whose_results_are_missing_is_refused_with_that_reason(app: App, db: Connection[Any]) -> None:
+    @app.task(name="t")
+    def t(n: int = 0) -> int:
+        return n
+
+    @app.task(name="u")
+    def u(amount: int) -> None: ...
+
+    with app.workflow("w") as w:
+        first = w.add(t.job())
+        w.add(u.job(amount=first.result), name="second")
+    job_id = w.handle.job("second").id
+    with pytest.raises(InvalidArgumentsError, match="does not have all its arguments yet") as raised:
+        replayed(app, db, job_id)
+    assert f"pgq why {job_id}" in str(raised.value)
+
+
 def test_a_replay_notes_each_way_in_which_a_cursor_runs_a_statement(dsn: str) -> None:
     notes = Notes()
     with psycopg.connect(dsn) as connection:

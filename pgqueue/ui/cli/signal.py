@@ -61,5 +61,6 @@ def _checked(payload: str) -> str:
         return signal_text(json.loads(payload))
     except (ValueError, RecursionError) as error:
         raise InvalidOptionError(
-            f"The payload is not JSON: {error}", do="""write a text with both kinds of quotes: '"ann"'"""
+            f"The payload is not JSON: {error}",
+            do="""write a text as '"ann"' and an object as '{"by": "ann"}'""",
         ) from None

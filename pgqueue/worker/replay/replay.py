@@ -19,6 +19,7 @@ from psycopg import Connection
 from pgqueue.app.app import App
 from pgqueue.database.run import connect, is_pooled, run
 from pgqueue.database.statements.replay import Replayed
+from pgqueue.errors import InvalidArgumentsError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.steps import Checkpoint
@@ -85,7 +86,16 @@ class Replay:
         self.limit = limit or self.attempt.timeout or LIMIT
         self.attempt.timeout = None
         self._spec = _spec(app, self.attempt.task)
-        decoded(self._spec, self.attempt)
+        try:
+            decoded(self._spec, self.attempt)
+        except InvalidArgumentsError as error:
+            if job.state == "waiting" and self.attempt.is_node:
+                raise InvalidArgumentsError(
+                    f"Job {self.attempt.id} does not have all its arguments yet.",
+                    why="it waits for other jobs of its workflow, and the results of these become its arguments",
+                    do=f"replay it when they have ended; pgq why {self.attempt.id} names them",
+                ) from error
+            raise
         job_of(self.attempt, app)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_performed = False
