@@ -238,3 +238,27 @@ def test_an_edit_of_the_time_out_and_the_time_out_do_not_lose_each_other(
     players.race(*([edit, does(SWEEP)] if first == "edit" else [does(SWEEP), edit]))
     state, later = look(players.db, job_id, "state, run_at > now() + interval '50 min'")
     assert (state, later) == ("waiting" if first == "edit" else "pending", True)
+
+
+@pytest.mark.parametrize(
+    ("act", "answer", "state"),
+    [("cancel(%s)", "cancelled", "cancelled"), ("signal(%s, 'go')", "sent", "pending")],
+)
+def test_a_call_that_looks_for_a_dead_job_while_it_is_revived_finds_it_unfinished(
+    players: Players, act: str, answer: str, state: str
+) -> None:
+    """The call has not found the job among the unfinished ones, and waits with its second look until the revive has committed."""
+    worker_id, job_id, lease_id = claimed(players)
+    run(players.db, settle(worker_id, job_id, lease_id, Outcome.dead("given_up", ValueError("no"))))
+
+    def revives(connection: Connection[Any]) -> None:
+        connection.execute("lock table pgqueue.jobs_dead in access exclusive mode")
+        assert run(connection, statements.revive(job_id)) == "revived"
+
+    def calls(connection: Connection[Any]) -> Any:
+        return connection.execute(f"select pgqueue.{act}".encode(), [job_id]).fetchone()
+
+    _, said, waited = players.race(revives, calls)
+    assert waited
+    assert said == (answer,)
+    assert look(players.db, job_id) == state

@@ -31,6 +31,7 @@ MANY = """select * from pgqueue.enqueue_many('[{"task": "t", "unique_key": "k"},
         ([OTHERS], MANY),
         ([READS, WRITES], ONE % "replace"),
         ([READS, WRITES], "select pgqueue.edit(1, '{\"priority\": 1}')"),
+        ([READS, WRITES], "select pgqueue.cancel(1)"),
     ],
     ids=[
         "skip",
@@ -38,9 +39,10 @@ MANY = """select * from pgqueue.enqueue_many('[{"task": "t", "unique_key": "k"},
         "many",
         "replace a job that it can only read",
         "edit a job that it can only read",
+        "cancel a job that it can only read",
     ],
 )
-def test_an_enqueue_or_edit_fails_with_a_clear_error_if_row_security_hides_or_protects_the_job(
+def test_an_enqueue_edit_or_cancel_fails_with_a_clear_error_if_row_security_hides_or_protects_the_job(
     db: Connection[Any], role: Callable[..., str], policies: list[str], call: str
 ) -> None:
     mine = role(*EVERYTHING, *policies)

@@ -12,11 +12,17 @@ declare
     holder bigint;
     flow   bigint;
 begin
-    select j.state, j.worker_id, j.workflow_id into held, holder, flow from pgqueue.jobs_live j where j.id = job for update;
-    if not found then
+    for rounds in 1 .. 100 loop
+        select j.state, j.worker_id, j.workflow_id into held, holder, flow from pgqueue.jobs_live j where j.id = job for update;
+        exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
-        return held;
-    end if;
+        if held is null or held not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
+            return held;
+        end if;
+        if rounds = 100 then
+            raise insufficient_privilege using message = format('pgqueue: row level security does not let this role change job %s', job);
+        end if;
+    end loop;
     if held = 'running' then
         update pgqueue.jobs_live j set cancel_requested = true where j.id = job;
         perform pgqueue.notify('cancel ' || holder);

@@ -28,14 +28,19 @@ begin
     if wrong is not null then
         raise exception using errcode = 'PQ404', message = 'pgqueue: ' || wrong;
     end if;
-    perform from pgqueue.jobs_live j where j.id = job;
-    if found then
-        insert into pgqueue.signals (job_id, name, key, sender, payload)
-        values (job, signal.name, signal.key, signal.sender, signal.payload)
-        on conflict (job_id, name, key) where key is not null do nothing;
-        return 'sent';
-    end if;
-    select j.state into held from pgqueue.jobs j where j.id = job limit 1;
-    return held;
+    for rounds in 1 .. 100 loop
+        perform from pgqueue.jobs_live j where j.id = job;
+        if found then
+            insert into pgqueue.signals (job_id, name, key, sender, payload)
+            values (job, signal.name, signal.key, signal.sender, signal.payload)
+            on conflict (job_id, name, key) where key is not null do nothing;
+            return 'sent';
+        end if;
+        select j.state into held from pgqueue.jobs j where j.id = job limit 1;
+        if held is null or held not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
+            return held;
+        end if;
+    end loop;
+    raise serialization_failure using message = format('pgqueue: job %s ends and is revived again and again', job);
 end
 $function$;
