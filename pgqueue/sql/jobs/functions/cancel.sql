@@ -20,7 +20,7 @@ begin
             return held;
         end if;
         if rounds = 100 then
-            raise insufficient_privilege using message = format('pgqueue: row level security does not let this role change job %s', job);
+            raise insufficient_privilege using message = 'pgqueue: row level security does not let this role change job ' || job;
         end if;
     end loop;
     if held = 'running' then
