@@ -54,8 +54,16 @@ class BatchHandle(Asks):
     def _progress(self) -> Flow[BatchProgress]:
         found: BatchProgress | None = yield statements.get_batch(self.id)
         if found is None:
-            raise BatchNotFoundError(self.id)
+            raise self._missing()
         return found
+
+    def _missing(self) -> BatchNotFoundError:
+        if self.member is None:
+            return BatchNotFoundError(self.id)
+        why = f"it is a node of workflow {self.id}"
+        return BatchNotFoundError(
+            f"Job {self.member} belongs to no batch.", why=why, do="add it to one: app.batch(…)"
+        )
 
     def state(self) -> str:
         """Reads whether the batch is ``open``, ``running``, ``stopping``, ``completed``, ``failed`` or ``cancelled``. Raises BatchNotFoundError."""
@@ -101,6 +109,8 @@ class BatchHandle(Asks):
         return await self._aask(self._seal(), connection)
 
     def _seal(self) -> Flow[str]:
+        if self.member is not None:
+            yield from self._progress()
         said: str = yield statements.seal_batch(self.id)
         return said
 
@@ -120,7 +130,7 @@ class BatchHandle(Asks):
         yield from self._progress()
         said: str | None = yield statements.cancel_workflow(self.id)
         if said is None:
-            raise BatchNotFoundError(self.id)
+            raise self._missing()
         return said
 
     def retry(self, connection: object = NOT_GIVEN) -> int:
@@ -142,6 +152,8 @@ class BatchHandle(Asks):
         return count
 
     def _retry(self, after: int) -> Flow[Retried]:
+        if self.member is not None:
+            yield from self._progress()
         found: Retried = yield statements.retry_members(self.id, after, RETRIED_AT_ONCE)
         return found
 

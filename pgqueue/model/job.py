@@ -206,7 +206,7 @@ class Job(StepMethods):
 
         ``job.batch.add(jobs)`` adds jobs to the batch, also after it was sealed. The jobs are committed at once; with ``using=conn``, they
         are committed with the transaction of ``conn``, such as that of ``job.transaction()``. Raises InvalidOptionError if the job belongs
-        to no batch.
+        to no batch and to no workflow. If it is a node of a workflow, the methods of the handle raise BatchNotFoundError.
         """
         return self._own_lease().batch()
 

@@ -140,3 +140,30 @@ def test_a_job_of_no_batch_has_no_batch(app: App, db: Connection[Any]) -> None:
     handle = follow.using(max_attempts=1).enqueue("x")
     drain(app)
     assert "belongs to no batch" in str(look(db, handle.id, "last_error"))
+
+
+def test_a_node_of_a_workflow_that_uses_its_batch_learns_that_it_belongs_to_none(
+    db: Connection[Any], dsn: str
+) -> None:
+    own = App(dsn)
+    said: list[str] = []
+
+    @own.task(name="lonely", retry=False)
+    def lonely(job: Job) -> None:
+        calls = [
+            lambda: job.batch.add([lonely.job()]),
+            job.batch.seal,
+            job.batch.cancel,
+            job.batch.retry,
+            job.batch.progress,
+        ]
+        for call in calls:
+            with pytest.raises(BatchNotFoundError) as caught:
+                call()
+            said.append(str(caught.value))
+
+    flow = own.enqueue_workflow(lonely.job(), name="w")
+    drain(own)
+    assert [f"ob {flow.job('lonely').id} belongs to no batch" in one for one in said] == [True] * 5
+    assert flow.state() == "completed"
+    own.close()

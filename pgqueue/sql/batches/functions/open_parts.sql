@@ -4,7 +4,7 @@
 -- Returns the ids, the concurrency key that the members must have (null: none), and the time.
 -- After the batch was sealed, only members that have not ended can add others: `member` is the id of such a member. So the batch cannot end
 -- in between.
--- Raises PQ540 if there is no such batch, and PQ440 if it takes no more jobs: it is sealed, it was cancelled, or it has ended.
+-- Raises PQ540 if there is no such batch, or if the member is a node of a workflow instead, and PQ440 if it takes no more jobs: it is sealed, it was cancelled, or it has ended.
 -- Locks the row of the batch with FOR KEY SHARE. So seal_batch() waits for the end of this transaction, but neither ends of members nor
 -- other callers do. During the COMMIT, part_added() looks whether the batch has ended meanwhile.
 -- Runs as the owner, because an enqueuer that sends its jobs by COPY calls it.
@@ -22,7 +22,9 @@ begin
     select b.stop_reason, b.ended_at, b.sealed_at, b.at_once into w
     from pgqueue.workflows b where b.id = open_parts.batch and b.kind = 'batch' for key share;
     if not found then
-        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', batch);
+        raise exception using errcode = 'PQ540',
+            message = case when member is null then format('pgqueue: there is no batch %s', batch)
+                           else format('pgqueue: job %s belongs to no batch', member) end;
     elsif w.stop_reason is not null then
         raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s was cancelled', batch);
     elsif w.ended_at is not null then
