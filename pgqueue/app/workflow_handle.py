@@ -152,29 +152,34 @@ class WorkflowHandle(Asks):
             raise WorkflowNotFoundError(self.id)
         return said
 
-    def retry(self, node: str | Node | None = None, connection: object = NOT_GIVEN) -> int:
+    def retry(
+        self, node: str | Node | None = None, connection: object = NOT_GIVEN, *, again: bool = False
+    ) -> int:
         """Runs a node again, with all behind it that did not complete. Without ``node``, runs all jobs again that did not complete.
 
-        Jobs that completed keep their results. A cancelled workflow goes on. Returns how many nodes are open again, groups included. With
-        ``connection``, joins its transaction. Raises WorkflowNotFoundError or NodeNotFoundError. Raises WorkflowUnchangedError if the node
-        is open, waits for a node that did not complete, is a group, or has no row any longer.
+        Jobs that completed keep their results. ``again``: runs ``node`` again although it has completed, so that its effects happen once
+        more. A cancelled workflow goes on. Returns how many nodes are open again, groups included. With ``connection``, joins its
+        transaction. Raises WorkflowNotFoundError or NodeNotFoundError. Raises WorkflowUnchangedError if the node is open, has completed,
+        waits for a node that did not complete, is a group, or has no row any longer.
         """
         with _unchanged(self.id):
-            return self._ask(self._retry(node), connection)
+            return self._ask(self._retry(node, again), connection)
 
-    async def aretry(self, node: str | Node | None = None, connection: object = NOT_GIVEN) -> int:
+    async def aretry(
+        self, node: str | Node | None = None, connection: object = NOT_GIVEN, *, again: bool = False
+    ) -> int:
         """``retry`` for async callers."""
         with _unchanged(self.id):
-            return await self._aask(self._retry(node), connection)
+            return await self._aask(self._retry(node, again), connection)
 
-    def _retry(self, node: str | Node | None) -> Flow[int]:
+    def _retry(self, node: str | Node | None, again: bool) -> Flow[int]:
         name = None if node is None else _name(node)
         if name is None:
             yield from self._progress()
         else:
             yield from self._find(name)
-        again: int = yield statements.retry_workflow(self.id, name)
-        return again
+        opened: int = yield statements.retry_workflow(self.id, name, again=again)
+        return opened
 
     # ---------------------------------------------------------------- waiting
 

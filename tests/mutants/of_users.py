@@ -126,6 +126,8 @@ OF_USERS = (
     mutant("telemetry/log_output.py", "    LOG.addFilter(Cleaning())\n", "", "unit/test_shown.py::test_the_error_of_a_job_is_one_line_of_the_log_whatever_text_it_contains"),
     mutant("worker/processes/supervisor.py", "*origin.without_dsn(origin.ARGUMENTS)", "*origin.ARGUMENTS", "process/test_secrets.py::test_a_password_on_the_command_line_does_not_reach_other_processes_or_the_environment_of_handlers"),
     mutant("maintenance/alerting/settings.py", "self.webhook is not None and not _is_private(self.webhook)", "False", "process/test_secrets.py::test_a_token_is_refused_if_its_url_has_no_tls_and_is_on_another_machine"),
+    mutant("sql/workflows/functions/retry_workflow.sql", "chosen.state = 'completed' and again is not true", "false",
+           "stages/test_whole_workflows.py::test_a_retry_that_cannot_be_done_is_refused_with_a_sentence"),
     # ---------------------------------------------------------------- steps
     mutant("sql/steps/store_checkpoints.sql", " and (l.lease_id = a.lease_id) is true and (l.worker_id = a.worker_id) is true and l.state = 'running'\n        for",
            "\n        for", CHECKPOINTS + "::test_an_attempt_without_the_lease_stores_no_checkpoint"),

@@ -123,7 +123,7 @@ def test_a_retry_that_waits_for_a_cancel_which_stores_the_undos_meanwhile_is_ref
             "update pgqueue.workflows set stop_reason = 'workflow_cancelled' where id = %s", [flow]
         )
 
-    with players.during(stops, calls("retry_workflow", flow, "a")) as retry:
+    with players.during(stops, calls("retry_workflow", flow, "a", True)) as retry:
         assert not retry.done()
         players.one.execute(
             "select pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = %s and n.undoes = 0",

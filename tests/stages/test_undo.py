@@ -271,7 +271,7 @@ def test_a_completed_workflow_whose_node_is_retried_and_dies_is_undone(
 ) -> None:
     flow = store(db, undoable("a"), undoable("b", "a"))
     run_due(db, hand)
-    assert db.execute("select pgqueue.retry_workflow(%s, 'b')", [flow]).fetchone() == (1,)
+    assert db.execute("select pgqueue.retry_workflow(%s, 'b', again => true)", [flow]).fetchone() == (1,)
     assert run_due(db, hand, {"b": DEAD}) == ["b", "undo of a"]
     assert overview(db, flow) == "undone"
     assert clean(db)
@@ -283,7 +283,7 @@ def test_the_undo_waits_for_all_retried_nodes_of_a_completed_workflow(
     flow = store(db, undoable("a"), undoable("b"), undoable("c"))
     run_due(db, hand)
     for name in "ab":
-        assert db.execute("select pgqueue.retry_workflow(%s, %s)", [flow, name]).fetchone() == (1,)
+        assert db.execute("select pgqueue.retry_workflow(%s, %s, true)", [flow, name]).fetchone() == (1,)
     attempts = {attempt.id: attempt for attempt in hand.claim()}
     assert hand.settle(attempts[ids(db, flow)["a"]], DEAD)
     assert chain(db, flow) == []

@@ -108,11 +108,11 @@ def test_all_nodes_that_did_not_complete_can_be_retried(db: Connection[Any], han
     assert overview(db, flow) == "completed"
 
 
-def test_a_completed_node_can_be_retried_and_counts_once(db: Connection[Any], hand: Hand) -> None:
+def test_a_completed_node_that_runs_again_counts_once(db: Connection[Any], hand: Hand) -> None:
     flow = store(db, node("a"), node("x"), node("b", "a", "x"))
     first, second = hand.claim()
     hand.settle(first, COMPLETED)
-    assert retry(db, flow, "a") == 1
+    assert db.execute("select pgqueue.retry_workflow(%s, 'a', again => true)", [flow]).fetchone() == (1,)
     hand.settle(second, COMPLETED)
     assert states(db, flow)["b"] == "waiting"
     assert run_due(db, hand) == ["a", "b"]
@@ -134,12 +134,18 @@ def refusal(db: Connection[Any], text: str, *values: object) -> str:
 
 
 def test_a_retry_that_cannot_be_done_is_refused_with_a_sentence(db: Connection[Any], hand: Hand) -> None:
-    flow = store(db, node("a"), node("b", "a"), group("g", "b"), node("x", delay=3600))
+    flow = store(db, node("a"), node("b", "a"), group("g", "b"), node("x", delay=3600), node("done"))
     run_due(db, hand, {"a": DEAD})
     call = "select pgqueue.retry_workflow(%s, %s)"
     assert refusal(db, call, flow, "b") == "pgqueue: node b waits for node a, which is dead: retry a"
     assert refusal(db, call, flow, "g") == "pgqueue: node g is a group: retry one of its nodes"
     assert refusal(db, call, flow, "x") == "pgqueue: node x has not ended"
+    assert refusal(db, call, flow, "done") == (
+        "pgqueue: node done has completed: give again, if its effects are to happen once more"
+    )
+    assert refusal(db, "select pgqueue.retry_workflow(%s, %s, null)", flow, "done") == refusal(
+        db, call, flow, "done"
+    )
     assert refusal(db, call, flow, "no") == f"pgqueue: workflow {flow} has no node no"
     assert refusal(db, call, 99, None) == "pgqueue: there is no workflow 99"
     before = db.execute(

@@ -134,6 +134,12 @@ def test_a_retry_of_a_node_runs_all_that_follows_it(app: App, db: Connection[Any
     drain(app)
     assert w.handle.progress().counts == {"completed": 4}
     assert each_twin(w.handle.retry, w.handle.aretry) == [0, 0]
+    with pytest.raises(WorkflowUnchangedError, match="node bad has completed"):
+        w.handle.retry(bad)
+    for again in each_twin(
+        lambda: w.handle.retry(bad, again=True), lambda: w.handle.aretry("apart", again=True)
+    ):
+        assert again == 1
     with pytest.raises(WorkflowNotFoundError):
         app.workflow_handle(999).retry()
 

@@ -212,8 +212,9 @@ def cancel_workflow(workflow_id: int) -> Statement[str | None]:
     return statement("cancel_workflow", one, workflow_id=workflow_id)
 
 
-def retry_workflow(workflow_id: int, node: str | None) -> Statement[int]:
-    return statement("retry_workflow", one, workflow_id=workflow_id, node=node)
+def retry_workflow(workflow_id: int, node: str | None, *, again: bool = False) -> Statement[int]:
+    """``again``: also if the node has completed."""
+    return statement("retry_workflow", one, workflow_id=workflow_id, node=node, again=again)
 
 
 def adopt_children(workflow_id: int, job_id: int) -> Statement[int]:

@@ -235,6 +235,12 @@ def _raise_for(done: list[dict[str, object]]) -> None:
 def retry(
     workflow_id: Id,
     node: Annotated[str | None, typer.Argument(metavar="NODE", show_default=False)] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Also run NODE again if it has completed. Its effects happen once more."
+        ),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -245,13 +251,13 @@ def retry(
         if node is not None and run(connection, statements.find_node(workflow_id, node)) is None:
             raise NodeNotFoundError(workflow_id, node)
         try:
-            again = _applied(connection, statements.retry_workflow(workflow_id, node), dry_run)
+            opened = _applied(connection, statements.retry_workflow(workflow_id, node, again=again), dry_run)
         except InvalidOptionError as error:
             raise WorkflowUnchangedError.because(workflow_id, error) from error
     if as_json:
-        emit({"id": workflow_id, "node": node, "open": again, "dry_run": dry_run})
+        emit({"id": workflow_id, "node": node, "open": opened, "dry_run": dry_run})
     else:
-        say("would retry" if dry_run else "retried", f"{count(again, 'node')} of workflow {workflow_id}")
+        say("would retry" if dry_run else "retried", f"{count(opened, 'node')} of workflow {workflow_id}")
 
 
 def _applied(connection: Connection, statement: Statement[T], dry_run: bool) -> T:
