@@ -12,7 +12,7 @@ OF_WAITS: tuple[Mutant, ...] = (
     # ---------------------------------------------------------------- SQL
     mutant("sql/signals/functions/signal_arrived.sql", "where l.id = new.job_id for no key update;", "where l.id = new.job_id;",
            f"{RACES}::test_a_signal_during_a_suspension_is_not_missed"),
-    mutant("sql/signals/functions/signal_arrived.sql", " and new.name = any(held.waits_for)", "",
+    mutant("sql/signals/functions/signal_arrived.sql", " and new.name = any(job.waits_for)", "",
            f"{SIGNALS}::test_a_signal_to_another_job_or_of_another_name_wakes_no_job"),
     mutant("sql/signals/functions/signal.sql", "held not in ('pending', 'running', 'retrying', 'waiting')", "true",
            f"{RACES}::test_a_call_that_looks_for_a_dead_job_while_it_is_revived_finds_it_unfinished"),

@@ -46,12 +46,12 @@ def stored(statement: Statement[Any]) -> Rows:
     """The rows of ``store_checkpoints.sql`` if it stores all items."""
     items = items_of(statement)
     leases = {(item["job_id"], item["lease_id"]) for item in items}
-    held = [("held", job, lease, None, None, False) for job, lease in leases]
+    held = [("leased", job, lease, None, None, False) for job, lease in leases]
     return held + [("stored", i["job_id"], i["lease_id"], i["name"], i["key"], None) for i in items]
 
 
 def there(statement: Statement[Any]) -> Rows:
-    return [("held", i["job_id"], i["lease_id"], None, None, False) for i in items_of(statement)]
+    return [("leased", i["job_id"], i["lease_id"], None, None, False) for i in items_of(statement)]
 
 
 class Play:
@@ -207,7 +207,7 @@ def test_an_attempt_that_is_lost_while_the_server_is_away_waits_no_longer() -> N
 
 def test_jobs_that_were_asked_to_stop_are_cancelled() -> None:
     def asked(statement: Statement[Any]) -> Rows:
-        return [(*row[:5], True) if row[0] == "held" and row[1] == 2 else row for row in stored(statement)]
+        return [(*row[:5], True) if row[0] == "leased" and row[1] == 2 else row for row in stored(statement)]
 
     play = Play(store_checkpoints=[asked])
     play.ask(*((attempt, made()) for attempt in attempts(3)))

@@ -19,6 +19,9 @@ from tests.package import PACKAGE, modules
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+CTE = re.compile(r"(?:\bwith(?: recursive)?|,)\s+(\w+)(?: *\([\w, ]+\))? as (?:not )?(?:materialized )?\(")
+ALIAS = re.compile(r"\bas (\w+)\b")
+LOCALS = re.compile(r"^declare\n(.*?)^begin$", re.MULTILINE | re.DOTALL)
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -99,6 +102,20 @@ def names_of_the_database() -> Iterator[Name]:
         )
 
 
+def names_inside_sql() -> Iterator[Name]:
+    """Yields the names of CTEs, aliases and variables."""
+    for name, text in {
+        **sql.functions(),
+        **sql.views(),
+        **{name: sql.load(name) for name in sql.names()},
+    }.items():
+        code = re.sub(r"--.*", "", text)
+        found = [*CTE.findall(code), *ALIAS.findall(code)]
+        for block in LOCALS.findall(code):
+            found += re.findall(r"^ +(\w+) ", block, re.MULTILINE)
+        yield from (Name(one, f"inside {name}.sql") for one in found)
+
+
 def names_of_commands() -> Iterator[Name]:
     def walk(command: click.Command, where: str) -> Iterator[Name]:
         for parameter in command.params:
@@ -121,6 +138,7 @@ def read_names() -> Iterator[Name]:
     for where, tree in modules().items():
         yield from names_of_python(tree, where)
     yield from names_of_the_database()
+    yield from names_inside_sql()
     yield from names_of_commands()
 
 
@@ -209,6 +227,9 @@ def test_every_kind_of_name_is_read():
         "jobs_live_shape_check",
         "job_args",  # a domain
         "since_ids",  # a parameter of a statement
+        "with_seats",  # a CTE
+        "leads",  # an alias
+        "moment",  # a variable of a function
         "doctor",  # a command
         "crash_limit",  # an option
     }

@@ -59,7 +59,7 @@ def _stored(rows: Sequence[Row]) -> StoredCheckpoints:
     found = StoredCheckpoints()
     for what, job_id, lease_id, name, key, asked in rows:
         match what:
-            case "held":
+            case "leased":
                 found.leases[job_id, lease_id] = asked
             case "locked":
                 found.locked.add((job_id, lease_id))

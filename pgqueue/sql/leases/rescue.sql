@@ -58,7 +58,7 @@ with expired as materialized (
     select l.*, case when (select true from pgqueue.checkpoints c where c.job_id = l.id and c.lease_id = l.lease_id limit 1)
                      then 1 else l.attempt end as counts_as
     from lost l
-), verdict as materialized (
+), judged as materialized (
     select l.spot, l.id, l.worker_id, l.charged, l.counts_as,
            case when l.crash_count + l.charged >= %(crash_limit)s::int then 'crash_loop'
                 when l.counts_as >= l.max_attempts then 'attempts_exhausted'
@@ -68,16 +68,16 @@ with expired as materialized (
     join pgqueue.workers w on w.id = l.worker_id
 ), finished as (
     delete from pgqueue.jobs_live j
-    where j.ctid = any(array(select v.spot from verdict v where v.final is not null))
-    returning j.*, (select v.final from verdict v where v.id = j.id), (select v.error from verdict v where v.id = j.id),
-        (select v.charged from verdict v where v.id = j.id)
+    where j.ctid = any(array(select v.spot from judged v where v.final is not null))
+    returning j.*, (select v.final from judged v where v.id = j.id), (select v.error from judged v where v.id = j.id),
+        (select v.charged from judged v where v.id = j.id)
 ), back as (
     update pgqueue.jobs_live j
-    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, seats_taken = null, crash_count = j.crash_count + (select v.charged from verdict v where v.id = j.id),
-        attempt = (select v.counts_as from verdict v where v.id = j.id), expires_at = null,
-        last_error = (select v.error from verdict v where v.id = j.id)
-    where j.ctid = any(array(select v.spot from verdict v where v.final is null))
-    returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),
+    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, seats_taken = null, crash_count = j.crash_count + (select v.charged from judged v where v.id = j.id),
+        attempt = (select v.counts_as from judged v where v.id = j.id), expires_at = null,
+        last_error = (select v.error from judged v where v.id = j.id)
+    where j.ctid = any(array(select v.spot from judged v where v.final is null))
+    returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from judged v where v.id = j.id),
         j.last_error as error, to_jsonb(j) as job
 ), moved as (
     insert into pgqueue.jobs (

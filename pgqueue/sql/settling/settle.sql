@@ -21,7 +21,7 @@ with outcome as materialized (
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
         error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, recounted boolean, progress jsonb)
-), seated as materialized (
+), with_seats as materialized (
     select j.id, j.seats_taken, j.concurrency_key, j.queue from pgqueue.jobs_live j
     where j.id = any(array(select w.id from outcome w)) and j.seats_taken is not null
 ), finished as (
@@ -82,7 +82,7 @@ with outcome as materialized (
     on conflict (task, key) do update set until = greatest(p.until, excluded.until)
 ), released as (
     select --+ giving_back h
-    from seated h cross join lateral generate_series(1, cardinality(h.seats_taken), 2) i
+    from with_seats h cross join lateral generate_series(1, cardinality(h.seats_taken), 2) i
     where h.seats_taken is not null
       and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
     having count(*) > 0

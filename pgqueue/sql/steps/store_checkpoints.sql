@@ -10,10 +10,10 @@
 -- Otherwise the planner reads all jobs of the worker for each checkpoint, by jobs_live_worker_idx. `limit` keeps the last look a look by
 -- id. jsonb_to_recordset() returns SQL's null for a null of JSON, so coalesce() turns it into a null of JSON again.
 -- Returns rows of three kinds:
---   (held, job, lease, null, null, asked): the attempt still has the lease; `asked` is whether the job was asked to stop;
+--   (leased, job, lease, null, null, asked): the attempt still has the lease; `asked` is whether the job was asked to stop;
 --   (locked, job, lease, null, null, null): the attempt had the lease when the statement began, but another transaction has locked the row;
 --   (stored, job, lease, name, key, null): this checkpoint was stored.
--- If a job is in no row, its lease is lost. If a job has a `held` row, but its checkpoint was not stored, the step had a checkpoint
+-- If a job is in no row, its lease is lost. If a job has a `leased` row, but its checkpoint was not stored, the step had a checkpoint
 -- already.
 -- This statement cannot read that checkpoint, because it can be newer than the statement's snapshot. load_checkpoints.sql reads it.
 -- Zero rows: all leases were lost.
@@ -23,7 +23,7 @@ with asked as materialized (
         job_id bigint, lease_id bigint, worker_id bigint, kind text, name text, key text, fingerprint bigint, version smallint, value jsonb)
 ), leases as materialized (
     select a.job_id, a.lease_id, a.worker_id from asked a group by a.job_id, a.lease_id, a.worker_id order by a.job_id, a.lease_id
-), held as materialized (
+), leased as materialized (
     select j.id, j.lease_id, j.cancel_requested, j.version
     from leases a
     cross join lateral (
@@ -35,21 +35,21 @@ with asked as materialized (
     insert into pgqueue.checkpoints (job_id, lease_id, worker_id, kind, name, key, fingerprint, version, value)
     select a.job_id, a.lease_id, a.worker_id, a.kind, a.name, a.key, a.fingerprint, a.version, a.value
     from asked a
-    where ((a.job_id, a.lease_id) in (select h.id, h.lease_id from held h)) is true  -- so it is looked up in a hash table, and is no join
+    where ((a.job_id, a.lease_id) in (select h.id, h.lease_id from leased h)) is true  -- so it is looked up in a hash table, and is no join
     order by a.job_id, a.name, a.key
     on conflict (job_id, name, key) do nothing
     returning job_id, lease_id, name, key
 ), pinned as (  --? versions
     update pgqueue.jobs_live j set version = (select min(a.version) from asked a where a.job_id = j.id)  --? versions
     where j.id = any(array(  --? versions
-        select h.id from held h  --? versions
+        select h.id from leased h  --? versions
         where h.version is null and h.id in (select a.job_id from asked a where a.version is not null) order by h.id))  --? versions
       and j.version is null  --? versions
 )
-select 'held' as what, h.id, h.lease_id, null as name, null as key, h.cancel_requested from held h
+select 'leased' as what, h.id, h.lease_id, null as name, null as key, h.cancel_requested from leased h
 union all
 select 'locked', o.job_id, o.lease_id, null, null, null
-from (select a.* from leases a where (a.job_id, a.lease_id) not in (select h.id, h.lease_id from held h)) o
+from (select a.* from leases a where (a.job_id, a.lease_id) not in (select h.id, h.lease_id from leased h)) o
 cross join lateral (
     select from pgqueue.jobs_live l
     where l.id = o.job_id and (l.lease_id = o.lease_id) is true and (l.worker_id = o.worker_id) is true and l.state = 'running'

@@ -17,15 +17,15 @@ declare
     now_is text;
 begin
     for item in
-        select i.item as place, i.on_conflict, jobs -> i.item - 1 as body
+        select i.item as number, i.on_conflict, jobs -> i.item - 1 as body
         from pgqueue.job_items(jobs, left_out, moment) i
         where i.unique_key is not null
         order by i.task collate "C", i.unique_key collate "C", i.item
     loop
-        left_out[item.place] := true;
+        left_out[item.number] := true;
         for rounds in 1 .. 100 loop
             select s.holders[1], s.states[1] into holder, now_is
-            from pgqueue.insert_jobs(jsonb_build_array(item.body), array[new_ids[item.place]], null, moment, 'alone') s;
+            from pgqueue.insert_jobs(jsonb_build_array(item.body), array[new_ids[item.number]], null, moment, 'alone') s;
             exit when holder is null;
             if item.on_conflict = 'replace' then
                 now_is := pgqueue.replace_job(holder, item.body, moment);
@@ -38,9 +38,9 @@ begin
                     continue when now_is is null or now_is in ('pending', 'retrying');
                 end if;
             end if;
-            ids[item.place] := holder;
-            states[item.place] := now_is;
-            conflicts[item.place] := case item.on_conflict when 'raise' then 'duplicate' else 'unique_key' end;
+            ids[item.number] := holder;
+            states[item.number] := now_is;
+            conflicts[item.number] := case item.on_conflict when 'raise' then 'duplicate' else 'unique_key' end;
             exit;
         end loop;
     end loop;

@@ -19,7 +19,7 @@ as $function$
 declare
     prints bytea[];   -- hashes of the arguments, for an idempotency_key
     ttls   float8[];
-    held   record;
+    known  record;
     now_is text;
 begin
     ids := new_ids;
@@ -27,13 +27,13 @@ begin
     conflicts := array_fill(null::text, array[cardinality(new_ids)]);
     left_out := array_fill(false, array[cardinality(new_ids)]);
 
-    select array_agg(w.place), array_agg(w.task), array_agg(w.key), array_agg(w.kind), array_agg(w.leader), array_agg(w.fingerprint),
+    select array_agg(w.item), array_agg(w.task), array_agg(w.key), array_agg(w.kind), array_agg(w.leader), array_agg(w.fingerprint),
            array_agg(w.ttl)
     into places, tasks, keys, kinds, leaders, prints, ttls
     from (
-        select n.*, case when n.kind = 'debounce' then max(n.place) over same else min(n.place) over same end as leader
+        select n.*, case when n.kind = 'debounce' then max(n.item) over same else min(n.item) over same end as leader
         from (
-            select i.item as place, i.task, k.kind, k.ttl,
+            select i.item as item, i.task, k.kind, k.ttl,
                    case when k.kind = 'idempotency_key' then k.name
                         when octet_length(k.name) <= 240 then format('pgq:%s:%s', k.kind, k.name)
                         else format('pgq:%s:sha256:%s', k.kind, encode(sha256(convert_to(k.name, 'UTF8')), 'hex'))
@@ -48,52 +48,52 @@ begin
             where k.name is not null
         ) n
         window same as (partition by n.task collate "C", n.key collate "C")
-        order by n.task collate "C", n.key collate "C", n.place
+        order by n.task collate "C", n.key collate "C", n.item
     ) w;
 
     -- The row of a debounce is valid as long as its job can be replaced. replace_job() below finds out whether it can.
     insert into pgqueue.idempotency_keys as k (task, key, job_id, fingerprint, expires_at)
-    select o.task, o.key, new_ids[o.place], o.fingerprint, moment + make_interval(secs => o.ttl)
-    from unnest(places, tasks, keys, leaders, prints, ttls) as o(place, task, key, leader, fingerprint, ttl)
-    where o.place = o.leader
+    select o.task, o.key, new_ids[o.item], o.fingerprint, moment + make_interval(secs => o.ttl)
+    from unnest(places, tasks, keys, leaders, prints, ttls) as o(item, task, key, leader, fingerprint, ttl)
+    where o.item = o.leader
     order by o.task collate "C", o.key collate "C"
     on conflict (task, key) do update
         set job_id = excluded.job_id, fingerprint = excluded.fingerprint, created_at = clock_timestamp(),
             expires_at = excluded.expires_at, state = null, result = null, error = null
         where k.expires_at <= moment and not starts_with(k.key, 'pgq:debounce:');
 
-    for held in
-        select o.place, o.kind, o.place = o.leader as leads, k.job_id, k.task, k.key,
-               k.fingerprint = o.fingerprint as is_same, jobs -> o.place - 1 as body
-        from unnest(places, tasks, keys, kinds, leaders, prints) with ordinality as o(place, task, key, kind, leader, fingerprint, n)
+    for known in
+        select o.item, o.kind, o.item = o.leader as leads, k.job_id, k.task, k.key,
+               k.fingerprint = o.fingerprint as is_same, jobs -> o.item - 1 as body
+        from unnest(places, tasks, keys, kinds, leaders, prints) with ordinality as o(item, task, key, kind, leader, fingerprint, n)
         cross join lateral (
             select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
             where k.task = o.task and k.key = o.key offset 0) k  -- offset 0: one index probe for each key, even if the statistics are stale
-        where k.job_id <> new_ids[o.place]
+        where k.job_id <> new_ids[o.item]
         -- Keys for which no job is replaced come first, because one of them can refuse the whole call.
-        order by o.kind = 'debounce' and o.place = o.leader, o.n
+        order by o.kind = 'debounce' and o.item = o.leader, o.n
     loop
-        if held.kind = 'debounce' and held.leads then
+        if known.kind = 'debounce' and known.leads then
             exit when conflicts && array['idempotency_mismatch', 'duplicate'];
-            now_is := pgqueue.replace_job(held.job_id, held.body, moment);
+            now_is := pgqueue.replace_job(known.job_id, known.body, moment);
             if now_is is null then
                 update pgqueue.idempotency_keys k
-                set job_id = new_ids[held.place], created_at = clock_timestamp(), state = null, result = null, error = null,
-                    expires_at = moment + make_interval(secs => greatest((held.body ->> 'debounce')::float8,
-                                                                         (held.body ->> 'debounce_max')::float8) + 604800)
-                where k.task = held.task and k.key = held.key;
+                set job_id = new_ids[known.item], created_at = clock_timestamp(), state = null, result = null, error = null,
+                    expires_at = moment + make_interval(secs => greatest((known.body ->> 'debounce')::float8,
+                                                                         (known.body ->> 'debounce_max')::float8) + 604800)
+                where k.task = known.task and k.key = known.key;
                 continue;
             end if;
-            states[held.place] := now_is;
+            states[known.item] := now_is;
         else
-            states[held.place] := null;
+            states[known.item] := null;
         end if;
-        ids[held.place] := held.job_id;
-        left_out[held.place] := true;
-        conflicts[held.place] := case
-            when held.kind = 'throttle' and held.body ->> 'on_conflict' = 'raise' then 'duplicate'
-            when not held.is_same then 'idempotency_mismatch'
-            else held.kind end;
+        ids[known.item] := known.job_id;
+        left_out[known.item] := true;
+        conflicts[known.item] := case
+            when known.kind = 'throttle' and known.body ->> 'on_conflict' = 'raise' then 'duplicate'
+            when not known.is_same then 'idempotency_mismatch'
+            else known.kind end;
     end loop;
 end
 $function$;

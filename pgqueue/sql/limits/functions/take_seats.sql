@@ -30,7 +30,7 @@ declare
     -- The next seven have one element for each seat:
     limit_ids integer[];  -- the id of its limit
     seat_keys text[];     -- its key
-    chairs    integer[];  -- first how much of its concurrency is taken, later how much is left; null: no concurrency is set
+    seats     integer[];  -- first how much of its concurrency is taken, later how much is left; null: no concurrency is set
     tokens    integer[];  -- how much of its rate is left; null: no rate is set
     rested    boolean[];  -- whether it has a bucket that is full
     granted   integer[];  -- how much this call gave to candidates
@@ -72,7 +72,7 @@ begin
 
     for rounds in 1 .. 100 loop
         -- `for update` returns each row as it is after the wait for its lock, even if the row has changed since the statement began.
-        select array_agg(s.taken order by s.number) into chairs
+        select array_agg(s.taken order by s.number) into seats
         from (
             select s.taken, n.number
             from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number)
@@ -80,7 +80,7 @@ begin
             order by n.number
             for update of s
         ) s;
-        exit when cardinality(chairs) = cardinality(limit_ids);
+        exit when cardinality(seats) = cardinality(limit_ids);
         if rounds = 100 then
             raise insufficient_privilege using message = 'pgqueue: row level security hides seats from this role, although a worker uses it';
         end if;
@@ -91,8 +91,8 @@ begin
 
     moment := clock_timestamp();
     -- The limits are read as they are now. A transaction that changes a limit also locks the seats of the limit, until its commit.
-    select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into chairs
-    from unnest(limit_ids, chairs) with ordinality n(limit_id, taken, number)
+    select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into seats
+    from unnest(limit_ids, seats) with ordinality n(limit_id, taken, number)
     left join pgqueue.limits l on l.id = n.limit_id;
     tokens := array_fill(null::integer, array[cardinality(limit_ids)]);
     if rated then
@@ -115,9 +115,9 @@ begin
         refused := false;
         i := first;
         while rank_of[i] = at loop
-            n := seat_of[i];  -- chairs and tokens are null if the limit has no concurrency or no rate, or is gone
+            n := seat_of[i];  -- seats and tokens are null if the limit has no concurrency or no rate, or is gone
             -- A job that weighs more than the whole bucket starts when the bucket is full. Then the next jobs wait longer.
-            if missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
+            if missed[n] > 0 or amounts[i] > seats[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
                 refused := true;
                 if missed[n] = 0 then
                     missed[n] := amounts[i];
@@ -131,8 +131,8 @@ begin
                 n := seat_of[k];
                 granted[n] := granted[n] + amounts[k];
                 tokens[n] := tokens[n] - amounts[k];
-                if chairs[n] is not null then
-                    chairs[n] := chairs[n] - amounts[k];
+                if seats[n] is not null then
+                    seats[n] := seats[n] - amounts[k];
                     seats_taken := seats_taken || limit_ids[n] || amounts[k];
                 end if;
             end loop;

@@ -13,16 +13,16 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    held record;
+    job record;
 begin
-    select l.state, l.waits_for into held from pgqueue.jobs_live l where l.id = new.job_id for no key update;
-    if found and held.state = 'waiting' and new.name = any(held.waits_for) then
+    select l.state, l.waits_for into job from pgqueue.jobs_live l where l.id = new.job_id for no key update;
+    if found and job.state = 'waiting' and new.name = any(job.waits_for) then
         update pgqueue.jobs_live l set state = 'pending', waits_for = null, run_at = clock_timestamp()
         where l.id = new.job_id
-        returning l.lease_id, l.attempt, l.run_at, l.queue into held;
+        returning l.lease_id, l.attempt, l.run_at, l.queue into job;
         insert into pgqueue.transitions (job_id, lease_id, run_at, attempt, from_state, to_state, reason)
-        values (new.job_id, held.lease_id, held.run_at, held.attempt, 'waiting', 'pending', 'signalled');
-        perform pgqueue.wake(held.queue);
+        values (new.job_id, job.lease_id, job.run_at, job.attempt, 'waiting', 'pending', 'signalled');
+        perform pgqueue.wake(job.queue);
     end if;
     return null;
 end

@@ -23,12 +23,12 @@ set enable_mergejoin = off
 as $function$
 declare
     moment timestamptz;
-    held   jsonb;
+    leased jsonb;
     own    bigint[];
     queues text[];
     asked  bigint[];
 begin
-    select jsonb_agg(i.item), array_agg(i.id) into held, own
+    select jsonb_agg(i.item), array_agg(i.id) into leased, own
     from (select e.item, (e.item ->> 'id')::bigint as id, (e.item ->> 'lease_id')::bigint as lease_id
           from jsonb_array_elements(items) e (item) order by 2) i
     cross join lateral (
@@ -44,7 +44,7 @@ begin
     select i.id, i.lease_id, worker, r.kind, r.name, r.key, r.version,
            jsonb_build_object('until', coalesce(moment + make_interval(secs => r.delay), --+ no_end))
            || case r.kind when 'wait' then jsonb_build_object('names', r.names) else '{}' end
-    from jsonb_to_recordset(held) as i (id bigint, lease_id bigint, requests jsonb)
+    from jsonb_to_recordset(leased) as i (id bigint, lease_id bigint, requests jsonb)
     cross join lateral jsonb_to_recordset(i.requests) as r (
         kind text, name text, key text, version smallint, delay float8, names jsonb)
     order by i.id, r.name, r.key
@@ -56,7 +56,7 @@ begin
                 where s.job_id = i.id and s.name = any(w.names) and s.taken_by is null limit 1) as has_signal,
                (select true from pgqueue.checkpoints c
                 where c.job_id = i.id and c.lease_id = i.lease_id limit 1) as has_checkpoint
-        from jsonb_to_recordset(held) as i (id bigint, lease_id bigint, progress jsonb, requests jsonb)
+        from jsonb_to_recordset(leased) as i (id bigint, lease_id bigint, progress jsonb, requests jsonb)
         cross join lateral (
             select min(r.version) as version, min((c.value ->> 'until')::timestamptz) as until,
                    array_agg(n.name) filter (where n.name is not null) as names
@@ -64,9 +64,9 @@ begin
             cross join lateral (
                 select c.value from pgqueue.checkpoints c where c.job_id = i.id and c.name = r.name and c.key = r.key offset 0) c
             left join lateral jsonb_array_elements_text(r.names) n (name) on true) w
-    ), seated as materialized (
+    ), with_seats as materialized (
         select j.id, j.seats_taken, j.concurrency_key, j.queue from pgqueue.jobs_live j where j.id = any(own) and j.seats_taken is not null
-    ), verdict as materialized (
+    ), judged as materialized (
         select a.*, case when a.has_signal then 'signalled' when a.names is null then 'sleeping' when a.until <= moment then 'timed_out'
                          else 'waiting' end as reason
         from asleep a
@@ -77,7 +77,7 @@ begin
             run_at = case v.reason when 'signalled' then moment else v.until end,
             attempt = case when v.has_checkpoint then 0 else j.attempt - 1 end, expires_at = null,
             version = coalesce(j.version, v.version), progress = coalesce(v.progress, j.progress)
-        from verdict v
+        from judged v
         where j.id = any(own) and j.id = v.id
         returning j.id, j.lease_id, j.attempt, j.run_at, j.state, j.queue, j.cancel_requested, v.reason
     ), noted as (
@@ -85,7 +85,7 @@ begin
         select b.id, b.lease_id, worker, b.run_at, b.attempt, 'running', b.state, b.reason from back b
     ), released as (
         select --+ giving_back s
-        from seated s cross join lateral generate_series(1, cardinality(s.seats_taken), 2) i
+        from with_seats s cross join lateral generate_series(1, cardinality(s.seats_taken), 2) i
         having count(*) > 0
     )
     select array_agg(distinct b.queue::text) filter (where b.state = 'pending' and b.run_at <= moment + interval '1 second'),
