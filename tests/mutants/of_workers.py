@@ -143,6 +143,8 @@ OF_WORKERS = (
            "stages/test_late_parents.py::test_a_gather_whose_children_were_deleted_raises_instead_of_returning_too_few_results"),
     mutant("worker/gathers.py", "[(job.task, job.args) for job in self._jobs]", "[(job.task, job.args, dict(job.options)) for job in self._jobs]",
            "stages/test_late_parents.py::test_a_parent_goes_on_although_a_deploy_has_changed_the_options_of_its_childrens_task"),
+    mutant("sql/workflows/functions/check_workflow.sql", "partition by coalesce(n.body ->> 'name', n.rank::text)", "partition by n.body ->> 'name'",
+           "stages/test_whole_workflows.py::test_a_workflow_that_cannot_be_stored_is_refused_with_a_sentence"),
     mutant("sql/workflows/functions/retry_nodes.sql", "became := pgqueue.revive(parent);", "became := 'revived';",
            "stages/test_late_parents.py::test_a_retry_of_children_revives_their_parent_which_waits_for_them_again"),
     mutant("sql/workflows/functions/retry_nodes.sql", "where num_nulls(u.id) = 0));", "where false));",

@@ -147,7 +147,9 @@ def test_a_retry_that_cannot_be_done_is_refused_with_a_sentence(db: Connection[A
         db, call, flow, "done"
     )
     assert refusal(db, call, flow, "no") == f"pgqueue: workflow {flow} has no node no"
-    assert refusal(db, call, 99, None) == "pgqueue: there is no workflow 99"
+    for node_name in (None, "a"):
+        assert refusal(db, call, 99, node_name) == "pgqueue: there is no workflow 99"
+        assert refusal(db, call, None, node_name) == "pgqueue: there is no workflow null"
     before = db.execute(
         "delete from pgqueue.jobs where id = %s returning id", [ids(db, flow)["a"]]
     ).fetchone()
@@ -193,6 +195,10 @@ WRONG = {
     "node g waits for x, but no node has that name": [group("g", "x")],
     "node a waits for x, but no node has that name ": [node("a", results={"r": "x"})],
     "node a: two nodes have this name": [node("a"), node("a")],
+    "node 2: two nodes have this name: a node without a name has its number as its name": [
+        node("2"), {"task": "t"}, node("c", "2"),
+    ],
+    "node 1: two nodes have this name: a node without a name has its number as its name": [{"task": "t"}, group("1")],
     "node 1: give either a task or a group": [{}],
     'node a: unknown option {"unique_key": "k"}': [node("a", unique_key="k")],
     'node g: unknown option {"queue": "q"} for a group': [{**group("g"), "queue": "q"}],

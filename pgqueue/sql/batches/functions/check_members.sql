@@ -20,6 +20,7 @@ begin
             when i.body - options <> '{}' then format('unknown option %s', i.body - options)
             when jsonb_typeof(coalesce(i.body -> 'args', '{}')) <> 'object' then 'its args are an object'
             when jsonb_typeof(coalesce(i.body -> 'each', '[]')) <> 'array' then 'each is a list of args'
+            when jsonb_path_exists(i.body, 'strict $.each[*] ? (@.type() != "object")', silent => true) then 'each element of its each is an object'
             end as complaint
         from jsonb_array_elements(jobs) with ordinality i (body, rank)
     ) c

@@ -23,7 +23,7 @@ begin
     from pgqueue.workflows b where b.id = open_parts.batch and b.kind = 'batch' for key share;
     if not found then
         raise exception using errcode = 'PQ540',
-            message = case when member is null then format('pgqueue: there is no batch %s', batch)
+            message = case when member is null then format('pgqueue: there is no batch %s', coalesce(batch::text, 'null'))
                            else format('pgqueue: job %s belongs to no batch', member) end;
     elsif w.stop_reason is not null then
         raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s was cancelled', batch);

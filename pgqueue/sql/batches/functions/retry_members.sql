@@ -14,7 +14,7 @@ declare
     ids bigint[];
 begin
     if not exists (select from pgqueue.workflows w where w.id = batch and w.kind = 'batch') then
-        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', batch);
+        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', coalesce(batch::text, 'null'));
     end if;
     ids := array(
         select m.id

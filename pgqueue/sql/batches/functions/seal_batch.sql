@@ -16,7 +16,7 @@ declare
 begin
     select b.stop_reason, b.sealed_at into w from pgqueue.workflows b where b.id = batch and b.kind = 'batch' for update;
     if not found then
-        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', batch);
+        raise exception using errcode = 'PQ540', message = format('pgqueue: there is no batch %s', coalesce(batch::text, 'null'));
     elsif w.stop_reason is not null then
         raise exception using errcode = 'PQ440', message = format('pgqueue: batch %s was cancelled', batch);
     elsif w.sealed_at is not null then

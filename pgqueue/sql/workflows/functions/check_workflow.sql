@@ -56,9 +56,12 @@ begin
                     then 'results has, for each name of an argument, the name of a node'
                 when n.body ->> 'when' = 'failed' and coalesce(n.body -> 'after', '[]') = '[]' and coalesce(n.body -> 'results', '{}') = '{}'
                     then 'when is failed, but it waits for no node'
-                when count(*) over (partition by n.body ->> 'name') > 1 and n.body ? 'name' then 'two nodes have this name'
+                when count(*) over same > 1
+                    then 'two nodes have this name' || case when count(n.body ->> 'name') over same < count(*) over same
+                                                            then ': a node without a name has its number as its name' else '' end
                 end as complaint
             from jsonb_array_elements(workflow -> 'nodes') with ordinality n (body, rank)
+            window same as (partition by coalesce(n.body ->> 'name', n.rank::text))
         ) c
         where c.complaint is not null
         order by c.rank limit 1;

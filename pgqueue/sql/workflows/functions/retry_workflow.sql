@@ -18,7 +18,9 @@ declare
     wrong  text;
     ids    bigint[];
 begin
-    if node is null and exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow and w.kind = 'batch') then
+    if not exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow) then
+        wrong := format('there is no workflow %s', coalesce(workflow::text, 'null'));
+    elsif node is null and exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow and w.kind = 'batch') then
         return (pgqueue.retry_members(workflow, 0, null)).retried;
     elsif node is null then
         ids := array(select n.id from pgqueue.nodes n where n.workflow_id = retry_workflow.workflow and n.state <> 'completed' and n.undoes is null);
@@ -42,9 +44,6 @@ begin
             end if;
         end if;
         ids := array[chosen.id];
-    end if;
-    if wrong is null and not exists (select from pgqueue.workflows w where w.id = retry_workflow.workflow) then
-        wrong := format('there is no workflow %s', workflow);
     end if;
     if wrong is not null then
         raise exception using errcode = 'PQ404', message = 'pgqueue: ' || wrong;
