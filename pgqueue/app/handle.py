@@ -169,14 +169,27 @@ class JobHandle(Asks):
     def revive(self, connection: object = NOT_GIVEN) -> None:
         """Makes a dead or cancelled job pending again. The job is due now, and has all its attempts again.
 
-        With ``connection``, joins its transaction. If the job is neither dead nor cancelled, or if an unfinished job has its unique key,
-        raises JobUnchangedError. Raises JobNotFoundError.
+        With ``connection``, joins its transaction. If the job is neither dead nor cancelled, if an unfinished job has its unique key, or if
+        its workflow does not let it run again, raises JobUnchangedError. Raises JobNotFoundError.
         """
-        self._ask(self._revive(), connection)
+        with self._not_revived():
+            self._ask(self._revive(), connection)
 
     async def arevive(self, connection: object = NOT_GIVEN) -> None:
         """``revive`` for async callers."""
-        await self._aask(self._revive(), connection)
+        with self._not_revived():
+            await self._aask(self._revive(), connection)
+
+    @contextmanager
+    def _not_revived(self) -> Iterator[None]:
+        """Raises JobUnchangedError if the database refuses to revive the job. The reason is the sentence of the SQL function."""
+        try:
+            yield
+        except InvalidOptionError as error:
+            reason = error.why.removeprefix("pgqueue: ")
+            raise JobUnchangedError(
+                f"Job {self.id} was not revived: {reason}.", do=f"pgq jobs show {self.id}"
+            ) from error
 
     def _revive(self) -> Flow[None]:
         said = _known(self.id, (yield statements.revive(self.id)))

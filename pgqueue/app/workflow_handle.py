@@ -158,9 +158,11 @@ class WorkflowHandle(Asks):
         """Runs a node again, with all behind it that did not complete. Without ``node``, runs all jobs again that did not complete.
 
         Jobs that completed keep their results. ``again``: runs ``node`` again although it has completed, so that its effects happen once
-        more. A cancelled workflow goes on. Returns how many nodes are open again, groups included. With ``connection``, joins its
-        transaction. Raises WorkflowNotFoundError or NodeNotFoundError. Raises WorkflowUnchangedError if the node is open, has completed,
-        waits for a node that did not complete, is a group, or has no row any longer.
+        more. A cancelled workflow goes on. If the jobs are children of a job that is dead or cancelled, this parent is revived. Returns how
+        many nodes are open again, groups included. With ``connection``, joins its transaction.
+
+        Raises WorkflowNotFoundError or NodeNotFoundError. Raises WorkflowUnchangedError if the node is open, has completed, waits for a node
+        that did not complete, is a group, or has no row any longer, or if its parent has completed.
         """
         with _unchanged(self.id):
             return self._ask(self._retry(node, again), connection)

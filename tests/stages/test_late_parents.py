@@ -11,7 +11,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import InvalidOptionError, JobUnchangedError
 from pgqueue.model.outcome import Outcome
 from tests import noted_runs
 from tests.apps import gathering_tasks
@@ -238,4 +238,7 @@ def test_children_whose_parent_cannot_go_on_are_not_retried(
         run(db, statements.retry_workflow(workflow, None))
     said = f"workflow {workflow} cannot run again, because its jobs are children of job {job_id}, {sentence.format(job_id)}"
     assert refused.value.why == f"pgqueue: {said}"
+    child = found(db, "select id from pgqueue.nodes where workflow_id = %s and not is_gate", workflow)
+    with pytest.raises(JobUnchangedError, match=f"Job {child} was not revived: {said}"):
+        app.handle(child).revive()
     assert children(db, job_id) == [("children", "failed", 0, 1, 0)]
