@@ -16,7 +16,7 @@ from pgqueue.model.suspension import Request
 from pgqueue.ui.cli.commands import cli
 from tests import batches
 from tests.worker_by_hand import Hand
-from tests.workflows import group, ids, node, overview, states, store, violations
+from tests.workflows import finish, group, ids, node, overview, states, store, violations
 
 Granted = Callable[..., str]
 UNDO = {"task": "t"}
@@ -53,6 +53,20 @@ def test_an_operator_who_cancels_all_children_of_a_job_lets_the_job_go_on(
     children = [ids(db, flow)[name] for name in ("a", "b")]
     pgq(granted("operator"), what, "cancel", *(children if what == "jobs" else [flow]))
     assert states(db, flow) == {"a": "cancelled", "b": "cancelled", "all": "dead"}
+    assert db.execute("select state from pgqueue.jobs where id = %s", [parent]).fetchone() == ("pending",)
+
+
+def test_an_operator_who_retries_the_children_of_a_cancelled_job_revives_the_job(
+    granted: Granted, db: Connection[Any]
+) -> None:
+    dsn = granted("operator")
+    parent, flow = gathering(db)
+    pgq(dsn, "jobs", "cancel", parent)
+    finish(db)
+    assert states(db, flow) == {"a": "cancelled", "b": "cancelled", "all": "dead"}
+    pgq(dsn, "workflows", "retry", flow)
+    finish(db)
+    assert states(db, flow) == {"a": "pending", "b": "pending", "all": "waiting"}
     assert db.execute("select state from pgqueue.jobs where id = %s", [parent]).fetchone() == ("pending",)
 
 
