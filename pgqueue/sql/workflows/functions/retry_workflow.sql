@@ -1,11 +1,12 @@
 -- Runs a node of a workflow again, with everything behind it that did not complete: `select pgqueue.retry_workflow(7, 'paid')`. Without a
 -- node, runs all nodes again that did not complete. Nodes that completed keep their results, also those that ran because of the failure.
--- A node that completed has had its effects, so it runs again only with `again => true`. A cancelled or stopped workflow goes on. Of a batch, all members run again that did not complete, as retry_members() says.
+-- A node that completed has had its effects, so it runs again only with `again => true`. A cancelled or stopped workflow goes on. Of a
+-- batch, all members run again that did not complete, as retry_members() says.
 -- If the workflow consists of the children of a job that is dead or cancelled, this parent is revived in the same transaction. Otherwise the
 -- leader would cancel the children again, because their parent has ended (leave_parents.sql).
--- Returns how many nodes are open again. Raises PQ404 if there is no such node, if it is a group, if it is still open, if it completed (unless
--- `again` is given), if it waits for a node that did not complete, if the row of a job was deleted after its retention, if the workflow was undone, or if the parent has
--- completed or cannot be revived.
+-- Returns how many nodes are open again. Raises PQ404 if there is no such node, if it is a group, if it is still open, if it completed
+-- (unless `again` is given), if it waits for a node that did not complete, if the row of a job was deleted after its retention, if the
+-- workflow was undone, or if the parent has completed or cannot be revived.
 -- Locks nodes by ascending id, also those behind the parents, then the rows of the finished jobs, then the row of the workflow.
 create or replace function pgqueue.retry_workflow(workflow bigint, node text default null, again boolean default false)
 returns integer
