@@ -157,7 +157,7 @@ OF_WORKERS = (
     mutant("sql/enqueuing/functions/insert_jobs.sql", """partition by i.task collate "C", i.unique_key collate "C" order by i.item) as n""",
            """partition by i.task collate "C", i.unique_key collate "C" order by i.item desc) as n""", "stages/test_keys.py", "races/test_key_races.py"),
     Mutant("pgqueue/sql/enqueuing/functions/take_idempotency_keys.sql", (
-        ('        order by n.task collate "C", n.key collate "C", n.place\n', "        order by n.place\n"),
+        ('        order by n.task collate "C", n.key collate "C", n.item\n', "        order by n.item\n"),
         ('    order by o.task collate "C", o.key collate "C"\n    on conflict', "    on conflict"),
     ), ("tests/races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock",)),
     mutant("sql/enqueuing/functions/take_idempotency_keys.sql", "coalesce(i.idempotency_ttl, 604800)", "coalesce(i.idempotency_ttl, 86400)",
