@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,11 +105,10 @@ def names_of_the_database() -> Iterator[Name]:
 
 def names_inside_sql() -> Iterator[Name]:
     """Yields the names of CTEs, aliases and variables."""
-    for name, text in {
-        **sql.functions(),
-        **sql.views(),
-        **{name: sql.load(name) for name in sql.names()},
-    }.items():
+    statements = {
+        name: sql.load(name) for name in sql.names()
+    }  # some have the name of the function that they call
+    for name, text in chain(sql.functions().items(), sql.views().items(), statements.items()):
         code = re.sub(r"--.*", "", text)
         found = [*CTE.findall(code), *ALIAS.findall(code)]
         for block in LOCALS.findall(code):

@@ -8,22 +8,22 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    held   text;
+    now_is text;
     holder bigint;
     flow   bigint;
 begin
     for rounds in 1 .. 100 loop
-        select j.state, j.worker_id, j.workflow_id into held, holder, flow from pgqueue.jobs_live j where j.id = job for update;
+        select j.state, j.worker_id, j.workflow_id into now_is, holder, flow from pgqueue.jobs_live j where j.id = job for update;
         exit when found;
-        select j.state into held from pgqueue.jobs j where j.id = job;
-        if held is null or held not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
-            return held;
+        select j.state into now_is from pgqueue.jobs j where j.id = job;
+        if now_is is null or now_is not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
+            return now_is;
         end if;
         if rounds = 100 then
             raise insufficient_privilege using message = 'pgqueue: row level security does not let this role change job ' || job;
         end if;
     end loop;
-    if held = 'running' then
+    if now_is = 'running' then
         update pgqueue.jobs_live j set cancel_requested = true where j.id = job;
         perform pgqueue.notify('cancel ' || holder);
         return 'requested';

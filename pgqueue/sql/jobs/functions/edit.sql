@@ -20,7 +20,7 @@ declare
     known  constant text[] := array['args', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'tags',
                                     'meta', 'expires', 'deadline'];
     wrong  text;
-    held   text;
+    now_is text;
     former timestamptz;
     edited record;
 begin
@@ -42,11 +42,11 @@ begin
     end if;
 
     for rounds in 1 .. 100 loop
-        select j.state, j.run_at into held, former from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
+        select j.state, j.run_at into now_is, former from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
         exit when found;
-        select j.state into held from pgqueue.jobs j where j.id = job;
-        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- otherwise the job has just become unfinished again
-            return held;
+        select j.state into now_is from pgqueue.jobs j where j.id = job;
+        if now_is is null or now_is not in ('pending', 'retrying', 'waiting') then  -- otherwise the job has just become unfinished again
+            return now_is;
         end if;
         if rounds = 100 then
             raise insufficient_privilege using message = format('pgqueue: row level security does not let this role change job %s', job);
@@ -72,8 +72,8 @@ begin
           and (c.value ->> 'until')::timestamptz = former;
     end if;
     insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, run_at)
-    values (job, edited.lease_id, edited.attempt, held, held, 'edited', edited.run_at);
-    if held <> 'waiting' and edited.run_at <= moment + interval '1 second' then
+    values (job, edited.lease_id, edited.attempt, now_is, now_is, 'edited', edited.run_at);
+    if now_is <> 'waiting' and edited.run_at <= moment + interval '1 second' then
         perform pgqueue.wake(edited.queue);
     end if;
     return 'edited';

@@ -10,7 +10,7 @@ set search_path = pg_catalog, pg_temp
 as $function$
 declare
     revived bigint;
-    held    text;
+    now_is  text;
     node    record;
 begin
     select n.workflow_id, w.kind = 'batch' as is_of_batch, n.name, n.undoes into node
@@ -55,7 +55,7 @@ begin
         perform pgqueue.notify('');
         return 'revived';
     end if;
-    select j.state into held from pgqueue.jobs j where j.id = job order by j.finished_at nulls first limit 1;
-    return case when held in ('dead', 'cancelled') then 'unique_key' else held end;
+    select j.state into now_is from pgqueue.jobs j where j.id = job order by j.finished_at nulls first limit 1;
+    return case when now_is in ('dead', 'cancelled') then 'unique_key' else now_is end;
 end
 $function$;

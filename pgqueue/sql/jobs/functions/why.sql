@@ -26,7 +26,7 @@ declare
     w       record;
     workers record;
     lag     interval;
-    held    record;
+    blocker record;
     before  text;
     remedy  text;
     unseen  text := coalesce(
@@ -189,7 +189,7 @@ begin
     end if;
 
     if j.ordering is not null then
-        select d.id, d.state, d.started_at into held from (
+        select d.id, d.state, d.started_at into blocker from (
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id < j.id
              order by o.id limit 1)
@@ -204,9 +204,9 @@ begin
         order by d.state = 'dead' desc, d.id limit 1;
         if found then
             reason := 'order';
-            sentence := format('Jobs of its key %s run one after the other, and job %s is %s.', j.concurrency_key, held.id, held.state);
-            if held.state = 'dead' then
-                do_this := format('pgq jobs revive %s', held.id);
+            sentence := format('Jobs of its key %s run one after the other, and job %s is %s.', j.concurrency_key, blocker.id, blocker.state);
+            if blocker.state = 'dead' then
+                do_this := format('pgq jobs revive %s', blocker.id);
             end if;
             return;
         end if;
@@ -223,7 +223,7 @@ begin
         return;
     end if;
 
-    for held in
+    for blocker in
         select l.id, l.concurrency, l.rate, trim_scale(extract(epoch from l.period)) as period, l.per_key, coalesce(s.taken, 0) as taken, s.free_at
         from pgqueue.limits l
         join pgqueue.seats s on s.limit_id = l.id and s.key = case when l.per_key then j.concurrency_key else '' end
@@ -232,22 +232,22 @@ begin
           and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)
         order by s.free_at desc nulls last, l.id
     loop
-        if held.free_at > moment then
+        if blocker.free_at > moment then
             reason := 'rate';
-            until := held.free_at;
-            sentence := format('Limit %s lets %s start every %s%s; the next job can start at %s.', held.id,
-                               pgqueue.with_noun(held.rate, 'job'),
-                               case when held.period % 3600 = 0 then trim_scale(held.period / 3600) || ' h'
-                                    when held.period % 60 = 0 then trim_scale(held.period / 60) || ' m' else held.period || ' s' end,
-                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.time_in_words(held.free_at));
+            until := blocker.free_at;
+            sentence := format('Limit %s lets %s start every %s%s; the next job can start at %s.', blocker.id,
+                               pgqueue.with_noun(blocker.rate, 'job'),
+                               case when blocker.period % 3600 = 0 then trim_scale(blocker.period / 3600) || ' h'
+                                    when blocker.period % 60 = 0 then trim_scale(blocker.period / 60) || ' m' else blocker.period || ' s' end,
+                               case when blocker.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.time_in_words(blocker.free_at));
         else
             reason := 'limit';
-            sentence := format(case held.concurrency when 1 then 'The only seat of limit %2$s%3$s is taken' when 0 then 'Limit %2$s%3$s lets no job run'
-                                    else 'All %1$s seats of limit %2$s%3$s are taken' end, held.concurrency, held.id,
-                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end)
+            sentence := format(case blocker.concurrency when 1 then 'The only seat of limit %2$s%3$s is taken' when 0 then 'Limit %2$s%3$s lets no job run'
+                                    else 'All %1$s seats of limit %2$s%3$s are taken' end, blocker.concurrency, blocker.id,
+                               case when blocker.per_key then ' for its key ' || j.concurrency_key else '' end)
                 || coalesce((select format(', by job %s since %s', o.id, pgqueue.time_in_words(o.started_at)) from pgqueue.jobs_live o
-                             where o.state = 'running' and o.worker_id is not null and held.id = any(o.seats_taken)
-                               and (not held.per_key or o.concurrency_key = j.concurrency_key)
+                             where o.state = 'running' and o.worker_id is not null and blocker.id = any(o.seats_taken)
+                               and (not blocker.per_key or o.concurrency_key = j.concurrency_key)
                              order by o.started_at limit 1), '') || '.';
         end if;
         return;

@@ -14,8 +14,8 @@ set search_path = pg_catalog, pg_temp
 as $function$
 #variable_conflict use_column
 declare
-    wrong text;
-    held  text;
+    wrong  text;
+    now_is text;
 begin
     wrong := case when job is null then 'the id of the job is null'
                   when coalesce(name, '') = '' then 'a signal needs a name'
@@ -36,9 +36,9 @@ begin
             on conflict (job_id, name, key) where key is not null do nothing;
             return 'sent';
         end if;
-        select j.state into held from pgqueue.jobs j where j.id = job limit 1;
-        if held is null or held not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
-            return held;
+        select j.state into now_is from pgqueue.jobs j where j.id = job limit 1;
+        if now_is is null or now_is not in ('pending', 'running', 'retrying', 'waiting') then  -- otherwise a revive has just committed
+            return now_is;
         end if;
     end loop;
     raise serialization_failure using message = format('pgqueue: job %s ends and is revived again and again', job);

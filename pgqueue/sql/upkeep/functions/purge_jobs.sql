@@ -17,20 +17,20 @@ as $function$
 declare
     longest date := pgqueue.expired_before((select coalesce(max(q.retention), interval '7 days') from pgqueue.queues q));
     expired jsonb := (select jsonb_object_agg(q.name, pgqueue.expired_before(q.retention)) from pgqueue.queues q);
-    place   regclass;
+    partition regclass;
 begin
     if count not between 1 and 10000 or first < 0 then
         raise exception using errcode = 'PQ404', message = 'pgqueue: first must be at least 0, and count must be from 1 to 10000 blocks';
     end if;
     perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
-    select i.inhrelid into place
+    select i.inhrelid into partition
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass) and c.relname = child;
-    if not found or first * current_setting('block_size')::int >= pg_relation_size(place) then
+    if not found or first * current_setting('block_size')::int >= pg_relation_size(partition) then
         return null;
     end if;
     if child like 'transitions%' then
-        execute format('delete from %s t where t.ctid >= $1 and t.ctid < $2 and t.at < $3', place)
+        execute format('delete from %s t where t.ctid >= $1 and t.ctid < $2 and t.at < $3', partition)
             using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest;
     else
         execute format('with gone as ('
@@ -38,7 +38,7 @@ begin
                        ' and j.finished_at < coalesce(($4 ->> j.queue)::date, $3)'
                        ' returning j.id, j.state, j.result, j.last_error)'
                        ' update pgqueue.idempotency_keys k set state = g.state, result = g.result, error = g.last_error'
-                       ' from gone g where k.job_id = g.id and k.state is null and k.expires_at > clock_timestamp()', place)
+                       ' from gone g where k.job_id = g.id and k.state is null and k.expires_at > clock_timestamp()', partition)
             using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest, expired;
     end if;
     return first + count;
