@@ -27,6 +27,7 @@ SERVER = "PGQUEUE_TEST_SERVER"
 TEMPLATE = "PGQUEUE_TEST_TEMPLATE"
 ADDRESS = "PGQUEUE_TEST_ADDRESS"
 SHARED = pytest.StashKey[SharedServer]()
+UNIT = Path(__file__).parent / "unit"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +41,27 @@ def pytest_configure(config: pytest.Config) -> None:
         shared.place()
     if config.getoption("numprocesses", None):
         os.environ[ADDRESS] = shared.listen()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Returns how many processes run the tests, if the command line does not say it.
+
+    While a test waits for Postgres or for worker processes, its own process has nothing to do. So three processes keep two cores busy. A
+    unit test seldom waits, and each process must first import all tests.
+    """
+    chosen = [Path(config.invocation_params.dir, argument.partition("::")[0]) for argument in config.args]
+    return 2 if all(path.resolve().is_relative_to(UNIT) for path in chosen) else 3
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the tests that have a long time limit of their own to the front, so that no process runs such a test alone at the end."""
+
+    def limit(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return float(mark.args[0]) if mark else 0
+
+    items.sort(key=limit, reverse=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
