@@ -42,6 +42,8 @@ OF_USERS = (
     mutant("database/joining.py", """ == b"UTF8"\n""", """ != b"LATIN1"\n""", "stages/test_any_connection.py::test_no_client_encoding_changes_a_character_of_an_argument_tag_or_key"),
     mutant("database/joining.py", "    wrapper.validate_no_broken_transaction()\n", "", "stages/test_django.py::test_an_enqueue_is_refused_in_an_atomic_block_that_will_be_rolled_back"),
     mutant("database/statements/enqueuing.py", """options.get("wake") is not False""", "True", "stages/test_two_phase_commits.py::test_a_transaction_can_be_prepared_if_its_enqueues_send_no_wake_up"),
+    mutant("sql/enqueuing/functions/replace_job.sql", "      and not exists (select from pgqueue.checkpoints c where c.job_id = j.id)\n", "",
+           "stages/test_on_conflict.py::test_a_job_that_has_stored_a_step_is_not_replaced"),
     mutant("sql/enqueuing/functions/replace_job.sql", " and body -> 'wake' is distinct from 'false'", "", "stages/test_two_phase_commits.py::test_a_transaction_can_be_prepared_if_its_enqueues_send_no_wake_up"),
     mutant("sql/enqueuing/functions/wake.sql", "\n       or current_setting('pgqueue.notify', true) = 'off'", "", "stages/test_two_phase_commits.py::test_jobs_of_a_two_phase_transaction_of_psycopg_are_stored_without_a_wake_up"),
     mutant("sql/jobs/functions/cancel.sql", "perform pgqueue.notify(", "perform pg_notify('pgqueue', ", "stages/test_two_phase_commits.py::test_a_transaction_sends_no_notification_if_it_sets_pgqueue_notify_to_off"),

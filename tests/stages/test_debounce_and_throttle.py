@@ -16,6 +16,7 @@ from pgqueue.errors import (
     JobFailedError,
 )
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.steps import Checkpoint
 from tests.days_of_jobs import make_days, name_of
 from tests.factories import count, let_time_pass, row
 from tests.worker_by_hand import Hand, finish_one
@@ -64,6 +65,20 @@ def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db
     assert debounced.enqueue(4).id == second.id
     assert row(db, first.id, "args, state") == ({"account": 1}, "completed")
     assert row(db, second.id, "args, state, unique_key") == ({"account": 4}, "pending", None)
+
+
+def test_an_enqueue_after_the_debounced_job_has_stored_a_step_stores_the_next_job(refresh, db):
+    debounced = refresh.using(unique_key="k", debounce=20)
+    first = debounced.enqueue(1)
+    let_time_pass(db, 30)
+    hand = Hand(db, ["refresh"])
+    [claimed] = hand.claim()
+    made = Checkpoint("step", "s", "", 1, "1")
+    assert run(db, statements.store_checkpoint(hand.id, claimed.id, claimed.lease_id, made))
+    assert hand.settle(claimed, Outcome.snoozed(60.0))
+    second = debounced.enqueue(2)
+    assert second.created
+    assert row(db, first.id, "args, state") == ({"account": 1}, "pending")
 
 
 def test_a_debounced_batch_stores_for_each_key_its_last_item_with_this_key(refresh, db):

@@ -14,6 +14,7 @@ from pgqueue.errors import (
     DuplicateJobError,
 )
 from pgqueue.model.outcome import Outcome
+from pgqueue.model.steps import Checkpoint
 from tests.factories import count, enqueue_row, row
 from tests.worker_by_hand import Hand, finish_one
 
@@ -169,6 +170,37 @@ def test_a_running_job_is_not_replaced_and_its_handle_is_returned(refresh, db):
         "unique_key",
     )
     assert row(db, first.id, "args") == ({"account": 1},)
+
+
+@pytest.mark.parametrize("rest", ["sleeps", "is retried", "is overdue"])
+def test_a_job_that_has_stored_a_step_is_not_replaced(refresh, db, rest):
+    """Its next attempt would take the results of steps that were done with the old arguments."""
+    keyed = refresh.using(unique_key="k")
+    first = keyed.enqueue(1)
+    hand = Hand(db, ["refresh"])
+    [attempt] = hand.claim()
+    assert run(
+        db,
+        statements.store_checkpoint(
+            hand.id, attempt.id, attempt.lease_id, Checkpoint("step", "s", "", 1, "1")
+        ),
+    )
+    assert hand.settle(
+        attempt, Outcome.snoozed(60.0) if rest == "sleeps" else Outcome.retried(60.0, ValueError("no"))
+    )
+    if rest == "is overdue":
+        db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp() - interval '1 s'")
+    again = keyed.using(on_conflict="replace").enqueue(2)
+    if rest == "is overdue":
+        assert again.created
+        return
+    assert (again.id, again.created, again.state, again.conflict) == (
+        first.id,
+        False,
+        "running",
+        "unique_key",
+    )
+    assert row(db, first.id, "args, run_at > clock_timestamp()") == ({"account": 1}, True)
 
 
 def test_the_last_item_of_a_batch_replaces_earlier_items_with_the_same_key(refresh, db):

@@ -169,6 +169,7 @@ def test_an_enqueuer_with_the_additional_grants_uses_idempotency_keys_replaces_j
             "idempotency_keys",
             "pgqueue.jobs",
             "replace_job",
+            "pgqueue.checkpoints",
             "text_of",
             "waited_until",
         )

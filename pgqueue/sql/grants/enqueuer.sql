@@ -19,6 +19,7 @@ grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.enqueue
 -- change any unfinished job:
 -- grant delete, update on pgqueue.jobs_live to ROLE;
 -- grant select (created_at, attempt) on pgqueue.jobs_live to ROLE;
+-- grant select (job_id) on pgqueue.checkpoints to ROLE;
 -- grant execute on function pgqueue.replace_job to ROLE;
 -- If the application also waits for jobs (handle.result, handle.job), add these rights. With them, it can read all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;

@@ -2,7 +2,8 @@
 -- last call wins.
 -- If the job is debounced, its new run_at is `moment` + debounce, but at most debounce_max after the job was first enqueued.
 -- The job's id, state, attempts, created_at and key stay. Returns the job's state. Null: nothing was changed, because the job is running or
--- waiting, has ended, or is overdue.
+-- waiting, has stored a checkpoint, has ended, or is overdue. A job with a checkpoint is work that has begun: with other arguments, its next
+-- attempt would take the results of steps that had the old ones.
 -- Locks the job's row. If another transaction is claiming or replacing the job at this moment, waits for that transaction. Never locks a
 -- running job, because then the job's worker could not settle it before the caller's transaction ends.
 create or replace function pgqueue.replace_job(job bigint, body jsonb, moment timestamptz)
@@ -28,6 +29,7 @@ begin
         max_attempts smallint, timeout float8, concurrency_key text, weight integer, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
     where j.id = job and j.state <> all(array['running', 'waiting'])  -- in this form, no index of due jobs can be used
+      and not exists (select from pgqueue.checkpoints c where c.job_id = j.id)
       and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
     if replaced.run_at <= moment + interval '1 second' and body -> 'wake' is distinct from 'false' then

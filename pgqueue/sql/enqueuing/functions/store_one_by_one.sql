@@ -30,7 +30,10 @@ begin
             if item.on_conflict = 'replace' then
                 now_is := pgqueue.replace_job(holder, item.body, moment);
                 if now_is is null then  -- a worker has or had the holder, or the holder is overdue. So the key can be free now
-                    select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
+                    select case when j.state in ('pending', 'retrying') and exists (select from pgqueue.checkpoints c where c.job_id = j.id)
+                                     and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment)
+                                then 'running' else j.state end into now_is
+                    from pgqueue.jobs_live j where j.id = holder;
                     if rounds = 100 and now_is is distinct from 'running' then
                         raise insufficient_privilege using
                             message = format('pgqueue: job %s holds the unique key, and row level security does not let this role replace it', holder);
