@@ -31,7 +31,7 @@ INVARIANTS = {
         select n.id from pgqueue.nodes n
         where n.members is not null
           and n.members <> (select count(*) from pgqueue.dependencies d where d.node_id = n.id)""",
-    "a part is larger than 1,000 members": "select n.id from pgqueue.nodes n where n.members not between 1 and 1000",
+    "a part is larger than 1,000 members": "select n.id from pgqueue.nodes n where n.members not between 0 and 1000",
     "an edge leads to a smaller id": "select d.on_id from pgqueue.dependencies d where d.on_id >= d.node_id",
     "a member of a batch with at_once has another key": """
         select j.id from pgqueue.jobs j join pgqueue.nodes n on n.id = j.id join pgqueue.workflows w on w.id = n.workflow_id

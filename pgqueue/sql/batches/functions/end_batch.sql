@@ -2,8 +2,10 @@
 -- on_failure, and on_end in either case. Each of them is stored only once, also if the batch ends again after a retry: its node has the rank
 -- 1, 2 or 3, which shows that it is there already. For a cancelled batch, stores none.
 -- Returns whether it ended the batch. Locks the row of the batch, and then looks with a new snapshot. So of two parts that end at the same
--- time, the second one sees both ends. A transaction with another isolation level than READ COMMITTED gets no new
--- snapshot, so it leaves a row in `unresolved`, and the leader looks again.
+-- time, the second one sees both ends.
+-- A transaction with another isolation level than READ COMMITTED gets no new snapshot: it cannot see parts that were added after its first
+-- statement. So it never ends a batch, but leaves the batch to the leader: puts a part into `unresolved`. If it sees no part, it adds one
+-- without members, which ends when the leader looks at it.
 -- Uses nodes_parts_idx: reads one row for each part, and none for a member. Runs as the owner, because any end of a job can call it.
 create or replace function pgqueue.end_batch(batch bigint)
 returns boolean
@@ -18,10 +20,17 @@ declare
     jobs  jsonb;
     ids   bigint[];
     ranks integer[];
+    part  bigint;
 begin
     if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
-        insert into pgqueue.unresolved (node_id)
-        select n.id from pgqueue.nodes n where n.workflow_id = batch and n.members is not null limit 1;
+        part := (select n.id from pgqueue.nodes n where n.workflow_id = batch and n.members is not null order by n.id limit 1);
+        if part is null then
+            part := nextval('pgqueue.jobs_id_seq');
+            insert into pgqueue.nodes (id, workflow_id, rank, name, is_gate, needs, unmet, members)
+            values (part, batch, null, part::text, true, 'ended', 0, 0);
+        end if;
+        insert into pgqueue.unresolved (node_id) values (part);
+        return false;
     end if;
     -- The row is locked in any case, also if no seal is visible yet: a seal under way then waits, and sees the end of the part.
     select b.follow_ups, b.stop_reason, b.sealed_at, b.ended_at into w

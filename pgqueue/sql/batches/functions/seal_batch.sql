@@ -1,5 +1,6 @@
 -- Seals a batch: no more jobs can be added to it, except by its own members. When its last member ends, the batch ends.
--- Returns 'sealed', or 'ended' if no member is unfinished: then the batch ends now. Raises PQ540 if there is no such batch, and PQ440 if it
+-- Returns 'sealed', or 'ended' if no member is unfinished: then the batch ends now. In a transaction with another isolation level than READ
+-- COMMITTED, always returns 'sealed', because the leader ends the batch (end_batch()). Raises PQ540 if there is no such batch, and PQ440 if it
 -- is sealed already or was cancelled.
 -- Locks the row of the batch with FOR UPDATE: waits for all transactions that have added members, and for no node. Then it looks, with a
 -- new snapshot, whether all members have ended. If a member's end is not visible yet, that end waits for this lock, and looks afterwards.

@@ -3,7 +3,8 @@
 -- ends the rest.
 -- What undoes a workflow is not cancelled. When the last open node has ended, the completed nodes are undone (begin_undo.sql).
 -- Returns 'cancelled' if nothing is open any longer, 'requested' if jobs still run, or 'ended' if nothing was open; null if there is no
--- such workflow.
+-- such workflow. Of a batch, also returns 'requested' if the leader must look for more jobs, because other transactions add some, or because
+-- this transaction has another isolation level than READ COMMITTED (end_batch()).
 create or replace function pgqueue.cancel_workflow(workflow bigint)
 returns text
 language plpgsql
@@ -28,8 +29,8 @@ begin
     where f.id = workflow and (f.kind <> 'batch' or f.ended_at is null);
     if not found then
         return 'ended';  -- the batch ended while this function looked for its jobs
-    elsif w.kind = 'batch' then
-        perform pgqueue.end_batch(workflow);
+    elsif w.kind = 'batch' and not pgqueue.end_batch(workflow) then
+        left_open := greatest(left_open, 1);
     end if;
     perform pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = workflow and n.undoes = 0;
     return case left_open when 0 then 'cancelled' else 'requested' end;
