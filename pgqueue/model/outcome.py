@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -79,6 +79,11 @@ class Dead(Exception):  # noqa: N818
 
 
 INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
+
+
+def is_instruction(error: BaseException) -> bool:
+    """Whether the error is an instruction. Only its real type counts, because a user's class can define another ``__class__``."""
+    return issubclass(type(error), INSTRUCTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,13 @@ class Outcome:
             kept=keep != "none",
             crashed=crashed,
         )
+
+    def in_group(self, group: BaseException) -> Outcome:
+        """Returns this outcome of an error in a group. If the attempt has failed, the text names the group, too, and the traceback is whole."""
+        if self.state not in ("dead", "retrying"):
+            return self
+        error = clean(f"{self.error} (in {describe(group)})", ERROR_LIMIT)
+        return replace(self, error=error, traceback=trace(group))
 
 
 # Completions without a result. complete.sql writes them at a third of the cost of settle.sql. COMPLETED keeps the job's row, FORGOTTEN

@@ -145,6 +145,13 @@ async def gathered(job: Job, way: str) -> Any:
     return [said.payload, steps]
 
 
+@app.task(name="grouped")
+async def grouped(job: Job) -> None:
+    """Waits in a task of a group for a signal that does not come."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(job.await_for("approved", timeout=0))
+
+
 @app.task(name="threaded", retry=False)
 def threaded(job: Job) -> Any:
     """Takes a long step on another thread while it sleeps itself."""

@@ -188,6 +188,18 @@ def test_a_time_out_that_the_handler_does_not_catch_makes_the_job_dead_at_once(
     assert "No signal 'approved' has come in time" in look(db, job_id, "last_error")
 
 
+@pytest.mark.parametrize("executor", ["async", "process"])
+def test_a_time_out_in_a_task_group_makes_the_job_dead_at_once(
+    path: Path, db: Connection[Any], executor: str
+) -> None:
+    job_id = enqueue("grouped")
+    drain(executor)
+    sweep(db)
+    drain(executor)
+    assert reasons(db, job_id)[-1] == ("running", "dead", "signal_timed_out")
+    assert "No signal 'approved' has come in time" in look(db, job_id, "last_error")
+
+
 # ---------------------------------------------------------------- sending
 
 

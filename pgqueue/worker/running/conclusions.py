@@ -20,8 +20,9 @@ from pgqueue.errors import (
     SwallowedSuspensionError,
     UndecodableJobError,
 )
+from pgqueue.model.groups import deciding
 from pgqueue.model.names import is_reserved
-from pgqueue.model.outcome import INSTRUCTIONS, Cancel, Outcome, decide
+from pgqueue.model.outcome import INSTRUCTIONS, Cancel, Outcome, decide, is_instruction
 from pgqueue.model.retry import DEFAULT_POLICY, RetryPolicy
 from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
@@ -134,7 +135,16 @@ def _outcome(
 ) -> Outcome:  # fmt: skip
     if attempt.ending is Ending.RELEASED:
         return Outcome.released()
-    cause = attempt.cause_of(error)
+    whole = attempt.cause_of(error)
+    cause = deciding(whole, partial(_is_decisive, attempt, policy))
+    outcome = _outcome_of(spec, attempt, cause, policy, crashed=crashed, crash_limit=crash_limit)
+    return outcome if cause is whole else outcome.in_group(whole)
+
+
+def _outcome_of(
+    spec: TaskSpec, attempt: Attempt, cause: BaseException, policy: RetryPolicy, *, crashed: bool, crash_limit: int
+) -> Outcome:  # fmt: skip
+    """Returns the outcome for an error that is no group."""
     if (reason := _permanent(attempt, cause)) is not None:
         return Outcome.dead(reason, cause, spec.keep)
     decided = decide(
@@ -151,6 +161,11 @@ def _outcome(
     )
     is_recounted = attempt.has_checkpoint and decided.state == "retrying"
     return replace(decided, recounted=True) if is_recounted else decided
+
+
+def _is_decisive(attempt: Attempt, policy: RetryPolicy, error: BaseException) -> bool:
+    """Returns whether an error is an instruction, or makes the job dead at once. In a group, it then decides rather than other errors."""
+    return is_instruction(error) or _permanent(attempt, error) is not None or policy.is_permanent(error)
 
 
 # The reason for which a job is dead after each of these errors, because another attempt would end in the same way.

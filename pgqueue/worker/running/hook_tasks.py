@@ -15,8 +15,9 @@ from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
 from pgqueue.maintenance.alerting import messages
 from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.groups import deciding
 from pgqueue.model.hooks import QUEUE, Event, Failure, hook_name, job_told
-from pgqueue.model.outcome import INSTRUCTIONS
+from pgqueue.model.outcome import is_instruction
 from pgqueue.model.task import TaskSpec
 from pgqueue.sql import JsonObject
 from pgqueue.telemetry.events import emit
@@ -83,14 +84,18 @@ class Hooks:
         return (told,) if self.event == "completed" else (told, Failure(reason, error or "", traceback))
 
     @contextmanager
-    def guarded(self, hook: Callable[..., object], job: JsonObject, asked: list[Exception]) -> Iterator[None]:
+    def guarded(
+        self, hook: Callable[..., object], job: JsonObject, asked: list[BaseException]
+    ) -> Iterator[None]:
         try:
             yield
-        except INSTRUCTIONS as instruction:
-            asked.append(instruction)
         except (asyncio.CancelledError, InterruptedByTimeout):
             raise
         except BaseException as error:  # noqa: BLE001 - even if a hook raises SystemExit, the next hooks are called
+            cause = deciding(error, is_instruction)
+            if is_instruction(cause):
+                asked.append(cause)
+                return
             name = hook.__qualname__ if inspect.isfunction(hook) else shown(hook)
             emit(HookFailed(name, self.name, job.get("id"), error))
 
@@ -100,7 +105,7 @@ def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
         job: JsonObject, reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
-        asked: list[Exception] = []
+        asked: list[BaseException] = []
         for hook in hooks.hooks:
             with hooks.guarded(hook, job, asked):
                 hook(*given)
@@ -115,7 +120,7 @@ def _on_the_loop(hooks: Hooks) -> Callable[..., Awaitable[None]]:
         job: JsonObject, reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
-        asked: list[Exception] = []
+        asked: list[BaseException] = []
         for hook in hooks.hooks:
             with hooks.guarded(hook, job, asked):
                 if inspect.iscoroutinefunction(hook):
