@@ -1,4 +1,4 @@
-"""``docs/rules/order_workflow.md``: its files are saved, and its commands and its SQL run, in the order of the page.
+"""``docs/rules/order_workflow.md`` and ``order_under_faults.md``: their files are saved, and their commands and their SQL run, in order.
 
 What a command prints must be what the page shows; ``…`` on the page stands for any text. A command that only looks is repeated until it
 prints that.
@@ -21,7 +21,10 @@ import pytest
 
 from tests.waiting import STARTS
 
-PAGE = (Path(__file__).parents[2] / "docs/rules/order_workflow.md").read_text(encoding="utf-8")
+RULES = Path(__file__).parents[2] / "docs/rules"
+PAGE = "".join(
+    (RULES / name).read_text(encoding="utf-8") for name in ("order_workflow.md", "order_under_faults.md")
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOKS = ("pgq workflows show", "pgq why", "python sql.py", "python watch.py")
 END = "--- the command has ended with"
@@ -93,7 +96,7 @@ def check(shell: Shell, command: str, shown: str) -> None:
         assert repeated, f"$ {command}\n{printed}\n--- exit code {code}, but the page shows\n{shown}"
 
 
-def test_the_page_about_the_order_workflow_runs_as_it_is_written(
+def test_the_pages_about_the_order_workflow_run_as_they_are_written(
     shell: Shell, tmp_path: Path, dsn: str
 ) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -110,10 +113,10 @@ def test_the_page_about_the_order_workflow_runs_as_it_is_written(
                     conn.execute(block.encode())
                 case _:
                     pytest.fail(f"a block that is not run: {kind!r}")
-        assert_the_proof_of_the_page_returns_no_row(conn)
+        assert_the_proof_of_the_pages_returns_no_row(conn)
 
 
-def assert_the_proof_of_the_page_returns_no_row(conn: psycopg.Connection) -> None:
+def assert_the_proof_of_the_pages_returns_no_row(conn: psycopg.Connection) -> None:
     [proof] = [block for kind, block in BLOCK.findall(PAGE) if kind == "sql" and "from parcels" in block]
     assert conn.execute(proof.encode()).fetchall() == []
     conn.execute("insert into payments (order_id, amount) values (1, 30)")
