@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -85,6 +87,55 @@ OF_AN_ID = re.compile(r"jobs_(live|dead|done_\w+)_id_key")
 BAD_PORT = ("invalid port number", "Servname not supported")
 
 
+class Answer(NamedTuple):
+    """What an error says, whichever driver has raised it. ``state``: the SQLSTATE; None: the server did not answer, or refused a login."""
+
+    error: BaseException
+    state: str | None
+    primary: str | None
+    detail: str | None
+    schema: str | None
+    constraint: str | None
+
+
+def answer_of(error: BaseException) -> Answer | None:
+    """Returns what an error of psycopg, of asyncpg, or of SQLAlchemy above one of them says. Returns None for any other error.
+
+    Only the real type of the error counts, because a user's class can define another ``__class__``.
+    """
+    origin: Any = error
+    if issubclass(type(error), _class_in("sqlalchemy.exc", "DBAPIError")):
+        origin = error.orig  # type: ignore[attr-defined]
+        if issubclass(type(origin.__cause__), _class_in("asyncpg", "PostgresError")):
+            origin = origin.__cause__
+    if issubclass(type(origin), psycopg.Error):
+        said = origin.diag
+        return Answer(
+            origin, origin.sqlstate, said.message_primary, said.message_detail, said.schema_name, said.constraint_name
+        )  # fmt: skip
+    if issubclass(type(origin), _class_in("asyncpg", "PostgresError")):
+        return Answer(
+            origin, origin.sqlstate, origin.message, origin.detail, origin.schema_name, origin.constraint_name
+        )
+    return None
+
+
+def _class_in(module: str, name: str) -> type | tuple[()]:
+    """Returns a class of a package that pgqueue does not import. If the program has not imported it, either, returns no class."""
+    found: type | tuple[()] = getattr(sys.modules.get(module), name, ())
+    return found
+
+
+def _can_pass(answer: Answer) -> bool:
+    """Returns whether the error can pass by itself: psycopg has an OperationalError for each such SQLSTATE."""
+    if isinstance(answer.error, psycopg.Error):
+        return isinstance(answer.error, psycopg.OperationalError)
+    try:
+        return issubclass(psycopg.errors.lookup(answer.state or ""), psycopg.OperationalError)
+    except KeyError:  # an SQLSTATE of pgqueue or of a user
+        return False
+
+
 def sqlstate(error: psycopg.Error) -> str | None:
     """Returns the SQLSTATE of an error. If a login failed, libpq passes on only the server's text, so the text decides.
 
@@ -94,14 +145,19 @@ def sqlstate(error: psycopg.Error) -> str | None:
     return error.sqlstate or next((state for saying, state in SAYINGS if saying in whole), None)
 
 
-def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
-    """Returns the error of pgqueue for this error of the driver. Returns None if there is no such error."""
+def explain(error: BaseException, dsn: str = "") -> errors.PgQueueError | None:
+    """Returns the error of pgqueue for this error of a driver. Returns None if there is no such error."""
+    answer = answer_of(error)
+    return None if answer is None else _explained(answer, dsn)
+
+
+def _explained(answer: Answer, dsn: str) -> errors.PgQueueError | None:
+    error, state = answer.error, answer.state
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
     # If a password contains an @, libpq reads what follows the @ as the host.
     said = re.sub(r"(resolve host ')[^']*@", r"\1", said)
     where = f" ({redact(dsn)})." if dsn else "."
-    state = error.sqlstate
     unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
     if state is None and unreadable and dsn:
         do = "write it as postgresql://user@host:5432/database"
@@ -112,19 +168,17 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
         if state is None:
             do = "is it running, and is this its host and port?"
             return errors.DatabaseUnreachableError(f"The database cannot be reached{where}", why=said, do=do)
-    foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (
-        error.diag.schema_name or ""
-    )
-    if state == "23505" and OF_AN_ID.fullmatch(error.diag.constraint_name or ""):
+    foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (answer.schema or "")
+    if state == "23505" and OF_AN_ID.fullmatch(answer.constraint or ""):
         return errors.TakenIdError(
             "The id of this job is in use by another job" + where,
-            why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq is smaller than the ids in the tables.",
+            why=f"{answer.detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq is smaller than the ids in the tables.",
             do="pgq doctor compares the sequence with the ids, and says how to move the sequence",
         )
     if state not in MEANINGS or foreign:
         return None
     kind, what, do = MEANINGS[state]
-    return kind(what + where, why=error.diag.message_primary or said, do=do)
+    return kind(what + where, why=answer.primary or said, do=do)
 
 
 def not_upgraded(error: psycopg.Error) -> errors.SchemaNotUpgradedError:
@@ -154,7 +208,7 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
 class explained:  # noqa: N801 - it reads like a function; a generator would cost each statement four calls more
     """Translates an error that the user can mend.
 
-    If an error can pass by itself, raises it unchanged, because the code that tries again expects psycopg's errors.
+    If an error can pass by itself, raises it unchanged, because the code that tries again expects the driver's errors.
     """
 
     __slots__ = ("_dsn",)
@@ -168,12 +222,10 @@ class explained:  # noqa: N801 - it reads like a function; a generator would cos
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception):
             return
-        origin = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
-        if not isinstance(origin, psycopg.Error) or (
-            isinstance(origin, psycopg.OperationalError) and not self._dsn
-        ):
+        answer = answer_of(error)
+        if answer is None or (_can_pass(answer) and not self._dsn):
             return
-        known = explain(origin, self._dsn)
+        known = _explained(answer, self._dsn)
         if known is not None:
             # libpq's text can contain a part of the DSN's password
             raise known from None if self._dsn else error

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from pgqueue.database.driver_errors import explained
 from pgqueue.database.makers import (
     is_async_engine,
     is_async_sessionmaker,
@@ -67,7 +68,8 @@ def opened(pools: Pools, using: object, complete: Callable[[Opened], None]) -> I
         with gap():
             yield transaction.given
             transaction.flush()
-        complete(transaction)
+        with explained():
+            complete(transaction)
 
 
 @asynccontextmanager
@@ -78,8 +80,9 @@ async def aopened(
     async with _aopen(pools, using) as transaction:
         yield transaction.given
         await transaction.flush()
-        async with asyncio.timeout(ANSWER):
-            await complete(transaction)
+        with explained():
+            async with asyncio.timeout(ANSWER):
+                await complete(transaction)
 
 
 @contextmanager

@@ -168,7 +168,8 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
             return statement.decode(await cursor.fetchall())
     if is_asyncpg(connection):
         text, values = numbered(statement.text, statement.parameters)
-        return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])
+        with explained():
+            return statement.decode([tuple(row) for row in await connection.fetch(text, *values)])
     theirs = async_sqlalchemy(connection)
     with explained():
         if is_two_phase(theirs):

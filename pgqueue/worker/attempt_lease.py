@@ -40,7 +40,7 @@ from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.gathers import Gathering
 from pgqueue.worker.in_doubt import Answer, ask
-from pgqueue.worker.step_commits import asave, save
+from pgqueue.worker.step_commits import asave, known_errors, save
 from pgqueue.worker.steps import Steps
 from pgqueue.worker.under_way import is_in_step
 from pgqueue.worker.waits import sleep, wait_for_signal
@@ -200,7 +200,7 @@ class AttemptLease:
     def _transaction(self, result: object, using: object) -> Iterator[object]:
         self.check()
         before = self._attempt.own_commit
-        with self._finishing(result):
+        with self._finishing(result), known_errors(self._attempt):
             try:
                 with opened(self._app.store.pools, using, self._complete) as given:
                     yield given
@@ -214,7 +214,7 @@ class AttemptLease:
     async def _atransaction(self, result: object, using: object) -> AsyncIterator[object]:
         self.check()
         before = self._attempt.own_commit
-        with self._finishing(result):
+        with self._finishing(result), known_errors(self._attempt):
             try:
                 async with aopened(self._app.store.pools, using, self._acomplete) as given:
                     yield given

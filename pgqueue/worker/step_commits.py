@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CoroutineType
 
-import psycopg
 from psycopg.errors import UniqueViolation
 
 from pgqueue.app.app import App
 from pgqueue.database import statements
+from pgqueue.database.driver_errors import answer_of
 from pgqueue.database.opened import AsyncOpened, Opened, aopened, opened
 from pgqueue.database.run import run, run_async
 from pgqueue.errors import LeaseLostError, StepRefusedError
@@ -54,7 +54,7 @@ def commit_effect(
         run(transaction.given, _stored(attempt, made[0]))
         transaction.commit()
 
-    with _known_errors(attempt):
+    with known_errors(attempt):
         try:
             with opened(app.store.pools, None, complete) as connection:
                 made.append(make(value_of_sync(call(connection), "step_transaction")))
@@ -75,7 +75,7 @@ async def acommit_effect(
         await run_async(transaction.given, _stored(attempt, made[0]))
         await transaction.commit()
 
-    with _known_errors(attempt):
+    with known_errors(attempt):
         try:
             async with aopened(app.store.pools, None, complete) as connection:
                 value = call(connection)
@@ -89,7 +89,7 @@ async def acommit_effect(
 
 def save(app: App, attempt: Attempt, value: object, using: object) -> None:
     """Stores the place that the job has come to: in the transaction of ``using``, or in a separate transaction if ``using`` is None."""
-    with _known_errors(attempt):
+    with known_errors(attempt):
         if using is not None:
             run(using, _cursor(app, attempt, value))
             attempt.doubt_checkpoint()
@@ -101,7 +101,7 @@ def save(app: App, attempt: Attempt, value: object, using: object) -> None:
 
 async def asave(app: App, attempt: Attempt, value: object, using: object) -> None:
     """``save`` on async connections."""
-    with _known_errors(attempt):
+    with known_errors(attempt):
         if using is not None:
             await run_async(using, _cursor(app, attempt, value))
             attempt.doubt_checkpoint()
@@ -134,12 +134,13 @@ def _own(attempt: Attempt, made: Checkpoint) -> Checkpoint:
 
 
 @contextmanager
-def _known_errors(attempt: Attempt) -> Iterator[None]:
+def known_errors(attempt: Attempt) -> Iterator[None]:
     """If the block raises the error with which the trigger refuses a lost lease, raises LeaseLostError instead."""
     try:
         yield
-    except psycopg.Error as error:
-        if error.sqlstate != FENCED:
+    except Exception as error:
+        answer = answer_of(error)
+        if answer is None or answer.state != FENCED:
             raise
         attempt.end(Ending.LOST)
         raise LeaseLostError(attempt.id, attempt.lease_id) from error
