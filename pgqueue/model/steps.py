@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from pgqueue.errors import InvalidNameError
-from pgqueue.text.values import name_of, shown
+from pgqueue.text.values import is_storable, name_of, shown
 
 T_co = TypeVar("T_co", covariant=True)
 Kind = Literal["step", "effect", "cursor", "sleep", "wait"]
 StepName = str | tuple[str, object]
 StepId = tuple[str, str]  # the name and the key of a step; the key is empty if the step has none
 NAME_LIMIT = 255  # the name of a step can have at most this many bytes, and so can its key
+LARGEST_KEY = 4 * NAME_LIMIT  # a number with more bits than this has more than NAME_LIMIT digits
 MOST_STEPS = 10_000  # a job can have at most this many checkpoints
 CURSOR = "pgqueue.saved"  # the name of the checkpoint that ``job.save`` writes
 ODD = 1  # the claim sets this bit of the lease_id in the first attempt of a job, and in no later attempt
@@ -110,8 +111,12 @@ def step_id(name: object) -> StepId:
             raise _bad_name(name, "its key is empty", "give the name alone, or a key that is not empty")
     if not isinstance(name, str):
         raise _bad_name(name, "it is no text", 'give a name, or a name and a key: ("page", 3)')
+    if (
+        isinstance(key, int) and key.bit_length() > LARGEST_KEY
+    ):  # Python does not even write very long numbers
+        raise _bad_name(name, f"its key has more than {NAME_LIMIT} bytes", "make it shorter")
     for what, text in (("name", name), ("key", str(key))):
-        if "\x00" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+        if not is_storable(text):
             raise _bad_name(
                 name,
                 f"its {what} contains a character that PostgreSQL cannot store",

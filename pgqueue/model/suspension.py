@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pgqueue.errors import InvalidNameError, InvalidOptionError, SignalTimeoutError
 from pgqueue.model.steps import Checkpoint, StepId, step_id
 from pgqueue.model.units import seconds
-from pgqueue.text.values import shown
+from pgqueue.text.values import is_storable, shown
 
 SIGNAL_LIMIT = 250  # the name of a signal can have at most this many bytes
 RESERVED = ("pgqueue.", "gather:")  # names of signals that pgqueue itself sends begin with these texts
@@ -124,7 +124,7 @@ def signal_name(name: object) -> str:
             "it is empty, or begins with pgqueue. or gather:, which are reserved",
             "give it another name",
         )
-    if "\x00" in name or any("\ud800" <= c <= "\udfff" for c in name):
+    if not is_storable(name):
         raise _bad_name(
             name, "it contains a character that PostgreSQL cannot store", "leave this character out"
         )
@@ -137,7 +137,7 @@ def check_label(what: str, value: object) -> None:
     """Raises InvalidOptionError if the ``key`` or the ``sender`` of a signal is neither None nor a text of 1 to 255 bytes."""
     if value is None:
         return
-    if not isinstance(value, str) or not 1 <= len(value.encode("utf-8", "replace")) <= 255 or "\x00" in value:
+    if not isinstance(value, str) or not is_storable(value) or not 1 <= len(value.encode()) <= 255:
         raise InvalidOptionError(
             f"The {what} of a signal is {shown(value)}.", do="give a text of 1 to 255 bytes, or leave it out"
         )

@@ -23,3 +23,8 @@ def shown(value: object) -> str:
     except BaseException:  # noqa: BLE001 - repr fails for a number of 5,000 digits, and a user's class can raise any exception
         text = with_article(value)
     return text.encode("ascii", "backslashreplace").decode()[:80]
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can store the text: it contains neither NUL nor a half of a surrogate pair."""
+    return "\x00" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))

@@ -198,7 +198,7 @@ class AttemptLease:
 
     @contextmanager
     def _transaction(self, result: object, using: object) -> Iterator[object]:
-        self.check()
+        self._require_completable("transaction")
         before = self._attempt.own_commit
         with self._finishing(result), known_errors(self._attempt):
             try:
@@ -212,7 +212,7 @@ class AttemptLease:
 
     @asynccontextmanager
     async def _atransaction(self, result: object, using: object) -> AsyncIterator[object]:
-        self.check()
+        self._require_completable("atransaction")
         before = self._attempt.own_commit
         with self._finishing(result), known_errors(self._attempt):
             try:
@@ -223,6 +223,15 @@ class AttemptLease:
                     raise
                 if self._attempt.own_commit is OwnCommit.UNCONFIRMED:
                     self._learn(await asyncio.to_thread(ask, self._app.dsn, self._attempt), error)
+
+    def _require_completable(self, method: str) -> None:
+        """Raises StepRefusedError in the function of a step: a step of a job that is completed could not be stored."""
+        self.check()
+        if is_in_step():
+            raise StepRefusedError(
+                f"job.{method}() cannot complete job {self._attempt.id}, because the function of a step is running.",
+                do="open the block in the handler, outside of the step; job.step_transaction() commits rows with a step",
+            )
 
     def _has_committed(self, before: OwnCommit) -> bool:
         """Returns whether a block that ended in an error has sent its COMMIT. ``before``: the state of the attempt before the block.

@@ -222,6 +222,8 @@ OF_WORKERS = (
            "stages/test_driver_errors.py::test_a_closed_batch_refuses_jobs_with_the_same_error_on_every_kind_of_connection"),
     mutant("worker/step_commits.py", "if answer is None or answer.state != FENCED:", "if True:",
            "stages/test_driver_errors.py::test_a_transaction_that_has_saved_a_place_learns_of_a_lost_lease_on_every_kind_of_connection"),
+    mutant("worker/attempt_lease.py", "        if is_in_step():\n", "        if False:\n",
+           "stages/test_after_completion.py::test_a_transaction_in_the_function_of_a_step_is_refused_before_anything_is_sent"),
     mutant("model/groups.py", "reversed(EXCEPTIONS.__get__(error))", "EXCEPTIONS.__get__(error)",
            "unit/test_groups.py::test_the_first_decisive_error_of_a_group_decides_or_else_its_first_error"),
     mutant("model/groups.py", "if issubclass(type(one), Exception)] or found", "]",

@@ -95,6 +95,38 @@ def test_a_step_after_the_completion_is_refused_before_its_function_is_called(
     assert [look(db, job_id, "state") for job_id in jobs] == ["completed"] * 2
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_transaction_in_the_function_of_a_step_is_refused_before_anything_is_sent(
+    app: App, db: Connection[Any], is_async: bool
+) -> None:
+    reached: list[str] = []
+
+    @app.task(name="pay", retry=False)
+    def pay(job: Job) -> str:
+        def complete() -> None:
+            with job.transaction():
+                reached.append("the block")
+
+        with pytest.raises(StepRefusedError, match="the function of a step is running"):
+            job.step("complete", complete)
+        return "went on"
+
+    @app.task(name="apay", retry=False)
+    async def apay(job: Job) -> str:
+        async def complete() -> None:
+            async with job.atransaction():
+                reached.append("the block")
+
+        with pytest.raises(StepRefusedError, match="the function of a step is running"):
+            await job.astep("complete", complete)
+        return "went on"
+
+    job_id = (apay if is_async else pay).enqueue().id
+    drain(app)
+    assert look(db, job_id, "state, result") == ("completed", "went on")
+    assert reached == []
+
+
 def test_a_thread_that_a_handler_has_left_behind_begins_no_step_after_the_handler(
     app: App, db: Connection[Any]
 ) -> None:

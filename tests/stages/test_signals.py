@@ -267,6 +267,7 @@ BAD = [
     ({"name": ""}, InvalidNameError), ({"name": "x" * 251}, InvalidNameError), ({"name": "pgqueue.x"}, InvalidNameError),
     ({"name": "gather:7"}, InvalidNameError), ({"name": "a\x00"}, InvalidNameError), ({"name": 7}, InvalidNameError),
     ({"key": ""}, InvalidOptionError), ({"key": "x" * 256}, InvalidOptionError), ({"sender": 7}, InvalidOptionError),
+    ({"key": "\ud800"}, InvalidOptionError), ({"sender": "a\udc80"}, InvalidOptionError), ({"key": "\x00"}, InvalidOptionError),
     ({"payload": object()}, InvalidPayloadError), ({"payload": "\x00"}, InvalidPayloadError),
     ({"payload": float("nan")}, InvalidPayloadError), ({"payload": "\ud800"}, InvalidPayloadError),
     ({"payload": "x" * 300_000}, PayloadTooLargeError),
