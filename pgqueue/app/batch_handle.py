@@ -136,8 +136,8 @@ class BatchHandle(Asks):
     def retry(self, connection: object = NOT_GIVEN) -> int:
         """Runs the jobs again that are dead or cancelled, and returns how many. If all complete then, ``on_success`` follows.
 
-        ``on_failure`` and ``on_end`` follow only once. With ``connection``, joins its transaction. Without it, brings back 1,000 jobs in each
-        transaction. Raises BatchNotFoundError.
+        ``on_failure`` and ``on_end`` follow only once. With ``connection``, joins its transaction. Without it, brings back up to 1,000 jobs in
+        each transaction. Raises BatchNotFoundError.
         """
         count, after = 0, 0
         while (found := self._ask(self._retry(after), connection)).last is not None:

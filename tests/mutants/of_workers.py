@@ -95,6 +95,8 @@ OF_WORKERS = (
     mutant("sql/batches/functions/end_batch.sql", "        insert into pgqueue.unresolved (node_id) values (part);\n        return false;\n",
            "        insert into pgqueue.unresolved (node_id) values (part);\n",
            "stages/test_batch_isolation.py::test_the_end_of_a_member_does_not_end_its_batch_if_the_snapshot_cannot_see_what_the_member_added"),
+    mutant("sql/batches/functions/retry_members.sql", "where d.node_id = p.id and n.state", "where d.node_id = p.id and n.id > after and n.state",
+           "stages/test_batch_retries_and_cancels.py::test_a_retry_reaches_each_member_of_parts_whose_ids_interleave"),
     mutant("maintenance/workflows.py", "if len(some) > 1:", "if False:",
            "stages/test_left_work.py::test_a_node_whose_release_fails_does_not_keep_other_nodes_from_being_released"),
     mutant("maintenance/workflows.py", "await self._link.once(statements.put_off_unresolved(some[0].id))", "pass",

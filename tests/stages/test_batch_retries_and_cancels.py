@@ -20,6 +20,7 @@ from tests.batches import (
     overview,
     retry,
     run_all,
+    seal,
     store,
     store_row,
 )
@@ -31,6 +32,15 @@ pytestmark = pytest.mark.usefixtures("consistent_batches")
 
 
 # ------------------------------------------------------------------ retry
+
+
+def retried_in_slices(db: Connection[Any], batch: int, count: int) -> list[int]:
+    """Retries a batch as its handle does. Returns how many members each call has brought back."""
+    after, found = 0, []
+    while (retried := run(db, statements.retry_members(batch, after, count))).last is not None:
+        found.append(retried.jobs)
+        after = retried.last
+    return found
 
 
 def test_a_retry_runs_only_what_did_not_complete_and_lets_only_on_success_follow(
@@ -81,13 +91,28 @@ def test_a_revived_member_opens_the_batch_and_a_revived_follow_up_does_not(
 
 
 def test_a_batch_that_is_retried_in_slices_runs_each_member_once(db: Connection[Any], hand: Hand) -> None:
-    batch, _, ids = store_row(db, {"name": "b", "jobs": items(5), **FOLLOW_UPS})
+    batch = store(db, 0, open=True, **FOLLOW_UPS)
+    for size in (3, 1, 1, 1, 1):
+        add(db, batch, size)
+    seal(db, batch)
     run_all(hand, DEAD)
-    after, found = 0, []
-    while (retried := run(db, statements.retry_members(batch, after, 2))).last is not None:
-        found.append(retried)
-        after = retried.last
-    assert found == [(2, ids[1]), (2, ids[3]), (1, ids[4])]
+    assert retried_in_slices(db, batch, 2) == [3, 2, 2]
+    assert run_all(hand) == ["on_success"]
+
+
+def test_a_retry_reaches_each_member_of_parts_whose_ids_interleave(db: Connection[Any], hand: Hand) -> None:
+    """Two programs can take the ids of their members at the same time."""
+    batch = store(db, 0, open=True, **FOLLOW_UPS)
+    [(before,)] = db.execute("select nextval('pgqueue.jobs_id_seq')")
+    db.execute("alter sequence pgqueue.jobs_id_seq increment by 2")
+    odd = add(db, batch, 2)
+    db.execute("select setval('pgqueue.jobs_id_seq', %s)", [before + 1])
+    even = add(db, batch, 2)
+    db.execute("alter sequence pgqueue.jobs_id_seq increment by 1")
+    assert odd[0] < even[0] < odd[1] < even[1]
+    seal(db, batch)
+    run_all(hand, DEAD)
+    assert retried_in_slices(db, batch, 2) == [2, 2]
     assert run_all(hand) == ["on_success"]
 
 

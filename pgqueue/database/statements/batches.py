@@ -13,7 +13,7 @@ from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
 
 BATCH_STATES = ("open", "running", "stopping", "completed", "failed", "cancelled")
-RETRIED_AT_ONCE = 1000  # members that one transaction brings back
+RETRIED_AT_ONCE = 1000  # at most so many members does one transaction bring back
 
 
 class OpenedParts(NamedTuple):
@@ -59,7 +59,7 @@ class FollowUp(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """``jobs``: how many members run again. ``last``: the greatest id among them; None: there were none."""
+    """``jobs``: how many members run again. ``last``: the id of the last part to which they belong; None: no part was left."""
 
     jobs: int
     last: int | None
@@ -96,7 +96,7 @@ def abandon_batch(batch: int) -> Statement[str | None]:
 
 
 def retry_members(batch: int, after: int, count: int) -> Statement[Retried]:
-    """Runs at most ``count`` members with ids above ``after`` again, if they did not complete."""
+    """Runs members again that did not complete: of parts with ids above ``after``, at most ``count`` members, or a whole part."""
     return statement("retry_members", lambda rows: Retried(*rows[0]), batch=batch, after=after, count=count)
 
 
