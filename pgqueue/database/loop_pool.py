@@ -54,12 +54,11 @@ class LoopPool:
     connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
     tasks: set[asyncio.Task[object]] = field(default_factory=set)  # a loop keeps no task alive by itself
 
-    async def remember(self, connection: AsyncConnection) -> None:
-        self.connections.add(connection)
-
-    async def take(self, pool: CancellablePool) -> AsyncConnection:
-        """Takes a connection. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
-        taking = self._task(pool.getconn())
+    async def take(
+        self, pool: CancellablePool, steps: Coroutine[object, object, AsyncConnection]
+    ) -> AsyncConnection:
+        """Takes a connection by these steps. If the caller is cancelled meanwhile, the connection goes back to the pool when it comes."""
+        taking = self._task(steps)
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
-from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -18,21 +15,17 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pgqueue.database.lock_waits import alocked, aset_limit, change_of_limit, locked, set_limit
+from pgqueue.database.checks import SILENCE, Search, Use, note_use, works, works_async
+from pgqueue.database.lock_waits import alocked, locked
 from pgqueue.database.loop_pool import CancellablePool, LoopPool
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
-from pgqueue.database.silence import has_arrived, within
+from pgqueue.database.silence import within
 from pgqueue.errors import PoolExhaustedError
 from pgqueue.runtime import forks
-from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
 
 POOL_SIZE = 10
-# If a connection was unused for more seconds than this, the server must answer on it before it is used again. Firewalls, address
-# translation and load balancers drop idle connections without a message to either end, but only after a minute or more.
-IDLE = 10.0
-SILENCE = 5.0  # the server must answer on such a connection within this many seconds
 # If an async caller uses a connection with autocommit, the server must answer all its statements within this many seconds, as for a
 # statement of a worker (``Link``). For a sync caller only a second thread could watch the time, and that thread would cost more than the
 # statements. So the wait of a sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
@@ -41,24 +34,6 @@ POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connectio
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
 INTERRUPTIBLE_EVERY = 1.0
-
-
-class Use(NamedTuple):
-    """What a connection is taken for.
-
-    ``one_statement``: a single statement, which commits by itself. If the server is silent on such a connection, the caller waits only
-    once, and a time limit ends the wait. In a transaction, a handler would wait again at each of its statements.
-    ``own``: only statements of pgqueue, which wait for a lock at most LOCK_PATIENCE seconds. A statement of the user has no such limit.
-    """
-
-    one_statement: bool = False
-    own: bool = False
-
-
-NO_USE = Use()
-_use: ContextVar[Use] = ContextVar("_use", default=NO_USE)
-# For each connection, the time when it came back to its pool.
-_used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
 def prepare_threshold(dsn: str) -> int | None:
@@ -103,11 +78,7 @@ class Pools:
         """
         with uninterrupted() as gap:
             pool = self._pool()
-            before = _use.set(Use(autocommit, own))
-            try:
-                taken = _take(pool, gap)
-            finally:
-                _use.reset(before)
+            taken = _take(pool, Use(autocommit, own), gap)
             try:
                 # The former user of the connection can have left all of these changed.
                 if taken.autocommit is not autocommit:
@@ -132,7 +103,7 @@ class Pools:
                     raise locked(taken) from error
                 raise
             finally:
-                _used_at[taken] = monotonic()
+                note_use(taken)
                 pool.putconn(taken)
 
     def _pool(self) -> ConnectionPool[Connection]:
@@ -141,7 +112,7 @@ class Pools:
                 dsn = self._dsn()
                 self._sync = ConnectionPool(
                     dsn,
-                    check=_check,
+                    configure=note_use,
                     min_size=1,
                     max_size=self._size,
                     timeout=POOL_PATIENCE,
@@ -165,13 +136,10 @@ class Pools:
                 mine.opening
             ):  # so that only one pool is opened if several callers need it at the same time
                 pool = mine.pool = mine.pool or await self._open(mine)
-        before = _use.set(Use(autocommit, own))
         try:
-            taken = await mine.take(pool)
+            taken = await mine.take(pool, _take_async(pool, Use(autocommit, own)))
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
-        finally:
-            _use.reset(before)
         try:
             if taken.autocommit is not autocommit:
                 await taken.set_autocommit(autocommit)
@@ -196,15 +164,18 @@ class Pools:
                 raise await alocked(taken) from error
             raise
         finally:
-            _used_at[taken] = monotonic()
+            note_use(taken)
             await mine.uncancelled(pool.putconn(taken))
 
     async def _open(self, own: LoopPool) -> CancellablePool:
+        async def configure(connection: AsyncConnection) -> None:
+            own.connections.add(connection)
+            note_use(connection)
+
         dsn = self._dsn()
         pool = CancellablePool(
             dsn,
-            configure=own.remember,
-            check=_check_async,
+            configure=configure,
             min_size=1,
             max_size=self._size,
             timeout=POOL_PATIENCE,
@@ -266,63 +237,45 @@ class _CancelledIfLeft:
                 self._connection.cancel_safe(timeout=SILENCE)
 
 
-def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
-    """Takes a connection from the pool.
+def _take(
+    pool: ConnectionPool[Connection], use: Use, gap: Callable[[], AbstractContextManager[None]]
+) -> Connection:
+    """Takes a connection that works from the pool. If none becomes free in time, raises PoolExhaustedError.
 
     A handler waits in several short waits, because it can be interrupted only between them. Other callers wait once, because each
     new wait begins at the end of the pool's line.
     """
     patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
-    until = monotonic() + pool.timeout
-    while (left := until - monotonic()) > 0:
+    search = Search(pool.timeout)
+    while (left := search.left()) > 0:
         try:
-            return pool.getconn(min(patience, left))
+            taken = pool.getconn(min(patience, left))
         except PoolTimeout:
             with gap():
                 pass
+            continue
+        if works(pool, taken, use, search):
+            return taken
+        with gap():
+            time.sleep(search.pause)
     raise _exhausted(pool)
 
 
-def _check(connection: Connection) -> None:
-    """Raises an error if the connection is broken or silent. Then the pool replaces it, so no job loses an attempt and no enqueue fails.
-
-    If the session needs another lock_timeout, the statement that sets it also tests the connection.
-    """
-    limited = _use.get().own
-    if change := change_of_limit(connection, limited=limited):
-        with within(connection, SILENCE):
-            set_limit(connection, change, limited=limited)
-    elif _is_doubtful(connection):
-        with within(connection, SILENCE):
-            ConnectionPool.check_connection(connection)
-
-
-async def _check_async(connection: AsyncConnection) -> None:
-    """``_check`` for an AsyncConnection."""
-    limited = _use.get().own
-    if change := change_of_limit(connection, limited=limited):
-        with within(connection, SILENCE):
-            await aset_limit(connection, change, limited=limited)
-    elif _is_doubtful(connection):
-        with within(connection, SILENCE):
-            await AsyncConnectionPool.check_connection(connection)
+async def _take_async(pool: CancellablePool, use: Use) -> AsyncConnection:
+    """``_take`` for async callers. If no connection becomes free in time, raises PoolTimeout."""
+    search = Search(pool.timeout)
+    while (left := search.left()) > 0:
+        taken = await pool.getconn(left)
+        if await works_async(pool, taken, use, search):
+            return taken
+        await asyncio.sleep(search.pause)
+    raise PoolTimeout
 
 
 def _is_special(connection: Connection | AsyncConnection) -> bool:
     """Returns whether the transactions of the connection have other properties than those of the database."""
     special = (connection.read_only, connection.isolation_level, connection.deferrable)
     return special != (None, None, None)
-
-
-def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
-    """Returns whether the connection must be tested by a round trip to the server before it is used.
-
-    It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. If
-    the server has ended the session, its last message or the closed socket has arrived, which is seen without a round trip.
-    """
-    if not _use.get().one_statement or has_arrived(connection):
-        return True
-    return monotonic() - _used_at.get(connection, -math.inf) > IDLE
 
 
 def _session(threshold: int | None) -> dict[str, object]:

@@ -17,7 +17,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App, Task
-from pgqueue.database import pools
+from pgqueue.database import checks, pools
 from pgqueue.errors import CommitUnconfirmedError
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
@@ -111,7 +111,7 @@ def test_jobs_that_are_stored_with_copy_are_stored_in_one_transaction(enqueue, p
 
 
 def test_a_connection_that_was_idle_for_long_is_checked_before_its_use(enqueue, monkeypatch):
-    monkeypatch.setattr(pools, "IDLE", -1.0)
+    monkeypatch.setattr(checks, "IDLE", -1.0)
     assert enqueue() == 2
 
 
@@ -131,7 +131,7 @@ def test_a_connection_on_which_a_notification_has_arrived_is_checked_and_kept(en
         connection.execute("listen news")
         pid = connection.info.backend_pid
     db.execute("notify news")
-    wait_until(lambda: pools.has_arrived(connection))
+    wait_until(lambda: checks.has_arrived(connection))
     task.enqueue()
     assert jobs(db) == 2
     with task._store.pools.connection() as connection:
@@ -139,8 +139,8 @@ def test_a_connection_on_which_a_notification_has_arrived_is_checked_and_kept(en
 
 
 def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced(enqueue, proxy, db, monkeypatch):
-    monkeypatch.setattr(pools, "IDLE", -1.0)
-    monkeypatch.setattr(pools, "SILENCE", 0.3)
+    monkeypatch.setattr(checks, "IDLE", -1.0)
+    monkeypatch.setattr(checks, "SILENCE", 0.3)
     begun = time.monotonic()
     with silence(proxy):
         enqueue()

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg.rows import dict_row
 
 from pgqueue import App
-from pgqueue.database import pools
+from pgqueue.database import checks, pools
 from pgqueue.worker.running.runner import Runner
 from tests.factories import attempt
 from tests.proxy import Proxy, proxy_to
@@ -35,7 +35,7 @@ def test_a_caller_gets_one_transaction_wherever_the_former_caller_was_cancelled(
 
     monkeypatch.setattr(AsyncConnection, "set_autocommit", set_and_let_go_on)
     # With this value, the pool checks the connection before each use. The check sets autocommit, too, so a caller is also cancelled during it.
-    monkeypatch.setattr(pools, "IDLE", -1.0)
+    monkeypatch.setattr(checks, "IDLE", -1.0)
     app = App(dsn, pool_size=1)
 
     async def use() -> set[Any]:

@@ -158,6 +158,7 @@ def test_an_edit_in_python_can_change_and_remove_the_same_columns_as_an_edit_in_
 # The modules and folders that are allowed to define async functions.
 COLOURED = (
     "model/declaring.py",
+    "database/checks.py",
     "database/run.py",
     "database/flows.py",
     "database/link.py",

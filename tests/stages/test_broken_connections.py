@@ -1,0 +1,153 @@
+"""An app's pool is full of connections that broke while they were idle. The next caller gets one that works, without long waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+import pytest
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+
+from pgqueue import App
+from pgqueue.database import checks, pools
+from pgqueue.errors import DatabaseUnreachableError, PoolExhaustedError
+from pgqueue.sql import grants
+from tests.proxy import Proxy, proxy_to
+from tests.waiting import wait_until
+
+SIZE = 10
+CUT = (
+    "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+    " where datname = current_database() and application_name = 'pgqueue app'"
+)
+
+
+class User:
+    """Uses an app's pool, from a sync or an async program."""
+
+    def __init__(self, dsn: str, kind: str, size: int = SIZE) -> None:
+        self.app, self.kind, self.size = App(dsn, pool_size=size), kind, size
+        self.loop = asyncio.new_event_loop()
+        self.task = self.app.task(name="t")(lambda: None)
+
+    def fill(self) -> None:
+        """Makes the pool open all its connections, and uses each of them."""
+
+        async def fill() -> None:
+            async with AsyncExitStack() as stack:
+                for _ in range(self.size):
+                    await stack.enter_async_context(self.app.aconnection())
+
+        if self.kind == "async":
+            self.loop.run_until_complete(fill())
+            return
+        with ExitStack() as stack:
+            for _ in range(self.size):
+                stack.enter_context(self.app.connection())
+
+    def enqueue(self) -> float:
+        """Enqueues a job. Returns the seconds that this took."""
+        begun = time.monotonic()
+        if self.kind == "async":
+            self.loop.run_until_complete(self.task.aenqueue())
+        else:
+            self.task.enqueue()
+        return time.monotonic() - begun
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.app.aclose())
+        self.loop.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def using(kind: str) -> Iterator[Callable[..., User]]:
+    with ExitStack() as stack:
+
+        def start(dsn: str, size: int = SIZE) -> User:
+            return stack.enter_context(contextlib.closing(User(dsn, kind, size)))
+
+        yield start
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with proxy_to(dsn) as proxy:
+        yield proxy
+
+
+def test_an_enqueue_takes_no_pauses_after_the_server_ended_all_connections_of_the_pool(using, dsn, db):
+    user = using(dsn)
+    user.fill()
+    assert len(db.execute(CUT).fetchall()) == SIZE
+    assert user.enqueue() < 1.0
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
+    user.fill()  # the pool has lost no connection
+
+
+def test_an_enqueue_waits_for_only_one_of_the_connections_that_fell_silent(using, proxy, monkeypatch):
+    monkeypatch.setattr(checks, "IDLE", -1.0)
+    monkeypatch.setattr(checks, "SILENCE", 0.5)
+    user = using(proxy.dsn)
+    user.fill()
+    proxy.silent = "pgqueue app"
+    assert user.enqueue() < 1.5
+    user.fill()
+
+
+@pytest.mark.parametrize("limit", ["300ms", "2s"])
+def test_each_enqueue_succeeds_without_pauses_although_the_role_has_an_idle_session_timeout(
+    using, role, db, limit
+):
+    dsn = role(grants("worker"))
+    name = conninfo_to_dict(dsn)["user"]
+    db.execute(f"alter role {name} set idle_session_timeout = '{limit}'")
+    user = using(dsn, 3)
+    for done in range(1, 4):
+        user.fill()
+        wait_until(lambda: not sessions(db))
+        assert user.enqueue() < 0.9
+        assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (done,)
+
+
+def test_new_connections_that_never_work_are_tried_with_pauses_until_the_time_is_up(using, dsn, monkeypatch):
+    """Otherwise the callers would make connections as fast as the server can."""
+    monkeypatch.setattr(pools, "POOL_PATIENCE", 2.0)
+    user = using(dsn)
+    user.enqueue()
+    tried = []
+
+    def refuse(connection: Any, **options: Any) -> bytes:
+        tried.append(connection)
+        return b"select 1 / 0"
+
+    monkeypatch.setattr(checks, "change_of_limit", refuse)
+    begun = time.monotonic()
+    with pytest.raises(PoolExhaustedError):
+        user.enqueue()
+    assert 2.0 <= time.monotonic() - begun < 4.0
+    assert len(set(tried)) == len(tried) < 12, "each was replaced"
+
+
+def test_an_enqueue_fails_with_the_reason_and_in_time_if_the_server_is_gone(using, dsn, proxy, monkeypatch):
+    monkeypatch.setattr(pools, "POOL_PATIENCE", 2.0)
+    user = using(proxy.dsn)
+    user.fill()
+    proxy.close()
+    begun = time.monotonic()
+    with pytest.raises(DatabaseUnreachableError):
+        user.enqueue()
+    assert 2.0 <= time.monotonic() - begun < 4.0
+
+
+def sessions(db: Connection[Any]) -> list[Any]:
+    return db.execute(CUT.replace("pg_terminate_backend(pid, 10000)", "pid")).fetchall()
