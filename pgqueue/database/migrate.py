@@ -208,6 +208,6 @@ def differences(connection: Connection) -> list[str]:
         assert body is not None, name
         if name not in installed:
             found.append(f"function pgqueue.{name} is missing")
-        elif installed[name].strip() != body.group(1).strip():
+        elif body.group(1).strip() not in [one.strip() for one in installed[name]]:
             found.append(f"function pgqueue.{name} is not the function of this version")
     return found

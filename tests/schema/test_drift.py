@@ -133,6 +133,18 @@ def test_a_migrated_database_has_the_revision_that_the_code_requires(db: Connect
     assert migrate.differences(db) == []
 
 
+def test_former_functions_with_other_parameters_are_no_difference(db: Connection[Any]) -> None:
+    for kind in ("bytea", "integer", "bigint", "date", "uuid", "inet"):
+        db.execute(
+            f"create function pgqueue.is_reserved({kind}) returns boolean language sql as $$ select true $$".encode()
+        )
+    assert migrate.differences(db) == []
+    db.execute(
+        "create or replace function pgqueue.is_reserved(task text) returns boolean language sql as $$ select true $$"
+    )
+    assert migrate.differences(db) == ["function pgqueue.is_reserved is not the function of this version"]
+
+
 def test_migrating_again_changes_nothing(dsn: str, db: Connection[Any]) -> None:
     before = shape(db)
     migrate.upgrade(dsn)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
-from pgqueue.sql import Statement
+from pgqueue.sql import Row, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,16 @@ def read_schema_version() -> Statement[str | None]:
     return statement("read_schema_version", one)
 
 
-def list_function_bodies() -> Statement[dict[str, str]]:
-    return statement("list_function_bodies", lambda rows: {row[0]: row[1] for row in rows})
+def list_function_bodies() -> Statement[dict[str, list[str]]]:
+    """Returns the bodies of the functions by name. A function can have several, because a former one with other parameters can stay."""
+
+    def decode(rows: Sequence[Row]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, body in rows:
+            found.setdefault(name, []).append(body)
+        return found
+
+    return statement("list_function_bodies", decode)
 
 
 def find_blockers(seconds: float) -> Statement[list[Locker]]:
