@@ -186,9 +186,8 @@ class JobHandle(Asks):
         try:
             yield
         except InvalidOptionError as error:
-            reason = error.why.removeprefix("pgqueue: ")
             raise JobUnchangedError(
-                f"Job {self.id} was not revived: {reason}.", do=f"pgq jobs show {self.id}"
+                f"Job {self.id} was not revived: {error.refusal}.", do=f"pgq jobs show {self.id}"
             ) from error
 
     def _revive(self) -> Flow[None]:

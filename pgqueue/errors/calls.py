@@ -25,6 +25,11 @@ class PayloadTooLargeError(InvalidJobError):
 class InvalidOptionError(InvalidJobError):
     code = "PGQ-404"
 
+    @property
+    def refusal(self) -> str:
+        """Returns the sentence with which a function of the SQL API has refused the call."""
+        return self.why.removeprefix("pgqueue: ")
+
 
 class InvalidNameError(InvalidJobError):
     code = "PGQ-405"
@@ -49,11 +54,11 @@ class WorkflowUnchangedError(PgQueueError):
     exit_code = 6
 
     @classmethod
-    def because(cls, workflow_id: int, refusal: InvalidOptionError) -> WorkflowUnchangedError:
+    def because(cls, workflow_id: int, error: InvalidOptionError) -> WorkflowUnchangedError:
         """Returns the error for a retry that the database refused. The reason is the sentence of the SQL function."""
-        reason = refusal.why.removeprefix("pgqueue: ")
         return cls(
-            f"Workflow {workflow_id} was not changed: {reason}.", do=f"pgq workflows show {workflow_id}"
+            f"Workflow {workflow_id} was not changed: {error.refusal}.",
+            do=f"pgq workflows show {workflow_id}",
         )
 
 

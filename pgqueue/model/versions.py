@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from pgqueue.errors import InvalidOptionError
-from pgqueue.text.values import shown
+from pgqueue.text.values import is_storable, shown
 
 LARGEST = 32_767  # the largest version of a task, because the column is a smallint
 APP_VERSION_LIMIT = 255  # bytes
@@ -35,7 +35,7 @@ def check_app_version(version: object) -> str | None:
             f"The version of the app is {shown(version)}.",
             do=f'give a text of 1 to {APP_VERSION_LIMIT} bytes, such as App(version="2026.11.30")',
         )
-    if "\x00" in version or any("\ud800" <= c <= "\udfff" for c in version):
+    if not is_storable(version):
         raise InvalidOptionError(
             "The version of the app contains a character that PostgreSQL cannot store.",
             do="leave this character out",

@@ -17,6 +17,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.steps import Checkpoint
+from pgqueue.worker.attempt import Attempt
 from tests.days_of_jobs import make_days, name_of
 from tests.factories import count, let_time_pass, row
 from tests.worker_by_hand import Hand, finish_one
@@ -52,12 +53,18 @@ def test_each_further_enqueue_postpones_a_debounced_job_until_debounce_max_is_ov
     assert count(db) == 2
 
 
-def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db):
-    debounced = refresh.using(unique_key="k", debounce=20)
-    first = debounced.enqueue(1)
+def claimed_later(db: Connection[Any]) -> tuple[Hand, Attempt]:
+    """Claims the debounced job when its time has come. Returns the worker by hand, and the attempt."""
     let_time_pass(db, 30)
     hand = Hand(db, ["refresh"])
     [claimed] = hand.claim()
+    return hand, claimed
+
+
+def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db):
+    debounced = refresh.using(unique_key="k", debounce=20)
+    first = debounced.enqueue(1)
+    hand, claimed = claimed_later(db)
     second = debounced.enqueue(2)
     assert second.created
     assert debounced.enqueue(3).id == second.id
@@ -70,9 +77,7 @@ def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db
 def test_an_enqueue_after_the_debounced_job_has_stored_a_step_stores_the_next_job(refresh, db):
     debounced = refresh.using(unique_key="k", debounce=20)
     first = debounced.enqueue(1)
-    let_time_pass(db, 30)
-    hand = Hand(db, ["refresh"])
-    [claimed] = hand.claim()
+    hand, claimed = claimed_later(db)
     made = Checkpoint("step", "s", "", 1, "1")
     assert run(db, statements.store_checkpoint(hand.id, claimed.id, claimed.lease_id, made))
     assert hand.settle(claimed, Outcome.snoozed(60.0))

@@ -28,6 +28,11 @@ def one(rows: Sequence[Row]) -> Any:
     return rows[0][0] if rows else None
 
 
+def pair(rows: Sequence[Row]) -> Any:
+    """Returns the two columns of the first row; None: there is no row."""
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
 def each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
     return lambda rows: [make(*row) for row in rows]
 

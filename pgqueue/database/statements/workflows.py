@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from pgqueue.database.statements.decoding import array, column, each, nothing, one, plain, statement
+from pgqueue.database.statements.decoding import array, column, each, nothing, one, pair, plain, statement
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.sql import Row, Statement
 
@@ -185,12 +185,7 @@ def list_nodes(workflow_id: int) -> Statement[list[NodeRow]]:
 
 def find_node(workflow_id: int, name: str) -> Statement[tuple[int, bool] | None]:
     """Returns (id, whether it is a gate) of the node with this name."""
-    return statement(
-        "find_node",
-        lambda rows: (rows[0][0], rows[0][1]) if rows else None,
-        workflow_id=workflow_id,
-        name=name,
-    )
+    return statement("find_node", pair, workflow_id=workflow_id, name=name)
 
 
 def list_awaited(node_id: int) -> Statement[list[AwaitedNode]]:
@@ -271,9 +266,7 @@ def find_stopping(after: int) -> Statement[int | None]:
 
 def find_jobless(after: NodePosition, count: int) -> Statement[NodePosition | None]:
     """Finds the node that ``mend_nodes`` would end. Returns the id of its workflow and its id; None: there is none."""
-    return statement(
-        "find_jobless", lambda rows: (rows[0][0], rows[0][1]) if rows else None, node=after[1], count=count
-    )
+    return statement("find_jobless", pair, node=after[1], count=count)
 
 
 def finish_workflow(after: int) -> Statement[int | None]:

@@ -235,7 +235,7 @@ def _change(
             try:
                 outcome = _applied(connection, make(job.id), dry_run)
             except InvalidOptionError as error:  # a rule of its workflow forbids the change
-                return f"{REFUSED}: {error.why.removeprefix('pgqueue: ')}"
+                return f"{REFUSED}: {error.refusal}"
             if dry_run and outcome == "revived" and job.unique_key is not None:
                 key = (job.task, job.unique_key)
                 outcome = "unique_key" if key in keys else outcome

@@ -4,7 +4,8 @@
 -- Returns the ids, the concurrency key that the members must have (null: none), and the time.
 -- After the batch was sealed, only members that have not ended can add others: `member` is the id of such a member. So the batch cannot end
 -- in between.
--- Raises PQ540 if there is no such batch, or if the member is a node of a workflow instead, and PQ440 if it takes no more jobs: it is sealed, it was cancelled, or it has ended.
+-- Raises PQ540 if there is no such batch, or if the member is a node of a workflow instead. Raises PQ440 if the batch takes no more jobs: it
+-- is sealed, was cancelled, or has ended.
 -- Locks the row of the batch with FOR KEY SHARE. So seal_batch() waits for the end of this transaction, but neither ends of members nor
 -- other callers do. During the COMMIT, part_added() looks whether the batch has ended meanwhile.
 -- Runs as the owner, because an enqueuer that sends its jobs by COPY calls it.

@@ -33,7 +33,7 @@ begin
     from (
         select n.*, case when n.kind = 'debounce' then max(n.item) over same else min(n.item) over same end as leader
         from (
-            select i.item as item, i.task, k.kind, k.ttl,
+            select i.item, i.task, k.kind, k.ttl,
                    case when k.kind = 'idempotency_key' then k.name
                         when octet_length(k.name) <= 240 then format('pgq:%s:%s', k.kind, k.name)
                         else format('pgq:%s:sha256:%s', k.kind, encode(sha256(convert_to(k.name, 'UTF8')), 'hex'))
