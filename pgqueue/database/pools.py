@@ -31,6 +31,10 @@ POOL_SIZE = 10
 # statements. So the wait of a sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connection
+# A pool of psycopg tries to make a new connection at once, after 1 s, after 2 s more, and so on. Its pauses become twice as long each time.
+# So it gives up a connection that it cannot make within this many seconds. If callers wait, or if this was its last connection, it begins
+# again, with one connection. So callers get one within 1.5 s after the server is back, and it tries about once a second.
+RECONNECTING = 2.5
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
 INTERRUPTIBLE_EVERY = 1.0
@@ -116,6 +120,8 @@ class Pools:
                     min_size=1,
                     max_size=self._size,
                     timeout=POOL_PATIENCE,
+                    reconnect_timeout=RECONNECTING,
+                    reconnect_failed=_begin_again,
                     kwargs=_session(prepare_threshold(dsn)),
                     open=True,
                 )
@@ -179,6 +185,8 @@ class Pools:
             min_size=1,
             max_size=self._size,
             timeout=POOL_PATIENCE,
+            reconnect_timeout=RECONNECTING,
+            reconnect_failed=_begin_again_async,
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
@@ -270,6 +278,22 @@ async def _take_async(pool: CancellablePool, use: Use) -> AsyncConnection:
             return taken
         await asyncio.sleep(search.pause)
     raise PoolTimeout
+
+
+def _begin_again(pool: ConnectionPool[Connection]) -> None:
+    if _needs_one(pool):
+        pool.check()  # makes a new connection if no other one is being made
+
+
+async def _begin_again_async(pool: AsyncConnectionPool[AsyncConnection]) -> None:
+    if _needs_one(pool):
+        await pool.check()
+
+
+def _needs_one(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> bool:
+    """Returns whether callers wait for a connection, or the pool has none. In both cases it has no free one that ``check`` would test."""
+    known = pool.get_stats()
+    return known.get("requests_waiting", 0) > 0 or known["pool_size"] == 0
 
 
 def _is_special(connection: Connection | AsyncConnection) -> bool:

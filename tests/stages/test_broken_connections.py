@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
+import psycopg
 import pytest
-from psycopg import Connection
+from psycopg import Connection, Error
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg_pool.base import AttemptWithBackoff
 
 from pgqueue import App
 from pgqueue.database import checks, pools
-from pgqueue.errors import DatabaseUnreachableError, PoolExhaustedError
+from pgqueue.errors import DatabaseUnreachableError, PgQueueError, PoolExhaustedError
 from pgqueue.sql import grants
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
@@ -59,6 +63,28 @@ class User:
             self.task.enqueue()
         return time.monotonic() - begun
 
+    def lose_one(self, lose: Callable[[], None]) -> None:
+        """Calls ``lose``, which breaks all connections, while it uses one of them."""
+
+        async def use() -> None:
+            async with self.app.aconnection() as connection:
+                lose()
+                await connection.execute("select 1")
+
+        with contextlib.suppress(Error, PgQueueError):
+            if self.kind == "async":
+                self.loop.run_until_complete(use())
+            else:
+                with self.app.connection() as connection:
+                    lose()
+                    connection.execute("select 1")
+
+    def idle(self, seconds: float) -> None:
+        if self.kind == "async":
+            self.loop.run_until_complete(asyncio.sleep(seconds))
+        else:
+            time.sleep(seconds)
+
     def close(self) -> None:
         self.loop.run_until_complete(self.app.aclose())
         self.loop.close()
@@ -83,6 +109,32 @@ def using(kind: str) -> Iterator[Callable[..., User]]:
 def proxy(dsn: str) -> Iterator[Proxy]:
     with proxy_to(dsn) as proxy:
         yield proxy
+
+
+class Away:
+    """Lets the server refuse all connections to the database, as if it did not run."""
+
+    def __init__(self, admin: str, dsn: str) -> None:
+        self._admin, self._name = admin, conninfo_to_dict(dsn)["dbname"]
+
+    def begin(self) -> None:
+        self._run(
+            f"alter database {self._name} allow_connections false",
+            f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{self._name}'",
+        )
+
+    def end(self) -> None:
+        self._run(f"alter database {self._name} allow_connections true")
+
+    def _run(self, *commands: str) -> None:
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            for command in commands:
+                connection.execute(command.encode())
+
+
+@pytest.fixture
+def away(admin: str, dsn: str) -> Away:
+    return Away(admin, dsn)
 
 
 def test_an_enqueue_takes_no_pauses_after_the_server_ended_all_connections_of_the_pool(using, dsn, db):
@@ -147,6 +199,53 @@ def test_an_enqueue_fails_with_the_reason_and_in_time_if_the_server_is_gone(usin
     with pytest.raises(DatabaseUnreachableError):
         user.enqueue()
     assert 2.0 <= time.monotonic() - begun < 4.0
+
+
+@pytest.fixture
+def tried(kind: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times at which the pools try to make a connection. Their pauses have a fifth of the usual length."""
+    monkeypatch.setattr(AttemptWithBackoff, "INITIAL_DELAY", 0.2)
+    monkeypatch.setattr(pools, "RECONNECTING", pools.RECONNECTING / 5)
+    times: list[float] = []
+    pool = ConnectionPool if kind == "sync" else AsyncConnectionPool
+    connect = pool._connect
+
+    def noted(self: Any, *given: Any, **named: Any) -> Any:
+        times.append(time.monotonic())
+        return connect(self, *given, **named)
+
+    monkeypatch.setattr(pool, "_connect", noted)
+    return times
+
+
+def test_a_caller_gets_a_connection_soon_after_the_server_is_back_however_long_it_was_away(
+    using, dsn, away, tried
+):
+    user = using(dsn)
+    user.fill()
+    away.begin()
+    back = threading.Timer(1.7, away.end)
+    begun = time.monotonic()
+    back.start()
+    assert 1.7 <= user.enqueue() < 2.4
+    late = [one for one in tried if one > begun + 0.6]
+    assert len(late) < 8, "about one try for each pause"
+    user.fill()
+
+
+def test_a_pool_without_callers_does_not_try_again_and_again_to_reach_a_server_that_is_gone(
+    using, dsn, away, tried
+):
+    user = using(dsn)
+    user.fill()
+    user.lose_one(away.begin)
+    user.idle(0.8)
+    tried.clear()
+    user.idle(1.0)
+    assert tried == []
+    away.end()
+    assert user.enqueue() < 1.0
+    user.fill()
 
 
 def sessions(db: Connection[Any]) -> list[Any]:
