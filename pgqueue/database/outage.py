@@ -67,7 +67,7 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """Returns the text of an error in one line, with its SQLSTATE if there is one."""
     line = " ".join(str(error).split()) or type(error).__name__
     state = sqlstate(error) if isinstance(error, psycopg.Error) else None

@@ -151,7 +151,10 @@ async def sift_jobs(
 
 
 def pass_over(
-    send: Send, id_: int, error: Exception, fact: type[JobPassedOver | WorkflowPassedOver] = JobPassedOver
+    send: Send,
+    id_: int,
+    error: Exception | str,
+    fact: type[JobPassedOver | WorkflowPassedOver] = JobPassedOver,
 ) -> None:
     """Leaves a job or a workflow as it is, so that a later statement tries it again, and reports that."""
     if _is_news(send, fact, id_):

@@ -32,7 +32,7 @@ async def finish_workflows_forever(link: Link) -> None:
 
 
 class Finisher:
-    """Releases and ends nodes whose jobs were locked, stops children whose parent has ended, and cancels what is open of stopped workflows.
+    """Releases and ends nodes whose jobs were locked or refused, stops children whose parent has ended, and cancels what is open of stopped workflows.
 
     If a statement fails for one node or one workflow, for instance because of a trigger of the user, the others go on.
     """
@@ -55,7 +55,11 @@ class Finisher:
 
     async def _resolve(self) -> None:
         """Resolves the oldest nodes that were left. If a statement fails, tries each half of its nodes, and puts off a node that fails alone."""
-        parts = [await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))]
+        chosen = await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))
+        for one in chosen:
+            if one.refusal is not None:
+                pass_over(self._link.once, one.node_id, one.refusal)
+        parts = [chosen]
         failed = 0
         while parts:
             some = parts.pop()

@@ -10,9 +10,9 @@ RACES, MODEL = "races/test_signal_races.py", "stages/test_signal_model.py"
 # fmt: off
 OF_WAITS: tuple[Mutant, ...] = (
     # ---------------------------------------------------------------- SQL
-    mutant("sql/signals/functions/signal_arrived.sql", "where l.id = new.job_id for no key update;", "where l.id = new.job_id;",
+    mutant("sql/signals/functions/deliver_signal.sql", "where j.id = job for no key update;", "where j.id = job;",
            f"{RACES}::test_a_signal_during_a_suspension_is_not_missed"),
-    mutant("sql/signals/functions/signal_arrived.sql", " and new.name = any(job.waits_for)", "",
+    mutant("sql/signals/functions/deliver_signal.sql", " and deliver_signal.name = any(l.waits_for)", "",
            f"{SIGNALS}::test_a_signal_to_another_job_or_of_another_name_wakes_no_job"),
     mutant("sql/signals/functions/signal.sql", "now_is not in ('pending', 'running', 'retrying', 'waiting')", "true",
            f"{RACES}::test_a_call_that_looks_for_a_dead_job_while_it_is_revived_finds_it_unfinished"),

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant, mutant
 FENCES = "stages/test_fences.py"
 CLAIMS = "stages/test_what_is_claimed.py"
 UPKEEP = "stages/test_what_is_kept.py"
+REFUSED_NODES = "stages/test_refused_nodes.py"
 WORKFLOWS, WORKFLOW_MODEL = "stages/test_workflows.py", "stages/test_workflow_model.py"
 BUILDER, GRAPH = "stages/test_workflow_builder.py", "unit/test_graph.py"
 PARTS = "stages/test_small_parts.py"
@@ -97,6 +98,18 @@ OF_WORKERS = (
            "stages/test_batch_isolation.py::test_the_end_of_a_member_does_not_end_its_batch_if_the_snapshot_cannot_see_what_the_member_added"),
     mutant("sql/batches/functions/retry_members.sql", "where d.node_id = p.id and n.state", "where d.node_id = p.id and n.id > after and n.state",
            "stages/test_batch_retries_and_cancels.py::test_a_retry_reaches_each_member_of_parts_whose_ids_interleave"),
+    mutant("sql/workflows/functions/move_nodes.sql", "            if clock_timestamp() < until then\n                return", "            if true then\n                return",
+           f"{REFUSED_NODES}::test_the_search_for_refused_nodes_leaves_the_rest_to_the_leader_if_it_takes_long"),
+    mutant("sql/workflows/functions/resolve.sql", "pgqueue.move_nodes(ready, null)", "pgqueue.release_nodes(ready)",
+           f"{REFUSED_NODES}::test_a_node_completes_although_the_release_of_one_behind_it_is_refused"),
+    mutant("sql/workflows/functions/resolve.sql", "pgqueue.move_nodes(doomed, 'cancelled')", "pgqueue.end_nodes(doomed, 'cancelled')",
+           f"{REFUSED_NODES}::test_a_node_dies_although_the_end_of_one_behind_it_is_refused"),
+    mutant("sql/workflows/functions/signal_parents.sql", "perform pgqueue.deliver_signal(over.parent_job, 'gather:' || over.workflow);", "",
+           f"{REFUSED_NODES}::test_children_complete_although_their_parent_cannot_be_woken"),
+    mutant("sql/workflows/functions/cancel_nodes.sql", "ids := pgqueue.try_ends(ids, cancel_nodes.stop_reason);", "raise;",
+           f"{REFUSED_NODES}::test_a_cancel_ends_the_other_nodes_although_the_end_of_one_is_refused"),
+    mutant("maintenance/workflows.py", "if one.refusal is not None:", "if False:",
+           f"{REFUSED_NODES}::test_an_undo_that_is_refused_is_reported_by_the_leader"),
     mutant("maintenance/workflows.py", "if len(some) > 1:", "if False:",
            "stages/test_left_work.py::test_a_node_whose_release_fails_does_not_keep_other_nodes_from_being_released"),
     mutant("maintenance/workflows.py", "await self._link.once(statements.put_off_unresolved(some[0].id))", "pass",

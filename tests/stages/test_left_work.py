@@ -9,13 +9,12 @@ import pytest
 from psycopg import Connection
 
 from pgqueue.database import statements
-from pgqueue.database.link import Link
 from pgqueue.database.run import run
-from pgqueue.maintenance.workflows import Finisher, Nodes
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.telemetry.events import subscribed
 from pgqueue.telemetry.events.database import JobPassedOver, TurnFailed, WorkflowPassedOver
-from tests.failing_rows import PASSING, refuse, with_link
+from tests.failing_rows import PASSING, refuse
+from tests.leaders import lead
 from tests.worker_by_hand import Hand
 from tests.workflows import ids, node, states, store
 
@@ -32,18 +31,6 @@ def said() -> Iterator[list[Any]]:
         subscribed(TurnFailed, said.append),
     ):
         yield said
-
-
-def lead(dsn: str, turns: int = 1) -> None:
-    """Plays turns of the leader."""
-
-    async def play(link: Link) -> None:
-        finisher, nodes = Finisher(link), Nodes(link)
-        for _ in range(turns):
-            await finisher.once()
-            await nodes.mend()
-
-    with_link(dsn, play)
 
 
 def left_to_the_leader(
@@ -81,7 +68,7 @@ def test_many_nodes_whose_release_fails_do_not_stand_in_front_of_one_that_can_be
     monkeypatch.setattr("pgqueue.maintenance.workflows.RESOLVED_AT_ONCE", 5)
     flows = [store(db, node("a"), node("b", "a", **(ODD if n < 12 else {}))) for n in range(13)]
     left_to_the_leader(db, connect, flows)
-    refuse(db, "P0001", "update")
+    refuse(db, "57014", "update")  # SQL cannot catch this error, so the leader itself looks for the nodes
     lead(dsn, turns=3)
     assert states(db, flows[-1])["b"] == "pending"
 
@@ -115,7 +102,7 @@ def test_a_node_that_cannot_be_ended_does_not_keep_later_nodes_without_jobs_from
 ) -> None:
     bad, good = store(db, node("a"), node("b", "a", **ODD)), store(db, node("a"), node("b", "a"))
     db.execute("delete from pgqueue.jobs_live where state = 'pending'")
-    refuse(db, "P0001", "delete")
+    refuse(db, "P0001", "update", "pgqueue.nodes", f"old.id = {ids(db, bad)['a']}")
     lead(dsn, turns=2)
     assert [states(db, flow)["b"] for flow in (bad, good)] == ["waiting", "cancelled"]
     assert [fact.job_id for fact in said if isinstance(fact, JobPassedOver)] == [ids(db, bad)["a"]]

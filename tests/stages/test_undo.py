@@ -315,7 +315,7 @@ def test_an_undo_that_cannot_be_stored_does_not_keep_the_last_node_from_ending(
     assert states(db, flow) == {"a": "completed", "bad": "dead"}
     assert overview(db, flow) == "undoing"
     [(error,)] = db.execute("select error from pgqueue.nodes where workflow_id = %s and undoes = 0", [flow])
-    assert "The undo of the workflow could not be stored: pgqueue: item 1 has an ordering" in error
+    assert "the undo of the workflow could not be stored: pgqueue: item 1 has an ordering" in error
     finish(db)
     db.execute("delete from pgqueue.tasks")
     finish(db)

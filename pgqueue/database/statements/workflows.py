@@ -24,9 +24,9 @@ class MendedNodes:
 
 @dataclass(frozen=True, slots=True)
 class HaltedNode:
-    """An open node that nothing will end. ``fault``: miscounted, unreleased, jobless, left or stopping (find_halted_nodes.sql says which is what).
+    """A node that nothing will end. ``fault``: miscounted, unreleased, refused, jobless, left or stopping (find_halted_nodes.sql says which is what).
 
-    ``unmet`` and ``failed`` are the right values of its counters.
+    ``unmet`` and ``failed`` are the right values of its counters. ``error``: why it was refused.
     """
 
     fault: str
@@ -36,6 +36,7 @@ class HaltedNode:
     name: str
     unmet: int
     failed: int
+    error: str | None
 
 
 def find_halted_nodes() -> Statement[list[HaltedNode]]:
@@ -238,10 +239,14 @@ def find_left_work() -> Statement[LeftWork]:
 
 
 class Unresolved(NamedTuple):
-    """A row that says that the leader must look again at a node. A node can have several."""
+    """A row that says that the leader must look again at a node. A node can have several.
+
+    ``refusal``: why the database has refused to go on with the node. None: its job was locked.
+    """
 
     id: int
     node_id: int
+    refusal: str | None
 
 
 def choose_unresolved(count: int) -> Statement[list[Unresolved]]:

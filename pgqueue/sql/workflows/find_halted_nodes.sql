@@ -1,7 +1,8 @@
--- Finds open nodes that nothing will end or release, with the reason:
+-- Finds nodes that nothing will end or release, with the reason. All but refused ones are open:
 --   miscounted: its counters differ from what it waits for (`unmet` and `failed` are the right ones);
 --   unreleased: it waits for nothing, but was not released or ended;
 --   jobless: its job is gone;
+--   refused: the database refused to go on with it, and `error` says why. The leader tries again, but perhaps in vain;
 --   left: it was left to the leader, and no worker lives that could lead;
 --   stopping: its workflow is being stopped, and no worker lives that could lead.
 -- It is for `pgq doctor`. One statement sees one moment, and at each moment a transaction that ends jobs is either committed or invisible.
@@ -13,20 +14,25 @@ with leader as materialized (
 ), node as materialized (
     select n.id, n.workflow_id, n.name, n.is_gate, n.needs, n.unmet, n.failed, c.unmet as real_unmet, c.failed as real_failed,
            l.id as live, l.state, l.waits_for is not null as waits_for_signal, w.name as workflow,
-           w.stop_reason is not null and w.stopped_at is null as is_stopping,
-           exists (select from pgqueue.unresolved u where u.node_id = n.id) as is_left
+           w.stop_reason is not null and w.stopped_at is null as is_stopping, u.is_left, split_part(n.error, E'\n', 1) as error,
+           u.is_left and
+               --+ was_refused n
+               as is_refused, n.state is null as is_open
     from pgqueue.nodes n
     join pgqueue.workflows w on w.id = n.workflow_id
     cross join lateral (
         select count(*) filter (where b.state is null) as unmet, count(*) filter (where b.state <> 'completed') as failed
         from pgqueue.dependencies d join pgqueue.nodes b on b.id = d.on_id where d.node_id = n.id) c
     left join pgqueue.jobs_live l on l.id = n.id
-    where n.state is null
+    cross join lateral (select exists (select from pgqueue.unresolved u where u.node_id = n.id) as is_left) u
+    where n.state is null or n.id = any(array(select u.node_id from pgqueue.unresolved u))
 )
-select f.fault, n.workflow_id, n.workflow, n.id, n.name, n.real_unmet, n.real_failed
+select f.fault, n.workflow_id, n.workflow, n.id, n.name, n.real_unmet, n.real_failed, n.error
 from node n
 cross join lateral (
     select case
+        when n.is_refused then 'refused'
+        when not n.is_open then null
         when (n.unmet, n.failed) is distinct from (n.real_unmet, n.real_failed) then 'miscounted'
         when not n.is_gate and n.live is null then 'jobless'
         when n.is_left then 'left'
@@ -36,5 +42,5 @@ cross join lateral (
              and not n.waits_for_signal then 'unreleased' end as fault
 ) f
 where f.fault is not null and (f.fault not in ('left', 'stopping') or not (select l.possible from leader l))
-order by array_position(array['miscounted', 'unreleased', 'jobless', 'left', 'stopping'], f.fault), n.workflow_id, n.id
+order by array_position(array['miscounted', 'unreleased', 'refused', 'jobless', 'left', 'stopping'], f.fault), n.workflow_id, n.id
 limit 20

@@ -282,6 +282,10 @@ HALTED = {
         "is open, but its job is gone: somebody deleted it, or a worker of an earlier version completed it.",
         "start a worker if none runs; the leader ends such nodes within minutes",
     ),
+    "refused": (
+        "does not go on. {0.error}",
+        "correct what raises this error, for instance a trigger on pgqueue.jobs_live; then the leader goes on within seconds",
+    ),
     "left": ("was locked when it could go on, and no worker lives that looks at it again.", START_ONE),
     "stopping": (
         "is open although its workflow is being stopped, and no worker lives that ends it.",
@@ -294,7 +298,7 @@ def _workflows(connection: Connection) -> Iterator[Finding]:
     """Finds workflows that cannot end, because nothing ends or releases one of their nodes."""
     for node in run(connection, statements.find_halted_nodes()):
         what, do = HALTED[node.fault]
-        level = "error" if node.fault in ("miscounted", "unreleased") else "warn"
+        level = "error" if node.fault in ("miscounted", "unreleased", "refused") else "warn"
         yield Finding(level, f"{_node(node)} {what.format(node)}", do.format(node))
 
 

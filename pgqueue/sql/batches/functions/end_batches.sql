@@ -18,6 +18,7 @@ begin
             perform pgqueue.end_batch(part.workflow_id);
         exception when others then
             insert into pgqueue.unresolved (node_id) values (part.id);
+            update pgqueue.nodes n set error = 'Left to the leader: its batch could not be ended: ' || left(sqlerrm, 10000) where n.id = part.id;
         end;
     end loop;
 end

@@ -100,11 +100,29 @@ begin
                     when until > moment then format(', until %s.', pgqueue.time_in_words(until))
                     else format('. Its time-out passed at %s; the leader wakes it.', pgqueue.time_in_words(until)) end;
         do_this := format('pgq jobs signal %s %s', j.id, j.waits_for[1]);
+        if starts_with(j.waits_for[1], 'gather:') then
+            do_this := format('pgq workflows show %s', substr(j.waits_for[1], length('gather:') + 1));
+            sentence := sentence || coalesce((
+                select ' Its children have ended. ' || split_part(n.error, E'\n', 1)
+                from pgqueue.workflows f join pgqueue.nodes n on n.workflow_id = f.id and n.is_gate
+                where f.parent_job = j.id and
+                    --+ was_refused n
+                limit 1), '');
+        end if;
         return;
     end if;
 
     if j.state = 'waiting' then
-        select n.name, n.unmet, n.workflow_id into w from pgqueue.nodes n where n.id = j.id;
+        select n.name, n.unmet, n.workflow_id, n.error,
+            --+ was_refused n
+            as was_refused
+        into w from pgqueue.nodes n where n.id = j.id;
+        if w.was_refused then
+            reason := 'refused';
+            sentence := format('It is node %s of workflow %s. %s', w.name, w.workflow_id, split_part(w.error, E'\n', 1));
+            do_this := 'correct what raises this error, for instance a trigger on pgqueue.jobs_live; the leader tries again every 2 s';
+            return;
+        end if;
         if found then
             reason := 'waiting';
             sentence := format('It is node %s of workflow %s, and waits for the end of %s', w.name, w.workflow_id, pgqueue.with_noun(w.unmet, 'node'))

@@ -1,7 +1,8 @@
 -- Cancels the open nodes of a workflow: jobs that do not run end now, and the workers of the others are asked to stop them. If the workflow
 -- was stopped by a failure, leaves alone the nodes that run when others fail or end. Never cancels what undoes the workflow.
 -- Skips jobs that other transactions have locked, because most of these are just ending. The leader calls the function again until no such
--- job is open (finish_workflow.sql).
+-- job is open (finish_workflow.sql). If jobs cannot be ended, because a trigger of the user raises an error, ends the others. If it can end
+-- none, raises the error.
 -- `at_most` is given for a batch: cancels at most so many jobs, and leaves alone the follow-up jobs of an earlier end of the batch.
 -- Returns how many jobs it has cancelled or asked to stop, and how many open jobs are left, the skipped ones included. It counts at most
 -- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch. Locks the row of the workflow last,
@@ -40,7 +41,14 @@ begin
     select array_agg(distinct a.worker_id) into workers from asked a;
     perform pgqueue.notify('cancel ' || w.id) from unnest(workers) w (id);
     if ids is not null then
-        perform pgqueue.end_jobs(ids, 'cancelled', cancel_nodes.stop_reason);
+        begin
+            perform pgqueue.end_jobs(ids, 'cancelled', cancel_nodes.stop_reason);
+        exception when others then
+            ids := pgqueue.try_ends(ids, cancel_nodes.stop_reason);
+            if ids = '{}' then
+                raise;
+            end if;
+        end;
         perform pgqueue.resolve(ids, array_fill('cancelled'::text, array[cardinality(ids)]), array_fill(null::jsonb, array[cardinality(ids)]),
                                 array_fill(null::text, array[cardinality(ids)]), true);
     end if;

@@ -3,7 +3,7 @@
 -- Leaves out jobs that have run and wait for a signal now, as it leaves out jobs that run.
 -- Never waits for the row of a job. If another transaction has locked the row, the node is put into `unresolved`, as in release_nodes.sql.
 -- For dead jobs, stores a job for the hook on_dead if a living worker knows it, as finish_overdue does.
--- Only resolve() calls it, with the nodes locked. Returns the nodes whose jobs it ended; null: none.
+-- Only move_nodes() calls it, with the nodes locked. Returns the nodes whose jobs it ended; null: none.
 create or replace function pgqueue.end_nodes(ids bigint[], end_state text)
 returns bigint[]
 language plpgsql

@@ -3,7 +3,7 @@
 -- finish_workflow.sql ends them.
 -- Never waits for the row of a job. If another transaction has locked the row, for an edit or a cancel, the node is put into `unresolved`,
 -- and the leader looks at it again.
--- Only resolve() calls it, with the nodes locked. Returns the nodes whose arguments would become too long; null: there are none.
+-- Only move_nodes() calls it, with the nodes locked. Returns the nodes whose arguments would become too long; null: there are none.
 create or replace function pgqueue.release_nodes(ids bigint[])
 returns bigint[]
 language plpgsql

@@ -5,6 +5,8 @@
 -- A node is released when the last node that it waits for ends, if its `needs` allow that. A node that needs completed ones is cancelled as
 -- soon as one of them is dead or cancelled. A node that needs a failed one is cancelled if all completed. A gate, which has no job, ends
 -- when all that it waits for have ended. It is dead if one of these did not complete.
+-- A node that the database refuses to release or to end is left to the leader (move_nodes.sql). Its error is forgotten when this function
+-- looks at it again.
 -- Order of locks, of every caller: rows of jobs that the caller ends; nodes, by ascending id; rows of jobs that are released or ended here,
 -- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop,
 -- then those of batches.
@@ -128,7 +130,9 @@ begin
             set unmet = n.unmet - w.ends, failed = n.failed + w.bads, state = coalesce(n.state, states[w.own]),
                 ended_at = case when w.own is not null then clock_timestamp() else n.ended_at end,
                 result = case when w.own is not null then results[w.own] else n.result end,
-                error = case when w.own is not null then left(errors[w.own], 10000) else n.error end
+                error = case when w.own is not null then left(errors[w.own], 10000) when not
+                    --+ was_refused n
+                    then n.error end
             from unnest(part, part_ends, part_bads, part_own) w (id, ends, bads, own)
             where n.id = w.id
             returning n.id, n.state, n.is_gate, n.needs, n.unmet, n.failed, n.undoes
@@ -152,7 +156,7 @@ begin
         parts := parts || over;
         large := null;
         if ready is not null then
-            large := pgqueue.release_nodes(ready);
+            large := pgqueue.move_nodes(ready, null);
             released := released + cardinality(ready) - coalesce(cardinality(large), 0);
         end if;
         if not is_bad and (doomed is not null or large is not null) then
@@ -162,12 +166,12 @@ begin
             large := case when part[cut] = any(large) then part[cut:cut] end;
         end if;
         if large is not null then
-            large := pgqueue.end_nodes(large, 'dead');
+            large := pgqueue.move_nodes(large, 'dead');
             ended := ended || large;
             ended_as := ended_as || array_fill('dead'::text, array[coalesce(cardinality(large), 0)]);
         end if;
         if doomed is not null then
-            doomed := pgqueue.end_nodes(doomed, 'cancelled');
+            doomed := pgqueue.move_nodes(doomed, 'cancelled');
             ended := ended || doomed;
             ended_as := ended_as || array_fill('cancelled'::text, array[coalesce(cardinality(doomed), 0)]);
         end if;

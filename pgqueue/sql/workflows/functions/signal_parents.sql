@@ -2,7 +2,9 @@
 -- The children of a job are a workflow, and the gate of that workflow for which no node waits is the last one to end. The job waits for the
 -- signal gather:<workflow>. If someone retries children, the gate ends again, and another signal is sent.
 -- Never waits for the row of the parent. If another transaction has locked this row, the gate is put into `unresolved`, as in
--- release_nodes.sql. A parent that has ended gets its signal, too, because it can be revived.
+-- release_nodes.sql. So is it if the parent cannot go on, because a trigger of the user raises an error: the end of the last child is kept, as
+-- move_nodes.sql explains. So the signal is delivered at once, and not during COMMIT as other signals are: an error during COMMIT would roll
+-- back the end of the child. A parent that has ended gets its signal, too, because it can be revived.
 -- Runs as the owner, because a role that ends jobs need not be allowed to write signals. A role that calls it directly can send nothing
 -- that was not sent when the gate ended: the end of the gate is the key of its signal.
 -- Uses nodes_pkey, workflows_pkey, dependencies_pkey and jobs_live_id_key. Only resolve() calls it, with the gates locked. Locks the
@@ -29,9 +31,16 @@ begin
         if not found and exists (select from pgqueue.jobs_live l where l.id = over.parent_job) then
             insert into pgqueue.unresolved (node_id) values (over.id);
         else
-            insert into pgqueue.signals (job_id, name, key)
-            values (over.parent_job, 'gather:' || over.workflow, over.ended_at::text)
-            on conflict (job_id, name, key) where key is not null do nothing;
+            begin
+                insert into pgqueue.signals (job_id, name, key)
+                values (over.parent_job, 'gather:' || over.workflow, over.ended_at::text)
+                on conflict (job_id, name, key) where key is not null do nothing;
+                perform pgqueue.deliver_signal(over.parent_job, 'gather:' || over.workflow);
+            exception when others then
+                insert into pgqueue.unresolved (node_id) values (over.id);
+                update pgqueue.nodes n set error = 'Left to the leader: the job that waits for it could not go on: ' || left(sqlerrm, 10000)
+                where n.id = over.id;
+            end;
         end if;
     end loop;
 end
