@@ -53,6 +53,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if all(path.resolve().is_relative_to(UNIT) for path in chosen) else 3
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Lets the garbage collector ignore all that is loaded before the first test: modules, tests, and the syntax trees of the package.
+
+    All of this lasts as long as the run, so the collector would visit these objects in each of its full collections, and free none.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests that have a long time limit of their own to the front, so that no process runs such a test alone at the end."""

@@ -24,7 +24,7 @@ from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import events, log
 from pgqueue.telemetry.events.jobs import JobCompleted, Run
 from pgqueue.telemetry.guard import Failure
-from tests.package import PACKAGE, modules
+from tests.package import MODULES, PACKAGE
 
 PARTS = sorted(path.stem for path in (PACKAGE / "telemetry/events").glob("*.py") if path.stem != "__init__")
 FACTS = [
@@ -84,7 +84,7 @@ def names_used_in(tree: ast.AST) -> Iterator[str]:
 def emitted() -> dict[str, set[str]]:
     """Returns, for the name of each fact, the modules that emit it."""
     found: dict[str, set[str]] = {kind.__name__: set() for kind in FACTS}
-    for module, tree in modules().items():
+    for module, tree in MODULES.items():
         if not module.startswith("telemetry/") or module == "telemetry/tracing.py":
             for name in found.keys() & set(names_used_in(tree)):
                 found[name].add(module)

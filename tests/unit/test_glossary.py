@@ -16,7 +16,7 @@ import typer
 
 from pgqueue import schema, sql
 from pgqueue.ui.cli.commands import cli
-from tests.package import PACKAGE, modules
+from tests.package import MODULES, PACKAGE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def all_names() -> list[Name]:
 
 def read_names() -> Iterator[Name]:
     yield from names_of_files()
-    for where, tree in modules().items():
+    for where, tree in MODULES.items():
         yield from names_of_python(tree, where)
     yield from names_of_the_database()
     yield from names_inside_sql()

@@ -24,7 +24,7 @@ from pgqueue.app.workflows import Workflows
 from pgqueue.database import flows, run, statements
 from pgqueue.database.pools import Pools
 from pgqueue.sql.__main__ import main
-from tests.package import PACKAGE, modules
+from tests.package import MODULES, PACKAGE
 
 
 def test_the_public_names_are_these():
@@ -179,7 +179,7 @@ COLOURED = (
 def test_only_the_outermost_modules_define_async_functions():
     assert not [
         (module, node.name)
-        for module, tree in modules().items()
+        for module, tree in MODULES.items()
         if not module.startswith(COLOURED)
         for node in ast.walk(tree)
         if isinstance(node, ast.AsyncFunctionDef)
@@ -204,7 +204,7 @@ EXECUTES = (
 def test_only_the_database_module_executes_sql():
     assert not [
         (module, node.lineno)
-        for module, tree in modules().items()
+        for module, tree in MODULES.items()
         if not module.startswith(EXECUTES)
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
@@ -232,7 +232,7 @@ def imported(node: ast.AST) -> list[str]:
 def test_only_telemetry_logs():
     """All other modules emit facts, and telemetry/log.py writes the log line of each fact."""
     log: set[str] = set()
-    for module, tree in modules().items():
+    for module, tree in MODULES.items():
         if module.startswith("telemetry/"):
             continue
         for node in ast.walk(tree):
@@ -244,7 +244,7 @@ def test_only_telemetry_logs():
 
 def constructed() -> Iterator[str]:
     """Yields, for each constructor, the name of the statement file that it loads."""
-    homes = [tree for module, tree in modules().items() if module.startswith("database/statements/")]
+    homes = [tree for module, tree in MODULES.items() if module.startswith("database/statements/")]
     for node in (node for tree in homes for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             for call in ast.walk(node):
