@@ -34,6 +34,36 @@ def test_a_signal_with_a_payload_a_key_and_a_sender_wakes_the_job(pgq, db):
     assert json.loads(pgq("jobs", "signal", str(job_id), "approved", "--json").out)["result"] == "sent"
 
 
+def test_a_signal_says_whether_the_job_goes_on_and_else_what_the_job_waits_for(pgq, db):
+    job_id = waiting(db)
+
+    def send(name: str, *words: str) -> tuple[str, object]:
+        done = pgq("jobs", "signal", str(job_id), name, *words)
+        found = json.loads(pgq("jobs", "signal", str(job_id), name, *words, "--json").out)
+        return " ".join((done.out + done.err).split()), (found["result"], found["effect"], found["waits_for"])
+
+    said, found = send("refused")
+    assert (
+        said
+        == f"kept signal 'refused' for job {job_id}, which does not wait for it now: it waits for 'approved'"
+    )
+    assert found == ("sent", "kept", ["approved"])
+    said, found = send("refused", "--key", "k")
+    assert found == ("sent", "repeated", ["approved"])
+    said, found = send("approved", "--key", "k")
+    assert said == f"sent signal 'approved' to job {job_id}, which goes on"
+    said, _ = send("approved", "--key", "k")
+    assert (
+        said
+        == f"repeated signal 'approved' of the key 'k', which job {job_id} had got before; nothing is stored"
+    )
+    said, found = send("approved")
+    assert said == f"kept signal 'approved' for job {job_id}, which does not wait for it now: it is pending"
+    assert found == ("sent", "kept", [])
+    db.execute("update pgqueue.jobs_live set state = 'waiting', waits_for = '{gather:7}'")
+    assert send("approved")[0].endswith("which does not wait for it now: it waits for its children")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

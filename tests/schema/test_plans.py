@@ -163,6 +163,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.purge_checkpoints(0, 100),
         statements.purge_signals(0, 100),
         statements.find_late_waits(),
+        statements.find_wait(1, "approved", "k"),
         statements.signal(1, "approved", "{}", "k", "ann"),
         statements.suspend(1, [(1, 1, Outcome.suspended((Request("sleep", "a", "", 1.0),)))]),
         statements.take_signals([(1, 1, 1, TakeSignal("wait:a", "", ("a",)))]),

@@ -57,6 +57,12 @@ def test_a_chain_is_drawn_from_top_to_bottom():
     ]  # fmt: skip
 
 
+def test_a_waiting_node_that_the_database_refused_shows_the_error():
+    [node] = rows(lambda graph: graph.add(a.job(), None, (), None))
+    [line] = drawn(arranged([node._replace(error="Left to the leader: no\nmore")]), FINE, whole=True)
+    assert line.notes == "a, job 1; Left to the leader: no"
+
+
 def test_a_group_has_its_jobs_inside_and_what_follows_it_below():
     found = of(chain(a.job(), group(b.job() for _ in range(3)), a.job()), {"a": "completed", "b-2": "dead"})
     assert found == [

@@ -123,6 +123,7 @@ from pgqueue.database.statements.settling import (
 from pgqueue.database.statements.signals import (
     choose_timed_out,
     find_late_waits,
+    find_wait,
     purge_signals,
     signal,
     suspend,
@@ -239,6 +240,7 @@ __all__ = [
     "find_stopping",
     "find_stored_workflow",
     "find_unserved",
+    "find_wait",
     "finish_overdue",
     "finish_workflow",
     "fire_schedules",

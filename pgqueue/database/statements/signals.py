@@ -84,6 +84,25 @@ def signal(
     return statement("signal", one, job_id=job_id, name=name, payload=payload, key=key, sender=sender)
 
 
+class Wait(NamedTuple):
+    """What an unfinished job waits for. ``names``: of the signals; empty if it waits for none. ``has_signal``: whether this one was sent before."""
+
+    state: str
+    names: list[str]
+    has_signal: bool
+
+
+def find_wait(job_id: int, name: str, key: str | None) -> Statement[Wait | None]:
+    """Finds out what a job waits for, before a signal with this name and key is sent to it. None: no unfinished job has this id."""
+
+    def decode(rows: Sequence[Row]) -> Wait | None:
+        for state, names, has_signal in rows:
+            return Wait(state, names or [], has_signal)
+        return None
+
+    return statement("find_wait", decode, job_id=job_id, name=name, key=key)
+
+
 def time_out_waits(count: int, only: Sequence[int] | None = None) -> Statement[list[int]]:
     """Makes up to ``count`` jobs pending whose time-out has passed. Returns their ids. ``only``: only jobs with these ids."""
     return statement("time_out_waits", column, count=count, only=None if only is None else array(only))

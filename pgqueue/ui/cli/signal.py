@@ -9,8 +9,9 @@ import typer
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
+from pgqueue.database.statements.signals import Wait
 from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
-from pgqueue.model.suspension import check_label, signal_name
+from pgqueue.model.suspension import RESERVED, check_label, signal_name
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say
@@ -40,17 +41,43 @@ def send_signal(
     for what, value in (("key", key), ("sender", sender)):
         check_label(what, value)
     with database(dsn) as connection:
-        said = run(connection, statements.signal(job_id, signal_name(name), text, key, sender))
+        statement = statements.signal(job_id, signal_name(name), text, key, sender)
+        wait = run(connection, statements.find_wait(job_id, name, key))  # None if a revive has just committed
+        said = run(connection, statement)
     if said is None:
         raise JobNotFoundError(job_id)
     if said != "sent":
         raise JobUnchangedError(
             f"The signal was not sent: job {job_id} is {said}.", do=f"pgq jobs show {job_id}"
         )
+    effect = None if wait is None else _effect(wait, name)
     if as_json:
-        emit({"id": job_id, "name": name, "result": said})
+        waits_for = None if wait is None else wait.names
+        emit({"id": job_id, "name": name, "result": said, "effect": effect, "waits_for": waits_for})
+    elif wait is None or effect == "woken":
+        say("sent", f"signal {name!a} to job {job_id}" + (", which goes on" if effect == "woken" else ""))
+    elif effect == "repeated":
+        say(
+            effect,
+            f"signal {name!a} of the key {key!a}, which job {job_id} had got before; nothing is stored",
+        )
     else:
-        say("sent", f"signal {name!a} to job {job_id}")
+        say("kept", f"signal {name!a} for job {job_id}, which does not wait for it now: {_instead(wait)}")
+
+
+def _effect(wait: Wait, name: str) -> str:
+    if wait.has_signal:
+        return "repeated"
+    return "woken" if name in wait.names else "kept"
+
+
+def _instead(wait: Wait) -> str:
+    """Says what a job does that does not wait for the signal."""
+    if not wait.names:
+        return f"it is {wait.state}"
+    if any(name.startswith(RESERVED) for name in wait.names):
+        return "it waits for its children"
+    return "it waits for " + " or ".join(f"{name!a}" for name in wait.names)
 
 
 def _checked(payload: str) -> str:
