@@ -54,17 +54,17 @@ class Gathering:
         """
         name = f"{GATHER}{self._name}"
         same = [(job.task, job.args) for job in self._jobs]
+        me = (name, self._key) if self._key else name
+        if not self._jobs:
+            yield from steps.step(me, StepCall(no_children, (), {}), "step", same)
+            return None
         function = astore_children if asynchronous else store_children
         call: StepCall[object] = StepCall(function, (self._attempt.id, self._document), {})
-        workflow_id: int | None = yield from steps.step(
-            (name, self._key) if self._key else name, call, "effect", same
-        )
+        workflow_id: int | None = yield from steps.step(me, call, "effect", same)
         return workflow_id
 
-    def _document(self) -> str | None:
-        """Returns the workflow of the children as JSON text; None if there are none."""
-        if not self._jobs:
-            return None
+    def _document(self) -> str:
+        """Returns the workflow of the children as JSON text."""
         graph = Graph(self._app.store.rules_of)
         graph.add(Group(self._jobs), "children", (), None)
         trace = {} if self._attempt.trace_context is None else json.loads(self._attempt.trace_context)
@@ -100,19 +100,22 @@ class Gathering:
         return [end.result for end in found]
 
 
-def store_children(connection: Connection, job_id: int, document: Callable[[], str | None]) -> int | None:
+def no_children() -> int | None:
+    """Is the step of a call without jobs. It is stored so that a later attempt must give none either, but needs no transaction of its own."""
+    return None
+
+
+def store_children(connection: Connection, job_id: int, document: Callable[[], str]) -> int | None:
     return drive(connection, _storing(job_id, document()))
 
 
 async def astore_children(
-    connection: AsyncConnection, job_id: int, document: Callable[[], str | None]
+    connection: AsyncConnection, job_id: int, document: Callable[[], str]
 ) -> int | None:
     return await drive_async(connection, _storing(job_id, document()))
 
 
-def _storing(job_id: int, document: str | None) -> Flow[int | None]:
-    if document is None:
-        return None
+def _storing(job_id: int, document: str) -> Flow[int | None]:
     stored: StoredWorkflow = yield statements.enqueue_workflow(document)
     yield statements.adopt_children(stored.id, job_id)
     return stored.id

@@ -62,6 +62,15 @@ def test_a_gather_of_no_jobs_returns_no_results_at_once(path: Path, db: Connecti
     assert children(db, job_id) == []
 
 
+def test_a_gather_of_no_jobs_shares_the_commit_of_other_steps(path: Path, db: Connection[Any]) -> None:
+    job_id = enqueue("asking", numbers=[])
+    drain()
+    assert look(db, job_id, "state") == "waiting"
+    assert db.execute("select kind from pgqueue.checkpoints where name = 'gather:squares'").fetchone() == (
+        "step",
+    )
+
+
 def test_a_gather_of_many_jobs_divides_them_and_keeps_their_order(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("gathering", numbers=list(range(250)))
     work(db, job_id)
