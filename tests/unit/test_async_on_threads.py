@@ -12,6 +12,7 @@ import pytest
 from pgqueue import App, Call
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.ending import Conclusion
+from pgqueue.worker.running import threads
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.running.threads import InterruptedByTimeout
 from tests.runner_alone import Item, attempt, played
@@ -139,7 +140,7 @@ def test_an_async_handler_is_cancelled_if_an_interruption_hits_the_loop_of_its_t
 
         selector.select = select_interrupted
         try:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.03)
             seen.append("went on")
         except BaseException as error:
             seen.append(type(error))
@@ -147,14 +148,15 @@ def test_an_async_handler_is_cancelled_if_an_interruption_hits_the_loop_of_its_t
 
     @app.task(name="next")
     async def following() -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.09)
 
     ended = played(app, [[attempt(1, "interrupted")], [attempt(2, "next")]], executor="thread")
     assert seen == [asyncio.CancelledError]
     assert [ended[n].state for n in (1, 2)] == ["retrying", "completed"]
 
 
-def test_an_async_handler_that_blocks_its_thread_is_interrupted() -> None:
+def test_an_async_handler_that_blocks_its_thread_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "BLOCKED_AFTER", 0.05)
     app = App()
     seen: list[object] = []
 

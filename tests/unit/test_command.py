@@ -60,12 +60,26 @@ def test_the_error_about_a_path_that_is_no_module_says_what_to_write_instead(mon
     assert do.format(above=tmp_path) in said
 
 
-def help_of(monkeypatch, capsys, *words: str) -> str:
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(sys, "argv", ["pgq", *words, "--help"])
-    with pytest.raises(SystemExit):
-        main()
-    return capsys.readouterr().out
+@cache
+def built() -> click.Command:
+    return typer.main.get_command(cli)
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*words, name))
+
+
+@cache
+def help_of(command: tuple[str, ...], width: int) -> str:
+    shown = CliRunner().invoke(built(), [*command, "--help"], env={"COLUMNS": str(width)})
+    assert shown.exit_code == 0
+    return shown.output
+
+
+def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
+    return {word.strip("│╭╮╰╯─") for word in help_of(command, width).split()}
 
 
 @pytest.mark.parametrize(
@@ -82,28 +96,12 @@ def help_of(monkeypatch, capsys, *words: str) -> str:
         "wait_for_db",
     ],
 )
-def test_the_help_of_pgq_work_shows_the_default_of_each_option(monkeypatch, capsys, name):
-    shown = help_of(monkeypatch, capsys, "work")
-    [line] = [line for line in shown.splitlines() if f" --{name.replace('_', '-')} " in line]
+def test_the_help_of_pgq_work_shows_the_default_of_each_option(name):
+    [line] = [
+        line for line in help_of(("work",), 400).splitlines() if f" --{name.replace('_', '-')} " in line
+    ]
     default = getattr(WorkerSettings(queues={"default": None}), name)
     assert f"[default: {default if isinstance(default, str) else f'{default:g}'}]" in line
-
-
-@cache
-def built() -> click.Command:
-    return typer.main.get_command(cli)
-
-
-def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    yield words
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*words, name))
-
-
-def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
-    shown = CliRunner().invoke(built(), [*command, "--help"], env={"COLUMNS": str(width)})
-    assert shown.exit_code == 0
-    return {word.strip("│╭╮╰╯─") for word in shown.output.split()}
 
 
 @pytest.mark.parametrize("command", [*commands(built())], ids=lambda words: "-".join(words) or "pgq")

@@ -275,7 +275,7 @@ def _interrupt_a_subscription(step: int, *, leaves_at_once: bool) -> bool:
             if steps == step:
                 threads.append(threading.Thread(target=subscribe_beside))
                 threads[0].start()
-                threads[0].join(0.02)  # If this thread holds the lock, the other thread waits.
+                threads[0].join(0.005)  # If this thread holds the lock, the other thread waits.
             steps += 1
         return trace
 

@@ -85,14 +85,15 @@ def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[
     """Returns the fire times in (start, end]. They are found by checking every minute, also the minutes that the clocks skip."""
     found: list[datetime] = []
     expected = None  # the local time now, if the clocks were not changed
+    is_interval, hours = wanted.is_interval, wanted.hour.values
     for at, wall, fold in quarters(name, start, end):
         skipped = []
         if expected is not None and wall != expected:
             skipped = [expected + n * MINUTE for n in range((wall - expected) // MINUTE)]
-        moved = not wanted.is_interval and any(map(wanted.fits, skipped))
-        repeated = not wanted.is_interval and fold
+        moved = not is_interval and any(map(wanted.fits, skipped))
+        repeated = not is_interval and fold
         expected = wall + QUARTER
-        for n in range(15) if moved or wall.hour in wanted.hour.values else ():
+        for n in range(15) if moved or wall.hour in hours else ():
             fits = not repeated and wall.minute + n in wanted.minute.values and wanted.fits(wall + n * MINUTE)
             if (fits or (moved and n == 0)) and start < at + n * MINUTE <= end:
                 found.append(at + n * MINUTE)
@@ -122,11 +123,9 @@ expressions = st.tuples(
 @cache
 def changes(name: str) -> list[datetime]:
     tz = ZoneInfo(name)
-    hours = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3 * 8760)]
-    return [
-        two for one, two in pairwise(hours)
-        if one.astimezone(tz).utcoffset() != two.astimezone(tz).utcoffset()
-    ]  # fmt: skip
+    hours = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3 * 8760))
+    offsets = ((at, at.astimezone(tz).utcoffset()) for at in hours)
+    return [at for (_, before), (at, offset) in pairwise(offsets) if offset != before]
 
 
 @settings(max_examples=150, deadline=None)

@@ -109,8 +109,9 @@ def test_an_interruption_does_not_hit_the_import_of_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> None:
     """A module whose import was interrupted would stay half made in this process, and every later use of it would fail."""
+    monkeypatch.setattr(threads, "BLOCKED_AFTER", 0.05)
     name = f"slowly_imported_{is_async}"
-    slow = "import time\nfor part in range(100):\n    time.sleep(0.01)\nwhole = True\n"
+    slow = "import time\nfor part in range(30):\n    time.sleep(0.01)\nwhole = True\n"
     (tmp_path / f"{name}.py").write_text(slow)
     monkeypatch.syspath_prepend(str(tmp_path))
     app = App()
@@ -141,7 +142,7 @@ def test_an_interruption_does_not_hit_the_start_of_a_thread(monkeypatch: pytest.
 
     def start_slowly(*args: Any) -> Any:
         if here.thread is not None:
-            for _ in range(100):
+            for _ in range(30):
                 time.sleep(0.01)
             begun.append("whole")
         return start(*args)
