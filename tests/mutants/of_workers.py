@@ -106,7 +106,7 @@ OF_WORKERS = (
            f"{REFUSED_NODES}::test_a_node_dies_although_the_end_of_one_behind_it_is_refused"),
     mutant("sql/workflows/functions/signal_parents.sql", "perform pgqueue.deliver_signal(over.parent_job, 'gather:' || over.workflow);", "",
            f"{REFUSED_NODES}::test_children_complete_although_their_parent_cannot_be_woken"),
-    mutant("sql/workflows/functions/cancel_nodes.sql", "ids := pgqueue.try_ends(ids, cancel_nodes.stop_reason);", "raise;",
+    mutant("sql/workflows/functions/cancel_nodes.sql", "ids := pgqueue.try_stops(ids, cancel_nodes.stop_reason);", "raise;",
            f"{REFUSED_NODES}::test_a_cancel_ends_the_other_nodes_although_the_end_of_one_is_refused"),
     mutant("maintenance/workflows.py", "if one.refusal is not None:", "if False:",
            f"{REFUSED_NODES}::test_an_undo_that_is_refused_is_reported_by_the_leader"),

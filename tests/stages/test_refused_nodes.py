@@ -236,6 +236,18 @@ def test_a_cancel_ends_the_other_nodes_although_the_end_of_one_is_refused(
     assert violations(db) == {}
 
 
+def test_a_cancel_asks_the_other_running_nodes_to_stop_although_one_cannot_be_asked(
+    db: Connection[Any], hand: Hand
+) -> None:
+    flow = store(db, node("a"), node("bad", **ODD), node("c"), node("d"))
+    hand.claim(3)
+    refuse(db, "P0001", "update")
+    assert db.execute("select pgqueue.cancel_workflow(%s)", [flow]).fetchone() == ("requested",)
+    asked = "select n.name from pgqueue.jobs_live l join pgqueue.nodes n using (id) where l.cancel_requested order by 1"
+    assert db.execute(asked).fetchall() == [("a",), ("c",)]
+    assert states(db, flow) == {"a": "running", "bad": "running", "c": "running", "d": "cancelled"}
+
+
 def test_why_and_doctor_say_what_refuses_the_release_of_a_node(
     db: Connection[Any], dsn: str, hand: Hand
 ) -> None:

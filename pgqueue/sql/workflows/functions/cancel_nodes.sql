@@ -1,8 +1,8 @@
 -- Cancels the open nodes of a workflow: jobs that do not run end now, and the workers of the others are asked to stop them. If the workflow
 -- was stopped by a failure, leaves alone the nodes that run when others fail or end. Never cancels what undoes the workflow.
 -- Skips jobs that other transactions have locked, because most of these are just ending. The leader calls the function again until no such
--- job is open (finish_workflow.sql). If jobs cannot be ended, because a trigger of the user raises an error, ends the others. If it can end
--- none, raises the error.
+-- job is open (finish_workflow.sql). If it cannot cancel some jobs, because a trigger of the user raises an error, it cancels the others. If
+-- it can cancel none, it raises the error.
 -- `at_most` is given for a batch: cancels at most so many jobs, and leaves alone the follow-up jobs of an earlier end of the batch.
 -- Returns how many jobs it has cancelled or asked to stop, and how many open jobs are left, the skipped ones included. It counts at most
 -- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch. Locks the row of the workflow last,
@@ -18,10 +18,8 @@ as $function$
 declare
     ids     bigint[];
     running bigint[];
-    workers bigint[];
 begin
-    select array_agg(j.id order by j.id) filter (where j.state <> 'running'), array_agg(j.id) filter (where j.state = 'running')
-    into ids, running
+    select array_agg(j.id order by j.id), array_agg(j.id) filter (where j.state = 'running') into ids, running
     from (
         select l.id, l.state
         from (select n.id from pgqueue.nodes n
@@ -33,22 +31,17 @@ begin
             where l.id = o.id and (l.state <> 'running' or not l.cancel_requested) for update skip locked) l
         limit at_most
     ) j;
-    chosen := coalesce(cardinality(ids), 0) + coalesce(cardinality(running), 0);
-    with asked as (
-        update pgqueue.jobs_live j set cancel_requested = true where j.id = any(running) and not j.cancel_requested
-        returning j.worker_id
-    )
-    select array_agg(distinct a.worker_id) into workers from asked a;
-    perform pgqueue.notify('cancel ' || w.id) from unnest(workers) w (id);
+    chosen := coalesce(cardinality(ids), 0);
     if ids is not null then
         begin
-            perform pgqueue.end_jobs(ids, 'cancelled', cancel_nodes.stop_reason);
+            perform pgqueue.stop_jobs(ids, cancel_nodes.stop_reason);
         exception when others then
-            ids := pgqueue.try_ends(ids, cancel_nodes.stop_reason);
+            ids := pgqueue.try_stops(ids, cancel_nodes.stop_reason);
             if ids = '{}' then
                 raise;
             end if;
         end;
+        ids := array(select i.id from unnest(ids) i (id) except select r.id from unnest(running) r (id) order by 1);
         perform pgqueue.resolve(ids, array_fill('cancelled'::text, array[cardinality(ids)]), array_fill(null::jsonb, array[cardinality(ids)]),
                                 array_fill(null::text, array[cardinality(ids)]), true);
     end if;
