@@ -4,6 +4,7 @@ create or replace function pgqueue.check_workflow(workflow jsonb)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $function$
 declare
     known   constant text[] := array['name', 'key', 'on_failure', 'nodes', 'meta'];
@@ -46,13 +47,11 @@ begin
                 when jsonb_typeof(coalesce(n.body -> 'args', '{}')) <> 'object' then 'its args are an object'
                 when coalesce(n.body ->> 'when', 'ended') not in ('completed', 'ended', 'failed')
                     then format('when is %s: give completed, ended or failed', n.body -> 'when')
-                when jsonb_path_exists(n.body, 'strict $.keyvalue() ? (@.key == "after" || @.key == "group").value ? (@.type() != "array")',
-                                       silent => true)
-                     or jsonb_path_exists(n.body, 'strict $.keyvalue() ? (@.key == "after" || @.key == "group").value[*] ? (@.type() != "string")',
-                                          silent => true)
+                when jsonb_typeof(coalesce(n.body -> 'after', n.body -> 'group', '[]')) <> 'array'
+                     or jsonb_path_exists(coalesce(n.body -> 'after', n.body -> 'group'), 'strict $[*] ? (@.type() != "string")', silent => true)
                     then 'after and group are lists of names of nodes'
                 when jsonb_typeof(coalesce(n.body -> 'results', '{}')) <> 'object'
-                     or jsonb_path_exists(n.body, 'strict $.results.keyvalue().value ? (@.type() != "string")', silent => true)
+                     or jsonb_path_exists(n.body -> 'results', 'strict $.keyvalue().value ? (@.type() != "string")', silent => true)
                     then 'results has, for each name of an argument, the name of a node'
                 when n.body ->> 'when' = 'failed' and coalesce(n.body -> 'after', '[]') = '[]' and coalesce(n.body -> 'results', '{}') = '{}'
                     then 'when is failed, but it waits for no node'

@@ -28,6 +28,7 @@ create or replace function pgqueue.enqueue_workflow(workflow jsonb, out id bigin
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 set enable_nestloop = off  -- the planner expects few nodes, and would compare the name of each node with all others
 set enable_mergejoin = off
 as $function$
@@ -40,6 +41,7 @@ declare
     bad     integer;
     born    boolean[];  -- whether the node counts as completed from the beginning
     unmet   integer[];
+    named   jsonb;      -- the id of each node, by its name, if nodes take results
     jobs    jsonb;
     ranks   integer[];  -- of each element of `jobs`
     has_undo boolean;
@@ -107,21 +109,19 @@ begin
     end loop;
 
     -- 4. Store the nodes, the edges and the jobs.
+    if jsonb_path_exists(nodes, '$[*].results') then
+        named := (select jsonb_object_agg(coalesce(n.body ->> 'name', n.rank::text), node_ids[n.rank])
+                  from jsonb_array_elements(nodes) with ordinality n (body, rank));
+    end if;
     insert into pgqueue.nodes (id, workflow_id, rank, unmet, is_gate, needs, state, ended_at, name, fills, gives, undo)
     select node_ids[n.rank], enqueue_workflow.id, n.rank, unmet[n.rank], n.body ? 'group',
            case when n.body ? 'group' then 'ended'
                 else coalesce(n.body ->> 'when', case workflow ->> 'on_failure' when 'continue' then 'ended' else 'completed' end) end,
            case when born[n.rank] then 'completed' end, case when born[n.rank] then moment end,
-           coalesce(n.body ->> 'name', n.rank::text), f.fills, n.body ->> 'gives', nullif(n.body -> 'undo', 'null')
+           coalesce(n.body ->> 'name', n.rank::text),
+           case when n.body ? 'results' then (select jsonb_object_agg(r.key, named -> r.value) from jsonb_each_text(n.body -> 'results') r) end,
+           n.body ->> 'gives', nullif(n.body -> 'undo', 'null')
     from jsonb_array_elements(nodes) with ordinality n (body, rank)
-    left join (
-        select r.rank, jsonb_object_agg(r.key, node_ids[m.rank]) as fills
-        from (select n.rank, r.key, r.value as name
-              from jsonb_array_elements(nodes) with ordinality n (body, rank) cross join lateral jsonb_each_text(n.body -> 'results') r) r
-        join (select n.rank, coalesce(n.body ->> 'name', n.rank::text) as name
-              from jsonb_array_elements(nodes) with ordinality n (body, rank)) m on m.name = r.name
-        group by r.rank
-    ) f on f.rank = n.rank
     order by n.rank;
     insert into pgqueue.dependencies (on_id, node_id)
     select node_ids[e.before], node_ids[e.rank] from unnest(edges.ranks, edges.befores) e (rank, before)
