@@ -320,6 +320,8 @@ OF_WORKERS = (
            "stages/test_whatever_is_raised.py::test_a_job_is_retried_and_the_class_of_the_error_is_stored_if_the_error_cannot_be_read"),
     mutant("worker/running/conclusions.py", '    (BadResultError, "bad_result"),\n', "", "unit/test_results.py::test_a_job_is_dead_without_a_retry_if_its_result_cannot_be_stored"),
     mutant("worker/running/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_only_a_few_suspects_run_at_the_same_time_and_suspects_that_have_not_started_take_no_slot"),
+    mutant("worker/running/job_times.py", "waiting > ahead // 2", "False",
+           "unit/test_runner.py::test_no_job_is_claimed_ahead_while_more_than_half_of_those_claimed_before_wait"),
     mutant("worker/running/runner.py", "len(self._accused) < SUSPECTS", "True", f"{RUNNER}::test_only_a_few_suspects_run_at_the_same_time_and_suspects_that_have_not_started_take_no_slot"),
     mutant("worker/running/runner.py", "replace(spec, chunk=1)", "spec", f"{RUNNER}::test_the_crash_of_a_suspect_ends_no_other_attempt"),
     mutant("worker/processes/channels.py", "        except ConnectionError:  # the supervisor died before it had read all messages of its workers\n            return False\n", "        except TimeoutError:\n            return False\n",

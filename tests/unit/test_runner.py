@@ -149,15 +149,24 @@ def test_the_order_of_attempts_stays_the_same_when_other_attempts_are_taken_out(
 
 def test_short_jobs_are_claimed_ahead_and_long_jobs_are_not() -> None:
     times = JobTimes()
-    assert times.ahead() == 0, "no job has run yet, so it is unknown how long jobs last"
+    assert times.ahead(0) == 0, "no job has run yet, so it is unknown how long jobs last"
     for n in range(200):
         times.note(n * 0.001, (n + 1) * 0.001)
-    assert times.ahead() == pytest.approx(AHEAD / 0.001, abs=2)
+    assert times.ahead(0) == pytest.approx(AHEAD / 0.001, abs=2)
     times.note_long()
-    assert times.ahead() == 0
+    assert times.ahead(0) == 0
     fast = JobTimes()
     fast.note(0.0, 1e-9)
-    assert fast.ahead() == MOST_AHEAD
+    assert fast.ahead(0) == MOST_AHEAD
     slow = JobTimes()
     slow.note(0.0, 2 * SHORT)
-    assert slow.ahead() == 0
+    assert slow.ahead(0) == 0
+
+
+@pytest.mark.parametrize(("waiting", "wanted"), [(0, 10), (5, 10), (6, 6), (10, 10), (14, 10)])
+def test_no_job_is_claimed_ahead_while_more_than_half_of_those_claimed_before_wait(
+    waiting: int, wanted: int
+) -> None:
+    times = JobTimes()
+    times.note(0.0, AHEAD / 10.5)
+    assert times.ahead(waiting) == wanted

@@ -33,11 +33,13 @@ class JobTimes:
         """Called if claimed jobs have waited too long for a slot. This shows that jobs now take longer than the averages say."""
         self._seconds = max(self._seconds or 0.0, 2 * SHORT)
 
-    def ahead(self) -> int:
-        """Returns how many jobs to claim in addition to the free slots.
+    def ahead(self, waiting: int) -> int:
+        """Returns how many claimed jobs should wait for a slot, if ``waiting`` jobs wait now.
 
-        If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0.
+        If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0. If more than half of
+        this number wait already, returns at most ``waiting``, so that a claim takes many jobs instead of one.
         """
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0
-        return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))
+        ahead = min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))
+        return min(ahead, waiting) if waiting > ahead // 2 else ahead

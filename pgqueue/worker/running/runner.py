@@ -132,7 +132,7 @@ class Runner:
 
         For each suspect that waits for a process of its own, one more attempt is claimed, so that suspects do not keep other jobs away.
         """
-        return self._times.ahead() + len(self._suspects)
+        return self._times.ahead(len(self._waiting)) + len(self._suspects)
 
     def __len__(self) -> int:
         return len(self._running)
