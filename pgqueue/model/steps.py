@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from pgqueue.errors import InvalidNameError
+from pgqueue.runtime.clock import monotonic
 from pgqueue.text.values import is_storable, name_of, shown
 
 T_co = TypeVar("T_co", covariant=True)
@@ -28,8 +30,8 @@ class Checkpoint(NamedTuple):
     """A row that holds what a step returned, as JSON text in ``value``. ``fingerprint`` is made of the step's arguments.
 
     It is None in a cursor, a sleep and a wait. ``version``: the version of the task whose code has done the step; None: the task has no
-    version. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. ``left``: how many seconds of a
-    sleep were left when the row was read. Before a checkpoint is stored, the last three have their default values.
+    version. ``lease_id``: the lease of the attempt that stored the row. ``at``: when the row was stored. ``over_at``: when a sleep is over,
+    as a time of the clock ``time.monotonic``. Before a checkpoint is stored, the last three have their default values.
     """
 
     kind: str
@@ -40,11 +42,16 @@ class Checkpoint(NamedTuple):
     version: int | None = None
     lease_id: int = 0
     at: datetime | None = None
-    left: float | None = None
+    over_at: float | None = None
 
     @property
     def step_id(self) -> StepId:
         return self.name, self.key
+
+
+def moment_in(left: float | None) -> float | None:
+    """Returns the time of the clock ``time.monotonic`` at which these seconds are over. It is never too early."""
+    return None if left is None else monotonic() + left
 
 
 class StepCall(NamedTuple, Generic[T_co]):
@@ -115,7 +122,13 @@ def step_id(name: object) -> StepId:
         isinstance(key, int) and key.bit_length() > LARGEST_KEY
     ):  # Python does not even write very long numbers
         raise _bad_name(name, f"its key has more than {NAME_LIMIT} bytes", "make it shorter")
-    for what, text in (("name", name), ("key", str(key))):
+    return _checked_id(str.__str__(name), str(key))  # the text itself, also of an enum's member
+
+
+@lru_cache(1024)
+def _checked_id(name: str, key: str) -> StepId:
+    """Returns the name and the key if they keep the rules. Remembers them, because handlers use the same few again and again."""
+    for what, text in (("name", name), ("key", key)):
         if not is_storable(text):
             raise _bad_name(
                 name,
@@ -128,7 +141,7 @@ def step_id(name: object) -> StepId:
         raise _bad_name(
             name, "it is empty, or begins with pgqueue., which is reserved", "give it another name"
         )
-    return name, str(key)
+    return name, key
 
 
 def named(step_id: StepId) -> str:

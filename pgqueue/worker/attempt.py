@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pgqueue.errors import (
     AttemptError,
@@ -36,18 +36,6 @@ TICK = 0.01  # a timer can fire up to this many seconds early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
 _ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
-
-
-class Known(NamedTuple):
-    """All checkpoints of a job, as they were before its attempt began. ``at``: when they were read."""
-
-    found: list[Checkpoint]
-    at: float
-
-    def now(self) -> list[Checkpoint]:
-        """Returns the checkpoints. What is left of a sleep is what is left now."""
-        passed = monotonic() - self.at
-        return [one if one.left is None else one._replace(left=one.left - passed) for one in self.found]
 
 
 class Keeper(Protocol):
@@ -96,7 +84,8 @@ class Attempt:
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
         self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it
-        self.known: Known | None = None  # the checkpoints of the job, if the worker has read them ahead
+        # All checkpoints of the job, as they were before the attempt began. None: the worker has not read them ahead.
+        self.known: list[Checkpoint] | None = None
         # Whether this attempt has stored a checkpoint. None: it has saved its place on a user's connection, and the user perhaps did not
         # commit.
         self.has_checkpoint: bool | None = False
@@ -115,11 +104,11 @@ class Attempt:
 
     def job(self, lease: Lease | None = None) -> Job:
         """Returns the ``Job`` object that a handler gets if it has a parameter for it."""
+        moments = datetime.fromtimestamp(self.run_at, UTC), datetime.fromtimestamp(self.created_at, UTC)
+        # in the order of the fields, because a call with names takes nearly twice as long
         return Job(
-            id=self.id, queue=self.queue, task=self.task, args=json.loads(self.args), state="running",
-            priority=self.priority, run_at=datetime.fromtimestamp(self.run_at, UTC), attempt=self.attempt,
-            max_attempts=self.max_attempts, lease_id=self.lease_id, worker_id=self.worker_id,
-            created_at=datetime.fromtimestamp(self.created_at, UTC), crash_count=self.crash_count,
+            self.id, self.queue, self.task, json.loads(self.args), "running", self.priority, moments[0], self.attempt,
+            self.max_attempts, self.lease_id, moments[1], self.worker_id, self.crash_count,
             timeout=self.timeout, concurrency_key=self.concurrency_key, lease=lease,
             **({} if self.rare is None else self.rare.facts()),
         )  # fmt: skip

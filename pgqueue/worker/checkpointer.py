@@ -22,10 +22,9 @@ from pgqueue.database.outage import Trouble, one_line
 from pgqueue.database.sifting import sift
 from pgqueue.errors import LeaseLostError, StepRefusedError
 from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal, is_first
-from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CheckpointRefused
-from pgqueue.worker.attempt import Attempt, Known
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending
 
 LOCKED = 0.1  # if a job was locked, its checkpoint is tried again after this many seconds
@@ -129,7 +128,7 @@ class Checkpointer:
             return None
         self.readers.add(attempt.task)
         known, attempt.known = attempt.known, None
-        return None if known is None else known.now()
+        return known
 
     def _give_known(self, item: Item) -> bool:
         known = None if item.is_there else self._known(item.attempt, item.question)
@@ -272,10 +271,8 @@ class Checkpointer:
                 self._trouble.after(error)
                 return
             self._trouble.over()
-            now = monotonic()
             for attempt in part:
-                if (known := found.get(attempt.id)) is not None:
-                    attempt.known = Known(known, now)
+                attempt.known = found.get(attempt.id)
 
     async def _load(self, part: Sequence[Item]) -> None:
         found = await self._link.once(statements.load_checkpoints(sorted({item.attempt.id for item in part})))

@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -25,7 +24,6 @@ from pydantic import ValidationError
 from pgqueue.app.app import App
 from pgqueue.errors import (
     CheckpointMismatchError,
-    DuplicateStepError,
     LeaseLostError,
     StepRefusedError,
     StepTooLargeError,
@@ -47,7 +45,6 @@ from pgqueue.model.steps import (
     step_id,
 )
 from pgqueue.model.suspension import Request, Suspended
-from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.ending import OwnCommit
 from pgqueue.worker.step_commits import Make, acommit_effect, commit_effect, value_of_sync, version_of
@@ -98,10 +95,7 @@ class Steps:
         self.version = version_of(app, attempt)
         # The first attempt of a job has nothing to read.
         self._known: dict[StepId, Checkpoint] | None = {} if is_first(attempt.lease_id) else None
-        self._taken: set[StepId] = set()  # steps that are being done, or that this attempt has done
-        self._lock = threading.Lock()
         self._under_way = CallsUnderWay()
-        self._loaded_at = 0.0
         self._is_untouched = (
             True  # whether this attempt has not asked the checkpointer and has stored nothing yet
         )
@@ -155,16 +149,9 @@ class Steps:
         """Whether a call of this attempt has suspended it already. Then its handler is about to end."""
         return self._attempt.is_suspending
 
-    @contextmanager
-    def taking(self, me: StepId) -> Iterator[None]:
+    def taking(self, me: StepId) -> AbstractContextManager[None]:
         """The step is done during the block. Raises DuplicateStepError if it is done already. After an error, it can be taken again."""
-        self._take(me)
-        with self._under_way.one():
-            try:
-                yield
-            except BaseException:
-                self._taken.discard(me)
-                raise
+        return self._under_way.taking(me)
 
     def known(self, me: StepId) -> Checkpoint | None:
         """Returns the checkpoint of a step, if it is known without asking the checkpointer."""
@@ -180,7 +167,7 @@ class Steps:
             known = self._known
             if known is None:  # otherwise another task of the handler has read them meanwhile
                 known = {one.step_id: one for one in found}
-                self._known, self._loaded_at = known, monotonic()
+                self._known = known
         return known.get(me)
 
     def take_signal(self, take: TakeSignal) -> StepFlow[Checkpoint | None]:
@@ -192,7 +179,7 @@ class Steps:
         known = self._known
         if known is None:
             known = dict[StepId, Checkpoint]()
-            self._known, self._loaded_at = known, monotonic()
+            self._known = known
         known.update((one.step_id, one) for one in found)
         stored = known.get((take.name, take.key))
         return None if stored is None else self._noted(stored)
@@ -207,10 +194,6 @@ class Steps:
             )
             raise
         return self._noted(stored[0]) if stored else None
-
-    def left_of(self, slept: Checkpoint) -> float:
-        """Returns how many seconds of a sleep are left, by the clock of the database. Never returns too few."""
-        return (slept.left or 0.0) - (monotonic() - self._loaded_at)
 
     def suspend(self, request: Request) -> StepFlow[None]:
         """Suspends the attempt until this request, or another request of the attempt, is over: raises Suspended.
@@ -257,16 +240,6 @@ class Steps:
         if known is not None:
             known[stored.step_id] = stored
         return stored
-
-    def _take(self, me: StepId) -> None:
-        with self._lock:
-            if me in self._taken:
-                raise DuplicateStepError(
-                    f"Step {named(me)} is taken twice in this attempt.",
-                    why="the second one would get the value of the first one",
-                    do=f'give each its own key, such as job.step(("{me[0]}", n), …)',
-                )
-            self._taken.add(me)
 
     def require_room(self) -> None:
         if self._attempt.own_commit is not OwnCommit.NONE:

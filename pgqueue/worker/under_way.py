@@ -9,8 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+
+from pgqueue.errors import DuplicateStepError
+from pgqueue.model.steps import StepId, named
 
 # Whether the code that runs is the function of a step. Such a function cannot suspend the attempt, because it would wait for its own end.
 _in_step: ContextVar[bool] = ContextVar("pgqueue_in_step", default=False)
@@ -22,28 +25,38 @@ class CallsUnderWay:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self._taken: set[StepId] = set()  # steps that are being done, or that the attempt has done
         self._waiting: list[Future[None]] = []
         self.is_closed = (
             False  # whether ``idle`` has found no call under way; no further step begins from then on
         )
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """A call is under way during the block."""
-        self._begin()
-        try:
-            yield
-        finally:
-            self._end()
+    def taking(self, me: StepId) -> AbstractContextManager[None]:
+        """The step is done during the block. Raises DuplicateStepError if it is done already. After an error, it can be taken again."""
+        return _Taking(self, me)
+
+    def take(self, me: StepId) -> None:
+        with self._lock:
+            if me in self._taken:
+                raise DuplicateStepError(
+                    f"Step {named(me)} is taken twice in this attempt.",
+                    why="the second one would get the value of the first one",
+                    do=f'give each its own key, such as job.step(("{me[0]}", n), …)',
+                )
+            self._taken.add(me)
+            self._count += 1
+
+    def give_back(self, me: StepId) -> None:
+        self._taken.discard(me)
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
         """During the block, a call that is under way does not count."""
-        self._end()
+        self.end()
         try:
             yield
         finally:
-            self._begin()
+            self.begin()
 
     def idle(self) -> Future[None] | None:
         """Returns None if no call is under way. Otherwise returns a future that ends as soon as this can have changed."""
@@ -55,11 +68,11 @@ class CallsUnderWay:
             self._waiting.append(future)
             return future
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         with self._lock:
             self._count += 1
 
-    def _end(self) -> None:
+    def end(self) -> None:
         with self._lock:
             self._count -= 1
             if self._count:
@@ -68,6 +81,23 @@ class CallsUnderWay:
         for future in waiting:
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
+
+
+class _Taking:
+    """The block of ``taking``. It is a class because a generator would take several times as long."""
+
+    __slots__ = ("_calls", "_me")
+
+    def __init__(self, calls: CallsUnderWay, me: StepId) -> None:
+        self._calls, self._me = calls, me
+
+    def __enter__(self) -> None:
+        self._calls.take(self._me)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._calls.give_back(self._me)
+        self._calls.end()
 
 
 @contextmanager

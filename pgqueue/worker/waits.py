@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pgqueue.model.steps import StepId, TakeSignal, step_id
 from pgqueue.model.suspension import Request, Signal, is_open, signal_of, wait_name
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.steps import StepFlow, Steps
 
 
@@ -22,7 +23,7 @@ def sleep(steps: Steps, name: object, delay: float) -> StepFlow[None]:
         stored = yield from steps.find(me)
         if stored is not None:
             steps.require_kind(stored, "sleep")
-            left = steps.left_of(stored)
+            left = 0.0 if stored.over_at is None else stored.over_at - monotonic()
             if left <= 0:
                 return
             delay = left

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, one, statement
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.steps import Checkpoint, TakeSignal
+from pgqueue.model.steps import Checkpoint, TakeSignal, moment_in
 from pgqueue.sql import Row, Statement
 
 
@@ -62,7 +62,7 @@ def take_signals(items: Sequence[tuple[int, int, int, TakeSignal]]) -> Statement
         ) in reversed(rows):
             if rank is None:
                 known[job_id].append(
-                    Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
+                    Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, moment_in(left))
                 )
                 continue
             _, job, _, take = items[rank - 1]

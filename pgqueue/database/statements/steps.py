@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pgqueue.database.statements.decoding import array, nothing, one, statement
-from pgqueue.model.steps import CURSOR, Checkpoint
+from pgqueue.model.steps import CURSOR, Checkpoint, moment_in
 from pgqueue.sql import Row, Statement, load_chosen
 
 Lease = tuple[int, int]  # a job's id and its lease_id
@@ -82,7 +82,7 @@ def load_checkpoints(job_ids: Sequence[int]) -> Statement[dict[int, list[Checkpo
 
 def _loaded(row: Row) -> Checkpoint:
     _, kind, name, key, fingerprint, lease_id, at, value, version, left = row
-    return Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, left)
+    return Checkpoint(kind, name, key, fingerprint, value, version, lease_id, at, moment_in(left))
 
 
 MOST_AHEAD = 16  # on the average, at most this many checkpoints of a job are read ahead

@@ -21,7 +21,6 @@ from pgqueue.model.lease import Lease
 from pgqueue.model.step_values import ANY
 from pgqueue.model.steps import CURSOR, Checkpoint, Kind, Load, StepCall, StepId, step_id
 from pgqueue.model.suspension import Request
-from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
 from pgqueue.text.described import clean
 from pgqueue.text.values import shown
@@ -71,7 +70,7 @@ class ReplaySteps(Steps):
     ) -> None:
         super().__init__(attempt, app)
         self._stored, self._notes, self._run_steps = stored, notes, run_steps
-        self._known, self._loaded_at = dict(stored), monotonic()
+        self._known = dict(stored)
 
     def step(
         self,

@@ -24,9 +24,9 @@ from typing import Any
 from pgqueue.errors import LeaseLostError, PgQueueError, StepRefusedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
-from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal
+from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal, moment_in
 from pgqueue.model.suspension import Request
-from pgqueue.runtime.clock import server_time
+from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit
@@ -118,12 +118,18 @@ def answered(said: JsonObject) -> list[Checkpoint] | Exception:
 
 
 def _row(one: Checkpoint) -> list[object]:
-    return list(one._replace(at=None if one.at is None else one.at.isoformat()))  # type: ignore[arg-type]
+    """Returns the checkpoint as JSON. In it, the end of a sleep is given as the seconds that are left until then."""
+    *columns, at, over_at = one
+    return [
+        *columns,
+        None if at is None else at.isoformat(),
+        None if over_at is None else over_at - monotonic(),
+    ]
 
 
 def _checkpoint(row: list[Any]) -> Checkpoint:
-    made = Checkpoint._make(row)
-    return made if made.at is None else made._replace(at=datetime.fromisoformat(row[-2]))
+    *columns, at, left = row
+    return Checkpoint._make([*columns, None if at is None else datetime.fromisoformat(at), moment_in(left)])
 
 
 def decoded(line: bytes) -> JsonObject:
