@@ -32,7 +32,7 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("pgqueue", "tests", "migrations", "bench", "pyproject.toml")
+COPIED = ("pgqueue", "tests", "migrations", "bench", "docs", "pyproject.toml")
 IGNORED = shutil.ignore_patterns("__pycache__", ".hypothesis", "*.pyc", ".pg")
 LIMIT = 300  # a mutant counts as noticed if its tests still run after this many seconds
 IMPORTED = (
