@@ -22,11 +22,9 @@ from pgqueue.errors import (
     WorkflowUnchangedError,
 )
 from pgqueue.model.graph import Node
-from pgqueue.model.nodes import NodeEnd
+from pgqueue.model.nodes import RESULTS_AT_ONCE, NodeEnd
 from pgqueue.model.options import Duration
 from pgqueue.text.values import shown
-
-PAGE = 100  # results that are read at once; each can have 64 KiB
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -116,21 +114,21 @@ class WorkflowHandle(Asks):
         A job that is still open is yielded with the state that it has. If there is no such workflow, yields nothing.
         """
         page: list[NodeEnd] | None = None
-        while page is None or len(page) == PAGE:
+        while page is None or len(page) == RESULTS_AT_ONCE:
             page = self._store().ask(self._page(page))
             yield from page
 
     async def aresults(self) -> AsyncIterator[NodeEnd]:
         """``results`` for async callers: ``async for end in handle.aresults()``."""
         page: list[NodeEnd] | None = None
-        while page is None or len(page) == PAGE:
+        while page is None or len(page) == RESULTS_AT_ONCE:
             page = await self._store().aask(self._page(page))
             for end in page:
                 yield end
 
     def _page(self, former: list[NodeEnd] | None) -> Flow[list[NodeEnd]]:
         after = former[-1].id if former else None
-        page: list[NodeEnd] = yield statements.list_ends(self.id, after=after, count=PAGE)
+        page: list[NodeEnd] = yield statements.list_ends(self.id, after=after, count=RESULTS_AT_ONCE)
         return page
 
     # ---------------------------------------------------------------- changing

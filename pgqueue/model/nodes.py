@@ -12,6 +12,7 @@ When = Literal["completed", "ended", "failed"]
 OnFailure = Literal["cancel", "stop", "continue"]
 WHENS: tuple[When, ...] = ("completed", "ended", "failed")
 ON_FAILURES: tuple[OnFailure, ...] = ("cancel", "stop", "continue")
+RESULTS_AT_ONCE = 100  # results of nodes that one statement reads; each can have 64 KiB
 
 
 class Named(Protocol):

@@ -39,7 +39,7 @@ from pgqueue.worker.attempt import Attempt, required
 from pgqueue.worker.awaited import awaited, in_order, pages, read_ends
 from pgqueue.worker.ending import Ending, OwnCommit
 from pgqueue.worker.gathers import Gathering
-from pgqueue.worker.in_doubt import Answer, ask
+from pgqueue.worker.in_doubt import Fate, ask
 from pgqueue.worker.step_commits import asave, known_errors, save
 from pgqueue.worker.steps import Steps
 from pgqueue.worker.under_way import is_in_step
@@ -319,18 +319,18 @@ class AttemptLease:
 
     # ---------------------------------------------------------------- a COMMIT in doubt
 
-    def _learn(self, answer: Answer, error: Exception) -> None:
+    def _learn(self, fate: Fate, error: Exception) -> None:
         """Notes whether the COMMIT was made. If it was, the handler goes on. Otherwise raises the error with which the attempt ends."""
         attempt = self._attempt
-        match answer:
-            case Answer.MADE:
+        match fate:
+            case Fate.MADE:
                 attempt.own_commit = OwnCommit.CONFIRMED
-            case Answer.NOT_MADE if attempt.ending is not Ending.LOST:
+            case Fate.NOT_MADE if attempt.ending is not Ending.LOST:
                 attempt.own_commit = OwnCommit.NONE
                 raise error
-            case Answer.NOT_MADE | Answer.LOST:
+            case Fate.NOT_MADE | Fate.LOST:
                 attempt.own_commit = OwnCommit.NONE
                 attempt.end(Ending.LOST)
                 raise LeaseLostError(attempt.id, attempt.lease_id) from error
-            case Answer.UNKNOWN:  # the settler asks again, when it writes the outcome
+            case Fate.UNKNOWN:  # the settler asks again, when it writes the outcome
                 raise CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error

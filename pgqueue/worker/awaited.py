@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pgqueue.database import statements
 from pgqueue.database.flows import Flow
 from pgqueue.database.statements.workflows import AwaitedNode
-from pgqueue.model.nodes import NodeEnd
-
-PAGE = 100  # results that are read at once; each can have 64 KiB
+from pgqueue.model.nodes import RESULTS_AT_ONCE, NodeEnd
 
 
 def awaited(node_id: int) -> Flow[list[int]]:
@@ -38,8 +36,8 @@ def jobs_behind(node_id: int, edges: Iterable[AwaitedNode]) -> list[int]:
 
 
 def pages(node_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for at in range(0, len(node_ids), PAGE):
-        yield node_ids[at : at + PAGE]
+    for at in range(0, len(node_ids), RESULTS_AT_ONCE):
+        yield node_ids[at : at + RESULTS_AT_ONCE]
 
 
 def read_ends(node_ids: Sequence[int]) -> Flow[list[NodeEnd]]:

@@ -35,7 +35,7 @@ BYTES_AT_ONCE = (
 LOADS_AT_ONCE = 20  # one statement reads the checkpoints of at most this many jobs
 AHEAD_AT_ONCE = 250  # one statement reads the checkpoints of at most this many jobs ahead
 
-Answer = asyncio.Future[list[Checkpoint]] | Future[list[Checkpoint]]
+FutureAnswer = asyncio.Future[list[Checkpoint]] | Future[list[Checkpoint]]
 
 
 @dataclass(eq=False, slots=True)
@@ -44,7 +44,7 @@ class Item:
 
     attempt: Attempt
     question: Question
-    answer: Answer
+    answer: FutureAnswer
     is_there: bool = (
         False  # True: another checkpoint with the same name and key is stored already, and is the answer
     )

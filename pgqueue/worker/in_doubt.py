@@ -17,23 +17,25 @@ from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
 
 
-class Answer(Enum):
+class Fate(Enum):
+    """What became of a COMMIT whose answer did not arrive."""
+
     MADE = "the COMMIT was made, and the job is completed"
     NOT_MADE = "the COMMIT was not made, and the job is still this attempt's"
     LOST = "the COMMIT was not made, and the lease of the job is lost"
     UNKNOWN = "the database gave no answer for PATIENCE seconds"
 
 
-def ask(dsn: str, attempt: Attempt) -> Answer:
+def ask(dsn: str, attempt: Attempt) -> Fate:
     """Returns what became of the COMMIT.
 
     Waits for an answer of the database, but at most ``PATIENCE`` seconds (see database/in_doubt.py).
     """
 
-    def question(connection: Connection) -> Answer:
+    def question(connection: Connection) -> Fate:
         if run(connection, statements.lock_running_job(attempt.worker_id, attempt.id, attempt.lease_id)):
-            return Answer.NOT_MADE
+            return Fate.NOT_MADE
         committed = run(connection, statements.find_committed([(attempt.id, attempt.lease_id)]))
-        return Answer.MADE if committed else Answer.LOST
+        return Fate.MADE if committed else Fate.LOST
 
-    return in_doubt.ask(dsn, question) or Answer.UNKNOWN
+    return in_doubt.ask(dsn, question) or Fate.UNKNOWN

@@ -210,7 +210,7 @@ def test_the_question_about_a_commit_returns_lost_if_the_worker_no_longer_has_th
     add_jobs(db)
     [attempt] = hand.claim()
     db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null")
-    assert in_doubt.ask(dsn, attempt) is in_doubt.Answer.LOST
+    assert in_doubt.ask(dsn, attempt) is in_doubt.Fate.LOST
 
 
 def test_the_question_about_a_commit_waits_for_the_transaction_in_doubt(
@@ -226,7 +226,7 @@ def test_the_question_about_a_commit_waits_for_the_transaction_in_doubt(
         asked = pool.submit(in_doubt.ask, dsn, attempt)
         wait_until(lambda: db.execute("select from pg_locks where not granted").fetchone() is not None)
         other.commit()
-        assert asked.result(30) is in_doubt.Answer.MADE
+        assert asked.result(30) is in_doubt.Fate.MADE
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -43,7 +43,7 @@ def test_results_pass_from_node_to_node_by_reference(app: App, db: Connection[An
 def test_a_handler_sees_the_ends_for_which_its_node_has_waited_in_order_and_page_by_page(
     app: App, db: Connection[Any], executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgqueue.worker.awaited.PAGE", 7)
+    monkeypatch.setattr("pgqueue.worker.awaited.RESULTS_AT_ONCE", 7)
     task = acollect if executor == "async" else collect
     with app.workflow("flow", on_failure="continue") as w:
         first = w.add(number.job(1), name="first")

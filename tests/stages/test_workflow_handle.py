@@ -83,7 +83,7 @@ def test_the_handle_of_a_node_is_that_of_its_job(app: App) -> None:
 def test_the_results_of_a_workflow_come_in_its_order_also_of_open_jobs(
     app: App, db: Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgqueue.app.workflow_handle.PAGE", 2)
+    monkeypatch.setattr("pgqueue.app.workflow_handle.RESULTS_AT_ONCE", 2)
     handle = app.enqueue_workflow(
         chain(group(number.job(n) for n in range(5)), number.using(delay=3600).job(5))
     )
