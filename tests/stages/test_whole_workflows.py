@@ -141,7 +141,7 @@ def test_a_retry_that_cannot_be_done_is_refused_with_a_sentence(db: Connection[A
     assert refusal(db, call, flow, "g") == "pgqueue: node g is a group: retry one of its nodes"
     assert refusal(db, call, flow, "x") == "pgqueue: node x has not ended"
     assert refusal(db, call, flow, "done") == (
-        "pgqueue: node done has completed: give again, if its effects are to happen once more"
+        "pgqueue: node done has completed: to let its effects happen once more, give again => true, or --again to pgq"
     )
     assert refusal(db, "select pgqueue.retry_workflow(%s, %s, null)", flow, "done") == refusal(
         db, call, flow, "done"

@@ -35,7 +35,7 @@ begin
         elsif chosen.state is null then
             wrong := format('node %s has not ended', node);
         elsif chosen.state = 'completed' and again is not true then
-            wrong := format('node %s has completed: give again, if its effects are to happen once more', node);
+            wrong := format('node %s has completed: to let its effects happen once more, give again => true, or --again to pgq', node);
         elsif chosen.needs = 'completed' then
             select b.name, b.state into before
             from pgqueue.dependencies d join pgqueue.nodes b on b.id = d.on_id
