@@ -36,6 +36,7 @@ class Name(NamedTuple):
         return split(self.name)
 
 
+@cache
 def split(name: str) -> tuple[str, ...]:
     """Returns the words of a name in the singular, so that ``LostClaims`` and ``lost_claim`` have the same words."""
     return tuple(singular(word.lower()) for word in WORD.findall(name))
@@ -133,6 +134,11 @@ def all_names() -> list[Name]:
     return list(read_names())
 
 
+@cache
+def all_texts() -> frozenset[str]:
+    return frozenset(name.name for name in all_names())
+
+
 def read_names() -> Iterator[Name]:
     yield from names_of_files()
     for where, tree in MODULES.items():
@@ -209,8 +215,7 @@ class Consumer:
 
 
 def test_every_kind_of_name_is_read():
-    names = {name.name for name in all_names()}
-    assert names >= {
+    assert all_texts() >= {
         "claiming",  # a folder
         "payload",  # a file of Python
         "insert_job",  # a file of SQL
@@ -243,9 +248,8 @@ def test_the_page_lists_each_word_once_and_refuses_no_listed_word():
 
 
 def test_each_exception_is_needed():
-    names = {name.name for name in all_names()}
     for name in EXCEPTIONS:
-        assert name in names, name
+        assert name in all_texts(), name
         assert any(holds(split(name), refused) for refused in REFUSED), name
 
 
@@ -260,9 +264,8 @@ SHOWN = [
 @pytest.mark.parametrize(("word", "span"), SHOWN)
 def test_every_name_in_the_column_where_it_shows_exists_in_the_code(word, span):
     """All words of a command must exist as names, and so must both parts of ``table.column``."""
-    names = {name.name for name in all_names()}
     parts = [
         part.lstrip("-").replace("-", "_")
         for part in re.split(r"[ .]", span.removeprefix("pgq ").removeprefix("pgqueue."))
     ]
-    assert set(parts) <= names, word
+    assert set(parts) <= all_texts(), word

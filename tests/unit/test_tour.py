@@ -24,14 +24,15 @@ METHOD = re.compile(r"`([A-Z]\w+\.\w+)`")
 
 
 @cache
-def files() -> frozenset[str]:
+def files() -> list[str]:
     found = [*ROOT.glob("*.*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*"))]
-    return frozenset(f"/{path.relative_to(ROOT)}" for path in found)
+    return sorted(f"/{path.relative_to(ROOT)}" for path in found)
 
 
+@cache
 def called(name: str) -> list[Path]:
     """Returns the files of this name. ``name`` can also contain the folders directly above the file."""
-    return [ROOT / path[1:] for path in sorted(files()) if path.endswith(f"/{name}")]
+    return [ROOT / path[1:] for path in files() if path.endswith(f"/{name}")]
 
 
 @cache
