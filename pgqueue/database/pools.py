@@ -32,8 +32,8 @@ POOL_SIZE = 10
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connection
 # A pool of psycopg tries to make a new connection at once, after 1 s, after 2 s more, and so on. Its pauses become twice as long each time.
-# So it gives up a connection that it cannot make within this many seconds. If callers wait, or if this was its last connection, it begins
-# again, with one connection. So callers get one within 1.5 s after the server is back, and it tries about once a second.
+# So it gives up a connection that it cannot make within this many seconds. If callers wait, it begins again, with one connection. So they
+# get one within 1.5 s after the server is back, and the pool tries about once a second. If none waits, it tries nothing until the next call.
 RECONNECTING = 2.5
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
@@ -178,6 +178,10 @@ class Pools:
             own.connections.add(connection)
             note_use(connection)
 
+        async def begin_again(pool: AsyncConnectionPool[AsyncConnection]) -> None:
+            if own.pool is None or _has_callers(pool):
+                await pool.check()
+
         dsn = self._dsn()
         pool = CancellablePool(
             dsn,
@@ -186,7 +190,7 @@ class Pools:
             max_size=self._size,
             timeout=POOL_PATIENCE,
             reconnect_timeout=RECONNECTING,
-            reconnect_failed=_begin_again_async,
+            reconnect_failed=begin_again,
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
@@ -281,19 +285,13 @@ async def _take_async(pool: CancellablePool, use: Use) -> AsyncConnection:
 
 
 def _begin_again(pool: ConnectionPool[Connection]) -> None:
-    if _needs_one(pool):
+    if _has_callers(pool):
         pool.check()  # makes a new connection if no other one is being made
 
 
-async def _begin_again_async(pool: AsyncConnectionPool[AsyncConnection]) -> None:
-    if _needs_one(pool):
-        await pool.check()
-
-
-def _needs_one(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> bool:
-    """Returns whether callers wait for a connection, or the pool has none. In both cases it has no free one that ``check`` would test."""
-    known = pool.get_stats()
-    return known.get("requests_waiting", 0) > 0 or known["pool_size"] == 0
+def _has_callers(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> bool:
+    """Returns whether callers wait for a connection. If so, the pool has no free connection that ``check`` would test."""
+    return pool.get_stats().get("requests_waiting", 0) > 0
 
 
 def _is_special(connection: Connection | AsyncConnection) -> bool:

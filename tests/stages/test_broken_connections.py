@@ -233,6 +233,16 @@ def test_a_caller_gets_a_connection_soon_after_the_server_is_back_however_long_i
     user.fill()
 
 
+def test_a_caller_gets_a_connection_soon_after_the_server_is_back_if_it_went_away_while_the_pool_opened(
+    using, dsn, away, tried, monkeypatch
+):
+    monkeypatch.setattr(pools, "prepare_threshold", lambda _: 5)
+    user = using(dsn)
+    away.begin()
+    threading.Timer(1.7, away.end).start()
+    assert 1.7 <= user.enqueue() < 2.4
+
+
 def test_a_pool_without_callers_does_not_try_again_and_again_to_reach_a_server_that_is_gone(
     using, dsn, away, tried
 ):
