@@ -65,7 +65,7 @@ def _kept_bytecode(config: pytest.Config) -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "dont_write_bytecode", False)
-        patch.setattr(sys, "pycache_prefix", str(config.cache.mkdir("bytecode")))
+        patch.setattr(sys, "pycache_prefix", str(config.rootpath / config.getini("cache_dir") / "bytecode"))
         yield
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pgqueue.errors import InvalidScheduleError
 from pgqueue.model.fire_times import Cron, Every, Once, zone
 
-MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
+MINUTE, QUARTER, HOUR, DAY = (timedelta(minutes=n) for n in (1, 15, 60, 24 * 60))
 # Warsaw and New York change clocks by an hour at 2 or 3. Lord Howe changes them by half an hour. Beirut changes them at midnight, so a day
 # begins at 1 or has its last hour twice. Chatham has an offset of 12:45 hours.
 ZONES = ["Europe/Warsaw", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Pacific/Chatham"]
@@ -120,12 +120,17 @@ expressions = st.tuples(
 ).map(lambda parts: expression(" ".join(parts)))
 
 
+def changed(tz: ZoneInfo, start: datetime, step: timedelta, count: int) -> list[datetime]:
+    """Returns the ends of those of the ``count`` steps after ``start`` in which the clocks are changed."""
+    offsets = [(at, at.astimezone(tz).utcoffset()) for at in (start + n * step for n in range(count + 1))]
+    return [at for (_, before), (at, offset) in pairwise(offsets) if offset != before]
+
+
 @cache
 def changes(name: str) -> list[datetime]:
     tz = ZoneInfo(name)
-    hours = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3 * 8760))
-    offsets = ((at, at.astimezone(tz).utcoffset()) for at in hours)
-    return [at for (_, before), (at, offset) in pairwise(offsets) if offset != before]
+    days = changed(tz, datetime(2026, 1, 1, tzinfo=UTC), DAY, 3 * 365)
+    return [hour for day in days for hour in changed(tz, day - DAY, HOUR, 24)]
 
 
 @settings(max_examples=150, deadline=None)
