@@ -32,8 +32,9 @@ POOL_SIZE = 10
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connection
 # A pool of psycopg tries to make a new connection at once, after 1 s, after 2 s more, and so on. Its pauses become twice as long each time.
-# So it gives up a connection that it cannot make within this many seconds. If callers wait, it begins again, with one connection. So they
-# get one within 1.5 s after the server is back, and the pool tries about once a second. If none waits, it tries nothing until the next call.
+# So the pool gives up a connection that it cannot make within this many seconds. If callers wait, it begins again, with one connection. So
+# its pauses are at most 1.5 s, and callers get a connection soon after the server is back. If no caller waits, it tries nothing until the
+# next call.
 RECONNECTING = 2.5
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
@@ -179,6 +180,7 @@ class Pools:
             note_use(connection)
 
         async def begin_again(pool: AsyncConnectionPool[AsyncConnection]) -> None:
+            # While the pool opens, ``open`` waits for its first connection. The pool does not count it as a caller.
             if own.pool is None or _has_callers(pool):
                 await pool.check()
 

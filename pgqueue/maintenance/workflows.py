@@ -1,4 +1,4 @@
-"""Does what statements that end jobs leave of workflows, because they wait for no row that another transaction has locked."""
+"""Does what statements that end jobs leave of workflows: what another transaction had locked, and what the database refused."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ async def finish_workflows_forever(link: Link) -> None:
 
 
 class Finisher:
-    """Releases and ends nodes whose jobs were locked or refused, stops children whose parent has ended, and cancels what is open of stopped workflows.
+    """Releases and ends nodes that were left, stops children whose parent has ended, and cancels what is open of stopped workflows.
 
-    If a statement fails for one node or one workflow, for instance because of a trigger of the user, the others go on.
+    A node is left if its job was locked, or if the database refused to go on with it. If a statement fails for one node or one workflow, for
+    instance because of a trigger of the user, the others go on.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._resolving = Trouble("the release of nodes that were locked")
+        self._resolving = Trouble("the release of nodes that were left")
         self._leaving = Trouble("the search for children whose parent has ended")
         self._stopping = Trouble("the cancel of what is open of stopped workflows")
 
@@ -54,7 +55,10 @@ class Finisher:
                 await _try(part, trouble)
 
     async def _resolve(self) -> None:
-        """Resolves the oldest nodes that were left. If a statement fails, tries each half of its nodes, and puts off a node that fails alone."""
+        """Resolves the oldest nodes that were left, and reports why the database refused some of them.
+
+        If a statement fails, tries each half of its nodes, and puts off a node that fails alone.
+        """
         chosen = await self._link.once(statements.choose_unresolved(RESOLVED_AT_ONCE))
         for one in chosen:
             if one.refusal is not None:

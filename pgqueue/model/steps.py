@@ -50,7 +50,10 @@ class Checkpoint(NamedTuple):
 
 
 def moment_in(left: float | None) -> float | None:
-    """Returns the time of the clock ``time.monotonic`` at which these seconds are over. It is never too early."""
+    """Returns the time of the clock ``time.monotonic`` at which these seconds are over. None if ``left`` is None.
+
+    It is never too early, because the database counted the seconds before its answer arrived here.
+    """
     return None if left is None else monotonic() + left
 
 

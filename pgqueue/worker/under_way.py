@@ -1,7 +1,8 @@
 """Counts the steps of one attempt that are under way, so that the attempt is suspended only after they have ended.
 
 A handler can do several things at the same time, on threads or as asyncio tasks. If one of them sleeps, the steps of the others must still be
-stored. So a call that suspends the attempt waits here until all other calls have ended, or suspend the attempt, too.
+stored. So a call that suspends the attempt waits here until all other calls have ended, or suspend the attempt, too. A step that an attempt
+takes twice is refused here.
 """
 
 from __future__ import annotations

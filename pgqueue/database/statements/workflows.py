@@ -24,9 +24,9 @@ class MendedNodes:
 
 @dataclass(frozen=True, slots=True)
 class HaltedNode:
-    """A node that nothing will end. ``fault``: miscounted, unreleased, refused, jobless, left or stopping (find_halted_nodes.sql says which is what).
+    """A node that nothing will end or release. ``fault``: miscounted, unreleased, refused, jobless, left or stopping.
 
-    ``unmet`` and ``failed`` are the right values of its counters. ``error``: why it was refused.
+    find_halted_nodes.sql explains these words. ``unmet`` and ``failed`` are the right values of its counters. ``error``: why it was refused.
     """
 
     fault: str
@@ -241,7 +241,7 @@ def find_left_work() -> Statement[LeftWork]:
 class Unresolved(NamedTuple):
     """A row that says that the leader must look again at a node. A node can have several.
 
-    ``refusal``: why the database has refused to go on with the node. None: its job was locked.
+    ``refusal``: why the database has refused to go on with the node. None: it has not refused.
     """
 
     id: int

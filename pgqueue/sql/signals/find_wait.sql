@@ -1,5 +1,5 @@
--- Finds out what an unfinished job waits for, and whether a signal with this name and key was already sent to it. It is for `pgq jobs signal`,
--- which reads it before it sends a signal. Uses jobs_live_id_key and signals_key. Locks nothing.
+-- Finds out what an unfinished job waits for, and whether a signal with this name and key was already sent to it. `pgq jobs signal` asks this
+-- before it sends the signal. Uses jobs_live_id_key and signals_key. Locks nothing.
 -- Returns one row: the state of the job, the names of the signals for one of which it waits (null: it waits for none), and whether the signal
 -- is there. Zero rows: there is no such job among the unfinished ones.
 select l.state, l.waits_for::text[],

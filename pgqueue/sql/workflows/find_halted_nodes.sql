@@ -1,4 +1,4 @@
--- Finds nodes that nothing will end or release, with the reason. All but refused ones are open:
+-- Finds nodes that nothing will end or release, with the reason. Only refused ones can have ended:
 --   miscounted: its counters differ from what it waits for (`unmet` and `failed` are the right ones);
 --   unreleased: it waits for nothing, but was not released or ended;
 --   jobless: its job is gone;

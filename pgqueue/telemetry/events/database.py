@@ -43,7 +43,10 @@ class TurnFailed(NamedTuple):
 
 
 class JobPassedOver(NamedTuple):
-    """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now."""
+    """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now.
+
+    If the leader emits it, ``job_id`` is the id of a node, which can be a gate, and ``why`` can be the error with which the node was refused.
+    """
 
     job_id: int
     why: str

@@ -42,7 +42,7 @@ def send_signal(
         check_label(what, value)
     with database(dsn) as connection:
         statement = statements.signal(job_id, signal_name(name), text, key, sender)
-        wait = run(connection, statements.find_wait(job_id, name, key))  # None if a revive has just committed
+        wait = run(connection, statements.find_wait(job_id, name, key))  # None if the job is revived just now
         said = run(connection, statement)
     if said is None:
         raise JobNotFoundError(job_id)

@@ -37,7 +37,8 @@ class JobTimes:
         """Returns how many claimed jobs should wait for a slot, if ``waiting`` jobs wait now.
 
         If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0. If more than half of
-        this number wait already, returns at most ``waiting``, so that a claim takes many jobs instead of one.
+        this number wait already, returns at most ``waiting``. So no job is claimed until half of them have begun, and then one claim takes
+        many jobs.
         """
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0

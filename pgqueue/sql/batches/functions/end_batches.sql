@@ -1,5 +1,5 @@
 -- Ends the batches to which these parts belong, if they were the last ones. If a follow-up job cannot be stored, because a trigger of the
--- user raises an error, the end of the members is kept, and the leader tries the end of the batch again (`unresolved`).
+-- user raises an error, the end of the members is kept, the part gets the error, and the leader tries to end the batch again (`unresolved`).
 -- Only resolve() calls it, with the parts locked. Locks the rows of the batches, by ascending id.
 create or replace function pgqueue.end_batches(parts bigint[])
 returns void
@@ -18,7 +18,8 @@ begin
             perform pgqueue.end_batch(part.workflow_id);
         exception when others then
             insert into pgqueue.unresolved (node_id) values (part.id);
-            update pgqueue.nodes n set error = 'Left to the leader: its batch could not be ended: ' || left(sqlerrm, 10000) where n.id = part.id;
+            update pgqueue.nodes n set error = 'Left to the leader: its batch could not be ended: ' || left(sqlerrm, 10000)
+            where n.id = part.id;
         end;
     end loop;
 end

@@ -1,5 +1,6 @@
 -- Says why a job is not running. The answer is the first of these reasons that is true:
 --   its row is not visible (not committed, or gone); it has finished; it runs; it waits for a signal or for other nodes of its workflow;
+--   the database refuses to release it (move_nodes.sql);
 --   it sleeps or is not due yet; its queue is paused;
 --   no living worker serves its queue; none of the workers that serve it knows the job's task; none of those that know it accepts the
 --     version of the job's checkpoints; another job of its key must end first;

@@ -7,7 +7,7 @@
 -- attempts of the job are counted from 1 again.
 -- The first suspension of a sleep or a wait stores its moment as a checkpoint. Later suspensions keep this moment.
 -- A signal is never missed: both sides lock the row of the job before they look. First this function locks the rows. Its next statements
--- have new snapshots, so they see all signals whose senders locked the row earlier (signal_arrived.sql). Later senders see a waiting job.
+-- have new snapshots, so they see all signals whose senders locked the row earlier (deliver_signal.sql). Later senders see a waiting job.
 -- The fence is that of complete.sql. Locks the rows of the jobs, by id, then new checkpoints, then the seats. If a job was asked to stop
 -- meanwhile, finish_overdue ends it.
 -- Uses jobs_live_id_key, checkpoints_pkey and signals_untaken_idx. Returns the ids of the jobs that were still this worker's.

@@ -65,7 +65,8 @@ begin
     exception
         when others then
             insert into pgqueue.unresolved (node_id) values (begin_undo.gate);
-            update pgqueue.nodes n set error = 'Left to the leader: the undo of the workflow could not be stored: ' || left(sqlerrm, 10000) where n.id = begin_undo.gate;
+            update pgqueue.nodes n set error = 'Left to the leader: the undo of the workflow could not be stored: ' || left(sqlerrm, 10000)
+            where n.id = begin_undo.gate;
     end;
 end
 $function$;

@@ -4,7 +4,7 @@
 -- job is open (finish_workflow.sql). If it cannot cancel some jobs, because a trigger of the user raises an error, it cancels the others. If
 -- it can cancel none, it raises the error.
 -- `at_most` is given for a batch: cancels at most so many jobs, and leaves alone the follow-up jobs of an earlier end of the batch.
--- Returns how many jobs it has cancelled or asked to stop, and how many open jobs are left, the skipped ones included. It counts at most
+-- Returns how many jobs it has tried to cancel or to stop, and how many open jobs are left, the skipped ones included. It counts at most
 -- 20,000 of the jobs that are left. The caller then marks the workflow, and ends it if it is a batch. Locks the row of the workflow last,
 -- unless it is a batch.
 create or replace function pgqueue.cancel_nodes(workflow bigint, stop_reason text, at_most integer, out chosen integer, out left_open integer)
@@ -17,7 +17,7 @@ set enable_mergejoin = off
 as $function$
 declare
     ids     bigint[];
-    running bigint[];
+    running bigint[];  -- of these, the jobs that run: their nodes do not end here
 begin
     select array_agg(j.id order by j.id), array_agg(j.id) filter (where j.state = 'running') into ids, running
     from (

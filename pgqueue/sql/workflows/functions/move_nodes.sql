@@ -2,11 +2,11 @@
 -- for one node, because a trigger of the user raises an error, or because a CHECK of the user does not accept the results in its arguments,
 -- the others go on nevertheless: tries each half of the nodes, each quarter, and so on. So the end of the node before them is kept.
 -- Otherwise its handler, which has completed, would run again, and its effects would happen twice.
--- A refused node stays as it is. It is put into `unresolved` with the error, which `pgq why` and `pgq doctor` show, and the leader looks at
--- the node again. It does not die, because that would cancel all behind it and undo the workflow. The cause is not in the job, in most cases:
--- a person corrects the trigger, and then the node goes on within two seconds.
+-- A refused node stays open. It gets the error, which `pgq why` and `pgq doctor` show, and a row in `unresolved`, so the leader looks at it
+-- again. It does not die, because that would cancel all behind it and undo the workflow. In most cases, the cause is not in the job: a person
+-- corrects the trigger, and then the node goes on within two seconds.
 -- Tries no longer than two seconds after the statement began, because a trigger can have waited for a lock, and the nodes are locked. Then
--- leaves the rest to the leader, too. A cancel of the statement is not caught.
+-- leaves the rest to the leader, without an error. A cancel of the statement is not caught.
 -- Only resolve() calls it, with the nodes locked. Returns what release_nodes() or end_nodes() returns. Locks what these lock.
 create or replace function pgqueue.move_nodes(ids bigint[], end_state text)
 returns bigint[]

@@ -18,7 +18,7 @@
 -- Uses nodes_pkey and dependencies_pkey. No index depends on a column that changes here, so an end writes no index.
 -- A batch ends with its last part (end_batches.sql), except if `keeps_batches`: then the caller does this later.
 -- When the hidden gate of a workflow that can be undone ends, begin_undo() stores the jobs that undo it, after all other locks.
--- Returns how many jobs were released.
+-- Returns how many jobs were released. Also counts those that were left to the leader.
 create or replace function pgqueue.resolve(ids bigint[], states text[], results jsonb[], errors text[], keeps_batches boolean default false)
 returns integer
 language plpgsql
