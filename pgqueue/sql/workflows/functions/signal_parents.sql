@@ -2,9 +2,10 @@
 -- The children of a job are a workflow, and the gate of that workflow for which no node waits is the last one to end. The job waits for the
 -- signal gather:<workflow>. If someone retries children, the gate ends again, and another signal is sent.
 -- Never waits for the row of the parent. If another transaction has locked this row, the gate is put into `unresolved`, as in
--- release_nodes.sql. If the parent cannot go on, because a trigger of the user raises an error, the gate is put there, too, and gets
--- the error, and the end of the last child is kept, as move_nodes.sql explains. Therefore the signal is delivered at once, and not during COMMIT as other signals
--- are: an error during COMMIT would roll back the end of the child. A parent that has ended gets its signal, too, because it can be revived.
+-- release_nodes.sql. If the parent cannot go on, because a trigger of the user raises an error, the gate is put there, too, and gets the error.
+-- The end of the last child is kept, as move_nodes.sql explains. Therefore the signal is delivered at once, and not during COMMIT as other
+-- signals are: an error during COMMIT would roll back the end of the child. A parent that has ended gets its signal, too, because it can be
+-- revived.
 -- Runs as the owner, because a role that ends jobs need not be allowed to write signals. A role that calls it directly can send nothing
 -- that was not sent when the gate ended: the end of the gate is the key of its signal.
 -- Uses nodes_pkey, workflows_pkey, dependencies_pkey and jobs_live_id_key. Only resolve() calls it, with the gates locked. Locks the
