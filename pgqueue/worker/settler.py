@@ -118,7 +118,7 @@ class Settler:
             and outcome.state == "completed"
             and outcome.progress is None
             and len(outcome.result or "") <= SHORT_RESULT
-            and hook_name(attempt.task, "completed") not in self._hooks
+            and not (self._hooks and hook_name(attempt.task, "completed") in self._hooks)
         )
 
     def _complete_nodes(self, batch: Batch) -> Statement[list[int]]:

@@ -12,6 +12,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
+from tests import workflows
 from tests.worker_by_hand import Hand
 
 OPTIONS: dict[str, Any] = {"unique_key": "u", "tags": ["a", "b"], "meta": {"fire_at": "x"}, "deadline": "1h"}
@@ -53,3 +54,16 @@ def test_the_job_that_a_handler_gets_has_the_values_of_its_row(
     stored = handle.job()
     expected = {name: getattr(stored, name) for name in FACTS}
     assert [facts_of(attempt, app) for attempt in (claimed, again, child)] == [expected] * 3
+
+
+@pytest.mark.parametrize(("options", "text"), [({}, "5"), ({"tags": ["a"]}, "{")])
+def test_a_claimed_node_knows_its_workflow_whatever_other_rare_fields_it_has(
+    db: Connection[Any], options: dict[str, Any], text: str
+) -> None:
+    db.execute("select setval(pg_get_serial_sequence('pgqueue.workflows', 'id'), 5, false)")
+    assert workflows.store(db, {"task": "t", **options}) == 5
+    hand = Hand(db, ["t"])
+    [claimed] = hand.claim()
+    child = Attempt(hand.id, claimed.row())
+    assert claimed.claimed[13].startswith(text)
+    assert [attempt.rare and attempt.rare.workflow_id for attempt in (claimed, child)] == [5, 5]
