@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from pgqueue.errors import InvalidNameError
-from pgqueue.runtime.clock import monotonic
 from pgqueue.text.values import is_storable, name_of, shown
 
 T_co = TypeVar("T_co", covariant=True)
@@ -47,14 +46,6 @@ class Checkpoint(NamedTuple):
     @property
     def step_id(self) -> StepId:
         return self.name, self.key
-
-
-def moment_in(left: float | None) -> float | None:
-    """Returns the time of the clock ``time.monotonic`` at which these seconds are over. None if ``left`` is None.
-
-    It is never too early, because the database counted the seconds before its answer arrived here.
-    """
-    return None if left is None else monotonic() + left
 
 
 class StepCall(NamedTuple, Generic[T_co]):

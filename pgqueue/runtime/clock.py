@@ -17,6 +17,14 @@ else:  # Windows
     monotonic = partial(time.monotonic)
 
 
+def moment_in(left: float | None) -> float | None:
+    """Returns the time of the clock ``time.monotonic`` at which these seconds are over. None if ``left`` is None.
+
+    It is never too early, because the database counted the seconds before its answer arrived here.
+    """
+    return None if left is None else monotonic() + left
+
+
 class ServerTime:
     """The database's time: the time that the last ``tell`` got, plus the seconds since then.
 

@@ -104,11 +104,11 @@ class Attempt:
 
     def job(self, lease: Lease | None = None) -> Job:
         """Returns the ``Job`` object that a handler gets if it has a parameter for it."""
-        moments = datetime.fromtimestamp(self.run_at, UTC), datetime.fromtimestamp(self.created_at, UTC)
+        run_at, created_at = (datetime.fromtimestamp(at, UTC) for at in (self.run_at, self.created_at))
         # in the order of the fields, because a call with names takes nearly twice as long
         return Job(
-            self.id, self.queue, self.task, json.loads(self.args), "running", self.priority, moments[0], self.attempt,
-            self.max_attempts, self.lease_id, moments[1], self.worker_id, self.crash_count,
+            self.id, self.queue, self.task, json.loads(self.args), "running", self.priority, run_at, self.attempt,
+            self.max_attempts, self.lease_id, created_at, self.worker_id, self.crash_count,
             timeout=self.timeout, concurrency_key=self.concurrency_key, lease=lease,
             **({} if self.rare is None else self.rare.facts()),
         )  # fmt: skip

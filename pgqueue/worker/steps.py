@@ -150,7 +150,7 @@ class Steps:
         return self._attempt.is_suspending
 
     def taking(self, me: StepId) -> AbstractContextManager[None]:
-        """The step is done during the block. Raises DuplicateStepError if it is done already. After an error, it can be taken again."""
+        """The step is done during the block (``CallsUnderWay.taking``)."""
         return self._under_way.taking(me)
 
     def known(self, me: StepId) -> Checkpoint | None:

@@ -37,6 +37,7 @@ class CallsUnderWay:
         return _Taking(self, me)
 
     def take(self, me: StepId) -> None:
+        """Begins the block of ``taking``."""
         with self._lock:
             if me in self._taken:
                 raise DuplicateStepError(
@@ -47,17 +48,20 @@ class CallsUnderWay:
             self._taken.add(me)
             self._count += 1
 
-    def give_back(self, me: StepId) -> None:
-        self._taken.discard(me)
+    def leave(self, me: StepId, *, failed: bool) -> None:
+        """Ends the block of ``taking``."""
+        if failed:
+            self._taken.discard(me)
+        self._end()
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
         """During the block, a call that is under way does not count."""
-        self.end()
+        self._end()
         try:
             yield
         finally:
-            self.begin()
+            self._begin()
 
     def idle(self) -> Future[None] | None:
         """Returns None if no call is under way. Otherwise returns a future that ends as soon as this can have changed."""
@@ -69,11 +73,11 @@ class CallsUnderWay:
             self._waiting.append(future)
             return future
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         with self._lock:
             self._count += 1
 
-    def end(self) -> None:
+    def _end(self) -> None:
         with self._lock:
             self._count -= 1
             if self._count:
@@ -96,9 +100,7 @@ class _Taking:
         self._calls.take(self._me)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._calls.give_back(self._me)
-        self._calls.end()
+        self._calls.leave(self._me, failed=kind is not None)
 
 
 @contextmanager

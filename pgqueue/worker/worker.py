@@ -112,7 +112,7 @@ class Worker:
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
         self._settler = Settler(links.settle, self._free, hook_names(app))
         self._claimer = Claimer(
-            links.claim, settings, [*sorted(self._specs), *versions.accepted], self._in_flight, self._take, self._runner.prefetch,
+            links.claim, settings, [*sorted(self._specs), *versions.accepted], self._in_flight, self._take, self._runner.ahead,
         )  # fmt: skip
         self._progress_writer = ProgressWriter(links.claim, self._runner.running)
         self._leader = Leader(
@@ -179,7 +179,7 @@ class Worker:
             asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
-        return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())
+        return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.ahead())
 
     def _take(self, attempts: list[Attempt]) -> None:
         self._checkpointer.load_ahead(attempts)

@@ -184,7 +184,7 @@ OF_USERS = (
            "unit/test_checkpointer.py::test_the_checkpoints_of_jobs_that_are_claimed_together_are_read_by_one_statement"),
     mutant("worker/checkpointer.py", "known, attempt.known = attempt.known, None", "known = attempt.known",
            "unit/test_checkpointer.py::test_only_the_first_question_of_an_attempt_is_answered_by_what_was_read_ahead"),
-    mutant("model/steps.py", "monotonic() + left", "left",
+    mutant("runtime/clock.py", "monotonic() + left", "left",
            "unit/test_checkpointer.py::test_what_is_left_of_a_sleep_is_counted_from_the_moment_at_which_it_was_read_ahead"),
     mutant("worker/steps.py", "    def begin_to_save(self) -> None:\n        self._is_untouched = False\n", "    def begin_to_save(self) -> None:\n        pass\n",
            "stages/test_steps.py::test_a_place_that_an_attempt_saves_before_it_reads_is_read_although_an_older_one_was_read_ahead"),

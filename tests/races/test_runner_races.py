@@ -215,13 +215,13 @@ def test_only_a_few_suspects_run_at_the_same_time_and_suspects_that_have_not_sta
         runner = suspects_runner(ended)
         runner.take([killer_attempt(n, "threaded", 1, gate=str(gate)) for n in range(SUSPECTS + 3)])
         assert len(runner) == SUSPECTS
-        assert runner.prefetch() == 3
+        assert runner.ahead() == 3
         runner.release_waiting(older_than=1e-9)
         assert sorted(ended) == [SUSPECTS, SUSPECTS + 1, SUSPECTS + 2]
         assert {(one.reason, one.begun, one.counted, one.delay) for one in ended.values()} == {
             ("released", False, False, LATER)
         }
-        assert runner.prefetch() == 0
+        assert runner.ahead() == 0
         gate.touch()
         async with asyncio.timeout(60):
             await runner.wait_idle()

@@ -17,6 +17,16 @@ from tests.worker_by_hand import Hand
 
 OPTIONS: dict[str, Any] = {"unique_key": "u", "tags": ["a", "b"], "meta": {"fire_at": "x"}, "deadline": "1h"}
 FACTS = (
+    "id",
+    "queue",
+    "task",
+    "max_attempts",
+    "created_at",
+    "crash_count",
+    "run_at",
+    "lease_id",
+    "worker_id",
+    "state",
     "args",
     "attempt",
     "concurrency_key",

@@ -165,7 +165,7 @@ def test_urgent_jobs_do_not_become_dead_if_their_claim_fails(db: Connection[Any]
     refuse(db, "P0001", "update")
 
     async def play(claimer: Claimer) -> None:
-        claimer._urgent_allowance._filling_priority, claimer._prefetch = 5, lambda: 1
+        claimer._urgent_allowance._filling_priority, claimer._ahead = 5, lambda: 1
         await claimer._look_for_urgent_jobs()
         assert claimer._lanes.all() == [("default", 0)]
         assert claimer._claims.singly.awake(claimer._lanes.all()) == []

@@ -24,7 +24,7 @@ class Play:
     """A claimer with its link, and the attempts that it passed on to be run."""
 
     def __init__(
-        self, slots: int = 10, *, prefetch: int = 0, settings: Any = None, **script: list[Answer]
+        self, slots: int = 10, *, ahead: int = 0, settings: Any = None, **script: list[Answer]
     ) -> None:
         settings = {"queues": {"default": None}, "poll": 0.1, "listen": False, **(settings or {})}
         self.link = FakeLink(script)
@@ -32,7 +32,7 @@ class Play:
         self.in_flight = InFlight(slots, self.settings.queues)
         self.taken: list[Attempt] = []
         self.claimer = Claimer(
-            self.link, self.settings, ["t"], self.in_flight, self.taken.extend, lambda: prefetch
+            self.link, self.settings, ["t"], self.in_flight, self.taken.extend, lambda: ahead
         )
         self.claimer.worker_id = 7
 
@@ -262,7 +262,7 @@ def test_a_freed_slot_is_filled_immediately_if_the_last_claim_left_jobs():
 
 def test_a_worker_without_room_claims_only_more_urgent_jobs_up_to_its_allowance():
     play = Play(
-        1, prefetch=1, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
+        1, ahead=1, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
         claim=[[claimed_row(1), claimed_row(2)], [claimed_row(3, priority=-9)], [claimed_row(4, priority=-9)]],
     )  # fmt: skip
 

@@ -92,7 +92,7 @@ def test_only_a_few_suspects_run_at_the_same_time_and_other_jobs_use_the_remaini
     stage.runner.take([attempt(100 + n, "t") for n in range(3)])
     assert stage.own_process.started == list(range(SUSPECTS))
     assert stage.idle.started == [100, 101]
-    assert stage.runner.prefetch() == 3, "suspects that have not started take no slots from other jobs"
+    assert stage.runner.ahead() == 3, "suspects that have not started take no slots from other jobs"
 
 
 @pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.LOST, Ending.RELEASED])

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, one, statement
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.steps import Checkpoint, TakeSignal, moment_in
+from pgqueue.model.steps import Checkpoint, TakeSignal
+from pgqueue.runtime.clock import moment_in
 from pgqueue.sql import Row, Statement
 
 
@@ -84,7 +85,7 @@ def signal(
     return statement("signal", one, job_id=job_id, name=name, payload=payload, key=key, sender=sender)
 
 
-class Wait(NamedTuple):
+class AwaitedSignals(NamedTuple):
     """What an unfinished job waits for. ``names``: of the signals; empty if it waits for none. ``has_signal``: whether this one was sent before."""
 
     state: str
@@ -92,12 +93,12 @@ class Wait(NamedTuple):
     has_signal: bool
 
 
-def find_wait(job_id: int, name: str, key: str | None) -> Statement[Wait | None]:
+def find_wait(job_id: int, name: str, key: str | None) -> Statement[AwaitedSignals | None]:
     """Finds out what a job waits for, before a signal with this name and key is sent to it. None: no unfinished job has this id."""
 
-    def decode(rows: Sequence[Row]) -> Wait | None:
+    def decode(rows: Sequence[Row]) -> AwaitedSignals | None:
         for state, names, has_signal in rows:
-            return Wait(state, names or [], has_signal)
+            return AwaitedSignals(state, names or [], has_signal)
         return None
 
     return statement("find_wait", decode, job_id=job_id, name=name, key=key)

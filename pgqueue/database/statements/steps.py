@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pgqueue.database.statements.decoding import array, nothing, one, statement
-from pgqueue.model.steps import CURSOR, Checkpoint, moment_in
+from pgqueue.model.steps import CURSOR, Checkpoint
+from pgqueue.runtime.clock import moment_in
 from pgqueue.sql import Row, Statement, load_chosen
 
 Lease = tuple[int, int]  # a job's id and its lease_id

@@ -9,7 +9,7 @@ import typer
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.database.statements.signals import Wait
+from pgqueue.database.statements.signals import AwaitedSignals
 from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
 from pgqueue.model.suspension import RESERVED, check_label, signal_name
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -65,13 +65,13 @@ def send_signal(
         say("kept", f"signal {name!a} for job {job_id}, which does not wait for it now: {_instead(wait)}")
 
 
-def _effect(wait: Wait, name: str) -> str:
+def _effect(wait: AwaitedSignals, name: str) -> str:
     if wait.has_signal:
         return "repeated"
     return "woken" if name in wait.names else "kept"
 
 
-def _instead(wait: Wait) -> str:
+def _instead(wait: AwaitedSignals) -> str:
     """Says what a job does that does not wait for the signal."""
     if not wait.names:
         return f"it is {wait.state}"

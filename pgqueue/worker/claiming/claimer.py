@@ -41,7 +41,7 @@ LONGEST_LONE_PAUSE = 5.0
 
 
 class Claimer:
-    """``hand_over`` is called with the claimed attempts. ``prefetch`` returns how many jobs are claimed in addition to the free slots.
+    """``hand_over`` is called with the claimed attempts. ``ahead`` returns how many jobs are claimed in addition to the free slots.
 
     If the settings ask for a drain, the event ``drained`` is set when no job is left to claim and no job runs.
     """
@@ -53,10 +53,10 @@ class Claimer:
         tasks: list[str],
         in_flight: InFlight,
         hand_over: Callable[[list[Attempt]], None],
-        prefetch: Callable[[], int],
+        ahead: Callable[[], int],
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
-        self._in_flight, self._prefetch = in_flight, prefetch
+        self._in_flight, self._ahead = in_flight, ahead
         self._served = ServedQueues(settings.queues)
         self._lanes = Lanes(self._served, settings.patience)
         self._turns = Turns(self._served)
@@ -117,7 +117,7 @@ class Claimer:
         self._claims.singly.begin_turn()
         if self._claims.lost.is_overdue(monotonic()):
             await self._claims.take_lost()
-        room = self._in_flight.room(self._prefetch())
+        room = self._in_flight.room(self._ahead())
         self._wants_room = not room
         if not room:
             await self._look_for_urgent_jobs()
@@ -211,7 +211,7 @@ class Claimer:
 
     def _urgent_lanes(self) -> list[Lane]:
         if (
-            self._prefetch() <= 0
+            self._ahead() <= 0
         ):  # the running jobs take long, so a claimed urgent job would wait long for a slot
             return []
         lanes = self._urgent_allowance.more_urgent(self._claims.singly.awake(self._lanes.all()))

@@ -55,9 +55,9 @@ class InFlight:
         if name in self._taken:
             self._taken[name] += change
 
-    def room(self, prefetch: int) -> int:
-        """Returns how many jobs can be claimed now: one for each free slot, and ``prefetch`` more."""
-        return max(self._slots + prefetch - len(self.attempts), 0)
+    def room(self, ahead: int) -> int:
+        """Returns how many jobs can be claimed now: one for each free slot, and ``ahead`` more."""
+        return max(self._slots + ahead - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:
         """Returns how many slots are free for a queue whose name or pattern in -Q has slots of its own; None for every other queue."""

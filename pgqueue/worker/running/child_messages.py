@@ -24,9 +24,9 @@ from typing import Any
 from pgqueue.errors import LeaseLostError, PgQueueError, StepRefusedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
-from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal, moment_in
+from pgqueue.model.steps import Checkpoint, Load, Question, TakeSignal
 from pgqueue.model.suspension import Request
-from pgqueue.runtime.clock import monotonic, server_time
+from pgqueue.runtime.clock import moment_in, monotonic, server_time
 from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit

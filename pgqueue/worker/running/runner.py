@@ -127,7 +127,7 @@ class Runner:
             (self._suspects if is_suspect else self._waiting).append(attempt)
         self._fill()
 
-    def prefetch(self) -> int:
+    def ahead(self) -> int:
         """Returns how many attempts to claim in addition to the free slots, so that every slot stays filled if jobs take a short time.
 
         For each suspect that waits for a process of its own, one more attempt is claimed, so that suspects do not keep other jobs away.
