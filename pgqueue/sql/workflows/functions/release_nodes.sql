@@ -10,14 +10,15 @@ language plpgsql
 as $function$
 declare
     free   bigint[];
+    takes  boolean[];  -- for each of `free`: whether it takes results
     filled jsonb[];
     large  bigint[];
     queues text[];
 begin
-    select array_agg(j.id), array_agg(j.filled) into free, filled
+    select array_agg(j.id), array_agg(j.takes), array_agg(j.filled) into free, takes, filled
     from (
         select l.id, case when n.fills is not null then l.args || pgqueue.node_results(n.fills) end as filled,
-               n.fills is not null as has_fills
+               n.fills is not null as takes
         from unnest(ids) i (id)
         cross join lateral (
             select n.fills, n.needs, n.undoes, n.workflow_id from pgqueue.nodes n where n.id = i.id offset 0) n
@@ -34,10 +35,8 @@ begin
         where l.id <> all(coalesce(free, '{}'));
     end if;
     with sized as materialized (
-        select f.id, f.args,
-               f.args is null and exists (select from pgqueue.nodes n where n.id = f.id and n.fills is not null)
-               or not pgqueue.fits_as_args(f.args) as is_large
-        from unnest(free, filled) f (id, args)
+        select f.id, f.args, f.args is null and f.takes or not pgqueue.fits_as_args(f.args) as is_large
+        from unnest(free, takes, filled) f (id, takes, args)
     ), gone as (
         update pgqueue.jobs_live j
         set state = 'pending', run_at = greatest(j.run_at, clock_timestamp()), args = coalesce(s.args, j.args)
