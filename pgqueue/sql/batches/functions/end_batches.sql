@@ -16,7 +16,7 @@ begin
     loop
         begin
             perform pgqueue.end_batch(part.workflow_id);
-        exception when others then
+        exception when others or assert_failure then
             insert into pgqueue.unresolved (node_id) values (part.id);
             update pgqueue.nodes n set error = 'Left to the leader: its batch could not be ended: ' || left(sqlerrm, 10000)
             where n.id = part.id;

@@ -63,7 +63,7 @@ begin
             ids, array_fill(true, array[cardinality(ids)]), moment);
         perform pgqueue.resolve(ids[:1], array[null]::text[], array[null]::jsonb[], array[null]::text[]);
     exception
-        when others then
+        when others or assert_failure then
             insert into pgqueue.unresolved (node_id) values (begin_undo.gate);
             update pgqueue.nodes n set error = 'Left to the leader: the undo of the workflow could not be stored: ' || left(sqlerrm, 10000)
             where n.id = begin_undo.gate;

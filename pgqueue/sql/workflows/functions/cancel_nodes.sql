@@ -35,7 +35,7 @@ begin
     if ids is not null then
         begin
             perform pgqueue.stop_jobs(ids, cancel_nodes.stop_reason);
-        exception when others then
+        exception when others or assert_failure then
             ids := pgqueue.try_stops(ids, cancel_nodes.stop_reason);
             if ids = '{}' then
                 raise;

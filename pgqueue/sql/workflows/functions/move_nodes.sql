@@ -6,7 +6,8 @@
 -- again. It does not die, because that would cancel all behind it and undo the workflow. In most cases, the cause is not in the job: a person
 -- corrects the trigger, and then the node goes on within two seconds.
 -- Tries no longer than two seconds after the statement began, because a trigger can have waited for a lock, and the nodes are locked. Then
--- leaves the rest to the leader, without an error. A cancel of the statement is not caught.
+-- leaves the rest to the leader, without an error. A cancel of the statement is not caught. OTHERS does not include assert_failure, which an
+-- ASSERT in a trigger raises.
 -- Only resolve() calls it, with the nodes locked. Returns what release_nodes() or end_nodes() returns. Locks what these lock.
 create or replace function pgqueue.move_nodes(ids bigint[], end_state text)
 returns bigint[]
@@ -24,7 +25,7 @@ begin
     end if;
     return pgqueue.end_nodes(ids, end_state);
 exception
-    when others then
+    when others or assert_failure then
         wrong := left(sqlerrm, 10000);
         if half > 0 and clock_timestamp() < until then
             moved := pgqueue.move_nodes(ids[:half], end_state);

@@ -37,7 +37,7 @@ begin
                 values (over.parent_job, 'gather:' || over.workflow, over.ended_at::text)
                 on conflict (job_id, name, key) where key is not null do nothing;
                 perform pgqueue.deliver_signal(over.parent_job, 'gather:' || over.workflow);
-            exception when others then
+            exception when others or assert_failure then
                 insert into pgqueue.unresolved (node_id) values (over.id);
                 update pgqueue.nodes n set error = 'Left to the leader: the job that waits for it could not go on: ' || left(sqlerrm, 10000)
                 where n.id = over.id;

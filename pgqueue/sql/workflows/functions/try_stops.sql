@@ -14,7 +14,7 @@ begin
     perform pgqueue.stop_jobs(ids, reason);
     return ids;
 exception
-    when others then
+    when others or assert_failure then
         if half > 0 and clock_timestamp() < until then
             stopped := pgqueue.try_stops(ids[:half], reason);
             if clock_timestamp() < until then
