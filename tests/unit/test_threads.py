@@ -209,14 +209,16 @@ def test_uninterrupted_blocks_work_as_before_after_an_interruption_in_a_gap() ->
                     pass
         finally:
             seen.append(thread.shielded)
-            with uninterrupted(), uninterrupted() as gap:
-                seen.append(thread.shielded)
-                with gap():
+            with uninterrupted():
+                with uninterrupted() as gap:
                     seen.append(thread.shielded)
+                    with gap():
+                        seen.append(thread.shielded)
+                seen.append(thread.shielded)
             seen.append(thread.shielded)
 
     played(app, [[attempt(1, "gap", timeout=0.05)]])
-    assert seen == [False, True, True, False]
+    assert seen == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize("why", ["lost", "timed_out"])
