@@ -10,15 +10,16 @@ last node is finished.
 Only pgqueue is measured in the following. ``signal``: the time from the commit of a signal until the handler that waits for it goes on,
 beside ``pickup``, the time from the commit of a new job until its handler starts; the worker is idle otherwise. ``beside …``: the cost of a
 claim of 100 jobs beside 100,000 jobs that sleep, or that wait for a signal. ``woken``: 10,000 jobs sleep until the same moment; the time from
-that moment until the last of them goes on, beside ``due``, 10,000 new jobs that are due at the same moment. ``workflow``: the seconds and the
-log of storing 10,000 nodes with 19,800 edges, beside ``plain``, as many jobs and rows.
+that moment until the last of them goes on, beside ``due``, 10,000 new jobs that are due at the same moment. ``siblings``: how many jobs a
+second end in four workers, if they are the members of groups of 1,000, beside ``others``, jobs that belong to no workflow. ``workflow``: the
+seconds and the log of storing 10,000 nodes with 19,800 edges, beside ``plain``, as many jobs and rows.
 
 Ratios are the medians of the ratios within each round, because all systems are measured in each round.
 """
 
 from collections.abc import Callable
 
-from bench.durable import asleep, nodes, signals, steps, storing, systems
+from bench.durable import asleep, nodes, siblings, signals, steps, storing, systems
 from bench.report import OURS, Measurement, Report, Results, Target
 
 TITLE = "durable work of one worker process"
@@ -30,10 +31,11 @@ TABLES = {
     "from commit to the code that it sets in motion": ["p50_ms", "p99_ms", "pickup_ratio"],
     "a claim of 100 jobs": ["claim_ms", "claim_buffers", "claim_ratio", "claim_buffers_ratio"],
     "10,000 jobs at one moment": ["wake_s", "wake_ratio"],
+    "10,000 jobs in four workers": ["ends_per_s", "ends_share"],
     "10,000 nodes or jobs with 19,800 edges, stored": ["store_s", "log_mb", "log_ratio"],
 }
 HEADLINES = [
-    "steps_per_s", "round_trips", "nodes_per_s", "p50_ms", "claim_ratio", "claim_buffers_ratio", "wake_ratio", "store_s", "log_ratio",
+    "steps_per_s", "round_trips", "nodes_per_s", "p50_ms", "claim_ratio", "claim_buffers_ratio", "wake_ratio", "ends_share", "store_s", "log_ratio",
 ]  # fmt: skip
 SYSTEMS = systems.NAMES
 AT_ONCE = (1, systems.AT_ONCE)
@@ -66,6 +68,7 @@ TARGETS = [
         for what, value in {"time": "claim_ratio", "pages": "claim_buffers_ratio"}.items()
     ),
     at_most("10,000 jobs that wake at one moment, divided by 10,000 new jobs", "wake_ratio", "woken", 1.5),
+    Target("siblings that end in four workers, % of jobs of no workflow", lambda r: r.median("durable", "ends_share", f"{OURS} siblings"), 50),
     at_most("10,000 nodes stored, s", "store_s", "workflow", 2),
     at_most("log of 10,000 nodes, divided by that of as many jobs and rows for the edges", "log_ratio", "workflow", 1.5),
 ]  # fmt: skip
@@ -111,4 +114,5 @@ def own(server: str, report: Report, round_: int, scale: float) -> None:
     take("signals", lambda: signals.measure(server, scale))
     take("claims", lambda: asleep.claims(server, scale))
     take("wakes", lambda: asleep.wakes(server, scale))
+    take("siblings", lambda: siblings.measure(server))
     take("storing", lambda: storing.measure(server))

@@ -29,7 +29,7 @@ def store_plain(conn: psycopg.Connection[Any]) -> None:
 def measure(server: str) -> dict[str, dict[str, float]]:
     siblings, plain = rate(server, store_groups), rate(server, store_plain)
     return {
-        "siblings": {"ends_per_s": siblings, "ends_ratio": siblings / plain},
+        "siblings": {"ends_per_s": siblings, "ends_share": 100 * siblings / plain},
         "others": {"ends_per_s": plain},
     }
 
