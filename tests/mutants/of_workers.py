@@ -305,6 +305,8 @@ OF_WORKERS = (
            "stages/test_children.py::test_processes_that_a_handler_starts_can_be_terminated"),
     mutant("worker/running/pulse.py", "self._blocked >= max(NOTED, 2 * self._noted)", "self._noted",
            "process/test_blocked.py::test_a_blocked_loop_is_logged_and_shown_until_the_loop_runs_again"),
+    mutant("worker/claiming/claimer.py", "self._rounds += 1", "pass",
+           "stages/test_drain.py::test_a_queue_with_slots_of_its_own_gets_turns_while_another_queue_could_fill_all_slots"),
     mutant("worker/claiming/claimer.py", "self._wants_room or (self._settings.drain and not self._in_flight)", "self._wants_room",
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("model/task.py", "            self.check_return(valid, text)\n", "            pass\n", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_contains_its_path"),

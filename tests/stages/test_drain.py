@@ -46,6 +46,23 @@ def test_a_worker_with_drain_ends_although_there_is_a_job_that_no_claim_takes(ap
     assert db.execute(ended).fetchall() == [("completed", None), ("pending", False)]
 
 
+@pytest.mark.parametrize("queues", [{"default": None, "own": 1}, {"default": 1, "own": 1}])
+def test_a_queue_with_slots_of_its_own_gets_turns_while_another_queue_could_fill_all_slots(
+    app, queues
+) -> None:
+    ran = []
+
+    @app.task(name="t")
+    async def t(n: int) -> None:
+        await asyncio.sleep(0.06)  # so long that no job is claimed ahead
+        ran.append(n)
+
+    t.enqueue_many([{"n": n} for n in range(10)])
+    t.using(queue="own").enqueue(100)
+    Worker(app, WorkerSettings(queues=queues, drain=True, concurrency=1)).run()
+    assert ran.index(100) < 4
+
+
 def test_a_worker_with_drain_finishes_all_jobs_while_the_clock_is_frozen(app, db) -> None:
     @app.task(name="t", retry=[0.05])
     async def t(n: int) -> None:

@@ -73,6 +73,7 @@ class Claimer:
         self.drained = asyncio.Event()
         self._wants_room = False  # jobs were left behind because no slot was free
         self._has_more = False  # the last claims can have left due jobs behind although slots are free
+        self._rounds = 0  # how often the groups of queues were put in order
 
     @property
     def worker_id(self) -> int:
@@ -170,13 +171,16 @@ class Claimer:
         """Returns groups of queues, each with the number of its free slots.
 
         All queues that share the worker's slots form one group, which has None instead of a number. Each queue with slots of its own forms
-        a group of its own.
+        a group of its own. Each time, another group is the first one, so that no group takes all free slots again and again.
         """
         queues = self._settings.queues
         shared = [name for name, slots in queues.items() if slots is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
         own = [name for name, slots in queues.items() if slots is not None]
-        return groups + [([name], self._in_flight.queue_room(name)) for name in own]
+        groups += [([name], self._in_flight.queue_room(name)) for name in own]
+        first = self._rounds % len(groups) if groups else 0
+        self._rounds += 1
+        return groups[first:] + groups[:first]
 
     async def _claim_group(self, serving: Collection[str], room: int) -> int:
         claimed = 0
