@@ -62,7 +62,7 @@ def test_a_gather_of_no_jobs_returns_no_results_at_once(path: Path, db: Connecti
     assert children(db, job_id) == []
 
 
-def test_a_gather_of_no_jobs_shares_the_commit_of_other_steps(path: Path, db: Connection[Any]) -> None:
+def test_a_gather_of_no_jobs_is_stored_as_a_plain_step(path: Path, db: Connection[Any]) -> None:
     job_id = enqueue("asking", numbers=[])
     drain()
     assert look(db, job_id, "state") == "waiting"
