@@ -101,9 +101,16 @@ def finish(db: Connection[Any]) -> int:
     run(db, statements.leave_parents(0, 1000))
     left = run(db, statements.choose_unresolved(1000))
     found = len(run(db, statements.resolve_again([one.id for one in left])))
-    after = run(db, statements.finish_workflow(0))
-    while after is not None:
-        found, after = found + 1, run(db, statements.finish_workflow(after))
+    return found + stop(db)
+
+
+def stop(db: Connection[Any]) -> int:
+    """Cancels what is open of the workflows and batches that are being stopped, as the leader does. Returns in how many statements."""
+    found = after = behind = 0
+    while (finishing := run(db, statements.finish_workflow(after, behind, 5000))).workflow_id is not None:
+        found += 1
+        last = finishing.last
+        after, behind = (finishing.workflow_id, 0) if last is None else (finishing.workflow_id - 1, last)
     return found
 
 

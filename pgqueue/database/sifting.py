@@ -19,7 +19,13 @@ from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPassedOver, WorkflowPassedOver
+from pgqueue.telemetry.events.database import (
+    JobGivenUp,
+    JobNotGivenUp,
+    JobPassedOver,
+    NodeRefused,
+    WorkflowPassedOver,
+)
 
 # Classes of SQLSTATE that a value in a row can cause: cardinality, data, integrity, limits. Such an error is the row's fault: the row is
 # given up (the caller says how; a job is made dead).
@@ -154,9 +160,9 @@ def pass_over(
     send: Send,
     id_: int,
     error: Exception | str,
-    fact: type[JobPassedOver | WorkflowPassedOver] = JobPassedOver,
+    fact: type[JobPassedOver | NodeRefused | WorkflowPassedOver] = JobPassedOver,
 ) -> None:
-    """Leaves a job or a workflow as it is, so that a later statement tries it again, and reports that."""
+    """Leaves a job, a node or a workflow as it is, so that a later statement tries it again, and reports that."""
     if _is_news(send, fact, id_):
         emit(fact(id_, one_line(error)))
 

@@ -111,5 +111,6 @@ unresolved = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), nullable=False),
     Column("node_id", BigInteger, nullable=False),
+    Column("error", Text),
     PrimaryKeyConstraint("id", name="unresolved_pkey"),
 )

@@ -20,6 +20,7 @@ from tests.apps.batch_tasks import crawl, follow, row
 from tests.batches import counts, follow_ups, violations
 from tests.process.worker_processes import QUICK, ROOT
 from tests.waiting import wait_until
+from tests.workflows import stop
 
 
 @pytest.fixture
@@ -110,6 +111,5 @@ def test_a_program_that_is_killed_while_it_fills_a_batch_leaves_whole_parts_and_
     with app.batch("import", key="k") as again:
         assert again.add([row.job(1)]) == 0
     assert app.batch_handle(batch).cancel() == "requested"
-    while db.execute("select pgqueue.finish_workflow(0)").fetchone() != (None,):
-        pass
+    stop(db)
     assert app.batch_handle(batch).state() == "cancelled"

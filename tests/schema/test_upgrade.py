@@ -339,6 +339,27 @@ values (5, 'web-1', 1, '0', 'async', 1, '{default}', '{t}', now() + interval '1 
 """
 
 
+# What a leader of the former revision calls.
+FORMER_FINISH = """
+create function pgqueue.finish_workflow(after bigint) returns bigint language sql as $$ select 7 $$;
+create function pgqueue.cancel_nodes(workflow bigint, stop_reason text, at_most integer, out chosen integer, out left_open integer)
+language sql as $$ select 1, 1 $$;
+insert into pgqueue.unresolved (node_id) values (3)
+"""
+
+
+def test_a_leader_of_the_twenty_second_revision_goes_on_beside_the_upgraded_schema(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0022")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(FORMER_FINISH.encode())
+        migrate.upgrade(empty_dsn)
+        assert migrate.differences(connection) == []
+        assert connection.execute("select pgqueue.finish_workflow(0)").fetchone() == (7,)
+        assert connection.execute("select chosen from pgqueue.cancel_nodes(1, 'no', null)").fetchone() == (1,)
+        assert connection.execute("select node_id, error from pgqueue.unresolved").fetchall() == [(3, None)]
+        assert run(connection, statements.finish_workflow(0, 0, 1)).workflow_id is None
+
+
 def test_a_worker_of_the_nineteenth_revision_goes_on_beside_the_upgraded_schema(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0019")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:

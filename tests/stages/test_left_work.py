@@ -12,7 +12,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.telemetry.events import subscribed
-from pgqueue.telemetry.events.database import JobPassedOver, TurnFailed, WorkflowPassedOver
+from pgqueue.telemetry.events.database import NodeRefused, TurnFailed, WorkflowPassedOver
 from tests.failing_rows import PASSING, refuse
 from tests.leaders import lead
 from tests.worker_by_hand import Hand
@@ -26,7 +26,7 @@ def said() -> Iterator[list[Any]]:
     """What is emitted about failures."""
     said: list[Any] = []
     with (
-        subscribed(JobPassedOver, said.append),
+        subscribed(NodeRefused, said.append),
         subscribed(WorkflowPassedOver, said.append),
         subscribed(TurnFailed, said.append),
     ):
@@ -54,9 +54,10 @@ def test_a_node_whose_release_fails_does_not_keep_other_nodes_from_being_release
     bad, good = store(db, node("a"), node("b", "a", **ODD)), store(db, node("a"), node("b", "a"))
     left_to_the_leader(db, connect, [bad, good])
     refuse(db, code, "update")
-    lead(dsn, turns=2)
+    lead(dsn)
     assert [states(db, flow)["b"] for flow in (bad, good)] == ["waiting", "pending"]
-    assert any(isinstance(fact, JobPassedOver) and fact.job_id == ids(db, bad)["b"] for fact in said)
+    lead(dsn)
+    assert any(isinstance(fact, NodeRefused) and fact.node_id == ids(db, bad)["b"] for fact in said)
     db.execute("drop trigger no on pgqueue.jobs_live")
     lead(dsn)
     assert states(db, bad)["b"] == "pending"
@@ -86,12 +87,13 @@ def test_children_and_stopped_workflows_end_although_no_node_can_be_released(
     assert any(isinstance(fact, TurnFailed) for fact in said)
 
 
+@pytest.mark.parametrize("code", ["P0001", "57014"])
 def test_a_workflow_that_cannot_be_stopped_does_not_keep_later_ones_from_being_stopped(
-    db: Connection[Any], dsn: str, said: list[Any]
+    db: Connection[Any], dsn: str, said: list[Any], code: str
 ) -> None:
     bad, good = store(db, node("a", **ODD)), store(db, node("a"))
     db.execute("update pgqueue.workflows set stop_reason = 'workflow_cancelled'")
-    refuse(db, "P0001", "delete")
+    refuse(db, code, "delete")
     lead(dsn, turns=2)
     assert [states(db, flow)["a"] for flow in (bad, good)] == ["pending", "cancelled"]
     assert [fact.workflow_id for fact in said if isinstance(fact, WorkflowPassedOver)] == [bad]
@@ -105,4 +107,4 @@ def test_a_node_that_cannot_be_ended_does_not_keep_later_nodes_without_jobs_from
     refuse(db, "P0001", "update", "pgqueue.nodes", f"old.id = {ids(db, bad)['a']}")
     lead(dsn, turns=2)
     assert [states(db, flow)["b"] for flow in (bad, good)] == ["waiting", "cancelled"]
-    assert [fact.job_id for fact in said if isinstance(fact, JobPassedOver)] == [ids(db, bad)["a"]]
+    assert [fact.node_id for fact in said if isinstance(fact, NodeRefused)] == [ids(db, bad)["a"]]

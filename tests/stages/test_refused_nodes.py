@@ -15,8 +15,9 @@ from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import subscribed
-from pgqueue.telemetry.events.database import JobPassedOver, WorkflowPassedOver
+from pgqueue.telemetry.events.database import NodeRefused, WorkflowPassedOver
 from pgqueue.ui.cli.doctor import examine
 from pgqueue.worker.worker import Worker
 from tests import batches, noted_runs
@@ -49,7 +50,7 @@ def path(tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def said() -> Iterator[list[Any]]:
     """What the leader emits about nodes and workflows that it passes over."""
     said: list[Any] = []
-    with subscribed(JobPassedOver, said.append), subscribed(WorkflowPassedOver, said.append):
+    with subscribed(NodeRefused, said.append), subscribed(WorkflowPassedOver, said.append):
         yield said
 
 
@@ -60,7 +61,8 @@ def mend(db: Connection[Any], table: str = "pgqueue.jobs_live") -> None:
 def errors(db: Connection[Any], workflow: int) -> dict[str, str]:
     return dict(
         db.execute(
-            "select name, error from pgqueue.nodes where workflow_id = %s and error is not null", [workflow]
+            "select n.name, u.error from pgqueue.unresolved u join pgqueue.nodes n on n.id = u.node_id where n.workflow_id = %s",
+            [workflow],
         ).fetchall()
     )
 
@@ -81,8 +83,8 @@ def test_a_node_completes_although_the_release_of_one_behind_it_is_refused(
     }
     lead(dsn)
     lead(dsn)
-    assert {fact.job_id for fact in said} == {ids(db, flow)["bad"]}
-    assert "its job could not be released: not this one" in said[0].why
+    assert {fact.node_id for fact in said} == {ids(db, flow)["bad"]}
+    assert "Its job could not be released: not this one" in said[0].why
     mend(db)
     lead(dsn)
     assert states(db, flow)["bad"] == "pending"
@@ -119,18 +121,43 @@ def test_of_many_nodes_that_are_released_together_each_one_that_is_refused_is_fo
     assert waiting == {f"n{n}" for n in bad} == set(errors(db, flow))
 
 
-def test_the_search_for_refused_nodes_leaves_the_rest_to_the_leader_if_it_takes_long(
-    db: Connection[Any], dsn: str, hand: Hand
+SLOWLY = "old.tags <> '{}' and pg_sleep(0.7) is not null"  # as if the trigger had waited for a lock
+
+
+@pytest.mark.parametrize("bad", [{0}, {9}, {15}, {0, 1, 2}, {1, 8, 14}], ids=str)
+def test_nodes_go_on_although_others_that_are_released_with_them_are_refused_slowly(
+    db: Connection[Any], dsn: str, hand: Hand, bad: set[int]
 ) -> None:
-    """A trigger can wait for a lock before it fails, and the statement has locked all of these nodes."""
-    flow = store(db, node("a"), *[node(f"n{n}", "a", **(ODD if n < 8 else {})) for n in range(16)])
-    refuse(db, "P0001", "update", rows="old.tags <> '{}' and pg_sleep(0.7) is not null")
+    flow = store(db, node("a"), *[node(f"n{n}", "a", **(ODD if n in bad else {})) for n in range(16)])
+    refuse(db, "P0001", "update", rows=SLOWLY)
+    began = monotonic()
     assert hand.settle(hand.claim()[0], COMPLETED)
-    assert db.execute("select count(*) = 16 from pgqueue.unresolved").fetchone() == (True,)
+    assert monotonic() - began < 4
+    waiting = {name for name, state in states(db, flow).items() if state == "waiting"}
+    assert set(errors(db, flow)) == waiting  # each of them says why it does not go on
+    assert len(waiting) < 16 or bad == {0, 1, 2}  # then all the time is used up before a good one
+    lead(dsn, turns=2)
+    assert {name for name, state in states(db, flow).items() if state == "waiting"} == {f"n{n}" for n in bad}
+    assert all("not this one" in error for error in errors(db, flow).values())
     mend(db)
     lead(dsn)
     assert set(states(db, flow).values()) == {"completed", "pending"}
     assert errors(db, flow) == {}
+
+
+def test_a_turn_of_the_leader_goes_on_behind_the_refused_nodes_that_the_turn_before_tried(
+    db: Connection[Any], dsn: str, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn tries two refused nodes here, and all of these stand in front."""
+    monkeypatch.setattr("pgqueue.maintenance.workflows.LONGEST_TURN", 1.0)
+    monkeypatch.setattr("pgqueue.maintenance.workflows.LONG", 0.5)
+    flow = store(db, node("a"), *[node(f"n{n}", "a", **(ODD if n < 6 else {})) for n in range(16)])
+    refuse(db, "P0001", "update", rows=SLOWLY)
+    assert hand.settle(hand.claim()[0], COMPLETED)
+    assert "could not be released: not this one" in errors(db, flow)["n1"]
+    assert "has not tried it yet, because another node took long: not this one" in errors(db, flow)["n5"]
+    lead(dsn, turns=8)
+    assert list(states(db, flow).values()) == ["completed"] + ["waiting"] * 6 + ["pending"] * 10
 
 
 def test_a_node_dies_although_the_end_of_one_behind_it_is_refused(
@@ -142,11 +169,13 @@ def test_a_node_dies_although_the_end_of_one_behind_it_is_refused(
     assert hand.settle(attempts[0], DEAD)
     assert states(db, flow) == {"a": "dead", "b": "cancelled", "bad": "waiting", "c": "waiting"}
     lead(dsn)
-    assert "its job could not be ended: not this one" in said[0].why
+    assert "Its job could not be ended: not this one" in said[0].why
     mend(db)
     lead(dsn)
     assert states(db, flow) == {"a": "dead", "b": "cancelled", "bad": "cancelled", "c": "cancelled"}
-    assert errors(db, flow)["bad"] == "A node that it waits for did not complete."
+    assert db.execute("select error from pgqueue.nodes where name = 'bad'").fetchone() == (
+        "A node that it waits for did not complete.",
+    )
     assert violations(db) == {}
 
 
@@ -182,10 +211,10 @@ def test_children_complete_although_their_parent_cannot_be_woken(
     assert look(db, job_id, "state") == "waiting"
     assert db.execute("select count(*) from pgqueue.jobs_done where task = 'square'").fetchone() == (2,)
     lead(dsn)
-    assert "the job that waits for it could not go on: not this one" in said[0].why
+    assert "The parent could not go on: not this one" in said[0].why
     found = run(db, statements.why(job_id))
     assert found.reason == "signal"
-    assert "could not go on: not this one" in found.sentence
+    assert "Its children have ended. The parent could not go on: not this one" in found.sentence
     mend(db)
     lead(dsn)
     assert look(db, job_id, "state") == "pending"
@@ -200,7 +229,7 @@ def test_the_end_of_a_batch_that_is_refused_is_reported_by_the_leader(
     refuse(db, ASSERTED, "insert", rows="true")
     assert hand.settle(hand.claim()[0], COMPLETED)
     lead(dsn)
-    assert "its batch could not be ended: not this one" in said[0].why
+    assert "Its batch could not be ended: not this one" in said[0].why
     mend(db)
     lead(dsn)
     assert batches.overview(db, batch) == "completed"
@@ -213,7 +242,7 @@ def test_an_undo_that_is_refused_is_reported_by_the_leader(
     refuse(db, ASSERTED, "insert", rows="true")
     run_due(db, hand, {"bad": DEAD})
     lead(dsn)
-    assert "the undo of the workflow could not be stored: not this one" in said[0].why
+    assert "The undo of the workflow could not be stored: not this one" in said[0].why
     mend(db)
     lead(dsn)
     run_due(db, hand)
@@ -249,6 +278,51 @@ def test_a_cancel_asks_the_other_running_nodes_to_stop_although_one_cannot_be_as
     assert states(db, flow) == {"a": "running", "bad": "running", "c": "running", "d": "cancelled"}
 
 
+@pytest.mark.parametrize("bad", [{0}, {9}, {0, 1, 2, 3}], ids=str)
+def test_a_cancel_ends_what_it_can_although_the_end_of_some_nodes_is_refused_slowly(
+    db: Connection[Any], dsn: str, said: list[Any], bad: set[int]
+) -> None:
+    flow = store(db, *[node(f"n{n}", **(ODD if n in bad else {})) for n in range(16)])
+    refuse(db, "P0001", "delete", rows=SLOWLY)
+    began = monotonic()
+    assert db.execute("select pgqueue.cancel_workflow(%s)", [flow]).fetchone() == ("requested",)
+    assert monotonic() - began < 4
+    lead(dsn, turns=3)
+    assert {name for name, state in states(db, flow).items() if state == "pending"} == {f"n{n}" for n in bad}
+    assert {fact.workflow_id for fact in said} == {flow}
+    mend(db)
+    lead(dsn, turns=2)
+    assert overview(db, flow) == "cancelled"
+    assert violations(db) == {}
+
+
+def test_a_cancel_tries_a_job_alone_although_the_first_refusal_took_all_its_time(db: Connection[Any]) -> None:
+    flow = store(db, *[node(f"n{n}", **(ODD if n == 9 else {})) for n in range(16)])
+    refuse(db, "P0001", "delete", rows="old.tags <> '{}' and pg_sleep(2.1) is not null")
+    assert db.execute("select pgqueue.cancel_workflow(%s)", [flow]).fetchone() == ("requested",)
+    assert list(states(db, flow).values()).count("cancelled") > 0
+
+
+def test_members_of_a_batch_are_cancelled_although_many_before_them_are_refused(
+    db: Connection[Any], dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgqueue.maintenance.workflows.CANCELLED_AT_ONCE", 3)
+    batch = batches.store(db, 10)
+    db.execute(
+        "update pgqueue.jobs_live set tags = '{odd}' where id in (select id from pgqueue.jobs_live order by id limit 7)"
+    )
+    db.execute("update pgqueue.workflows set stop_reason = 'workflow_cancelled' where id = %s", [batch])
+    refuse(db, "P0001", "delete")
+    lead(dsn, turns=4)
+    assert db.execute("select count(*), bool_and(tags = '{odd}') from pgqueue.jobs_live").fetchone() == (
+        7,
+        True,
+    )
+    mend(db)
+    lead(dsn, turns=2)
+    assert batches.overview(db, batch) == "cancelled"
+
+
 def test_why_and_doctor_say_what_refuses_the_release_of_a_node(
     db: Connection[Any], dsn: str, hand: Hand
 ) -> None:
@@ -257,13 +331,10 @@ def test_why_and_doctor_say_what_refuses_the_release_of_a_node(
     hand.complete_nodes(*hand.claim())
     found = run(db, statements.why(ids(db, flow)["bad"]))
     assert found.reason == "refused"
-    assert (
-        found.sentence
-        == f"It is node bad of workflow {flow}. Left to the leader: its job could not be released: not this one"
-    )
+    assert found.sentence == f"It is node bad of workflow {flow}. Its job could not be released: not this one"
     assert "the leader tries again" in found.do
     with psycopg.connect(dsn, autocommit=True) as own:
         [finding] = [one for one in examine(own, dsn) if one.what.startswith("Workflow")]
     assert finding.level == "error"
     assert f"node bad ({ids(db, flow)['bad']})" in finding.what
-    assert "its job could not be released: not this one" in finding.what
+    assert "Its job could not be released: not this one" in finding.what

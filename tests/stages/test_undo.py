@@ -314,8 +314,8 @@ def test_an_undo_that_cannot_be_stored_does_not_keep_the_last_node_from_ending(
     assert run_due(db, hand, {"bad": DEAD}) == ["a", "bad"]
     assert states(db, flow) == {"a": "completed", "bad": "dead"}
     assert overview(db, flow) == "undoing"
-    [(error,)] = db.execute("select error from pgqueue.nodes where workflow_id = %s and undoes = 0", [flow])
-    assert "the undo of the workflow could not be stored: pgqueue: item 1 has an ordering" in error
+    [(error,)] = db.execute("select error from pgqueue.unresolved")
+    assert "The undo of the workflow could not be stored: pgqueue: item 1 has an ordering" in error
     finish(db)
     db.execute("delete from pgqueue.tasks")
     finish(db)

@@ -158,7 +158,7 @@ def test_random_workflows_under_cancels_edits_stops_and_retries_end_and_keep_the
         "cancel_workflow(%(flow)s)",
         "retry_workflow(%(flow)s)",
         "cancel(%(job)s)",
-        "finish_workflow(0)",
+        "finish_workflow(0, 0, 5000)",
     ]
 
     def disturb(number: int) -> None:

@@ -34,7 +34,7 @@ def rows(build: Callable[[Graph], object], states: dict[str, str] | None = None)
         NodeRow(
             ids[node["name"]], node["name"], node.get("task"), (states or {}).get(node["name"], "waiting"), "group" in node,
             node.get("gives"), node.get("when", "completed"), "E: no" if (states or {}).get(node["name"]) == "dead" else None,
-            False, None, [ids[name] for name in node.get("after", node.get("group", []))],
+            None, False, None, [ids[name] for name in node.get("after", node.get("group", []))],
         )
         for node in stored
     ]  # fmt: skip
@@ -57,10 +57,10 @@ def test_a_chain_is_drawn_from_top_to_bottom():
     ]  # fmt: skip
 
 
-def test_a_waiting_node_that_the_database_refused_shows_the_error():
-    [node] = rows(lambda graph: graph.add(a.job(), None, (), None))
-    [line] = drawn(arranged([node._replace(error="Left to the leader: no\nmore")]), FINE, whole=True)
-    assert line.notes == "a, job 1; Left to the leader: no"
+def test_a_node_or_a_group_that_the_database_refused_shows_the_error():
+    found = rows(lambda graph: graph.add(group([a.job()]), None, (), None))
+    lines = drawn(arranged([node._replace(refusal="no\nmore") for node in found]), FINE, whole=True)
+    assert [line.notes for line in lines] == ["group of 1 job: 1 waiting; no", "a, job 1; no"]
 
 
 def test_a_group_has_its_jobs_inside_and_what_follows_it_below():

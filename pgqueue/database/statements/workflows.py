@@ -107,6 +107,7 @@ class WorkflowRow:
 class NodeRow(NamedTuple):
     """A node of a stored workflow, as ``pgq workflows show`` draws it.
 
+    ``refusal``: why the database refuses to go on with it.
     ``signals``: the names of the signals for one of which its job waits. ``after``: the ids of the nodes that it waits for.
     """
 
@@ -118,6 +119,7 @@ class NodeRow(NamedTuple):
     gives: str | None
     needs: str
     error: str | None
+    refusal: str | None
     is_undo: bool
     signals: list[str] | None
     after: list[int]
@@ -250,7 +252,7 @@ class Unresolved(NamedTuple):
 
 
 def choose_unresolved(count: int) -> Statement[list[Unresolved]]:
-    """Finds the rows of nodes at which the leader must look again, at most ``count``, the oldest first."""
+    """Finds the rows of nodes at which the leader must look again: up to ``count`` without a refusal, then up to ``count`` with one."""
     return statement("choose_unresolved", each(Unresolved), count=count)
 
 
@@ -259,9 +261,9 @@ def resolve_again(ids: Sequence[int]) -> Statement[list[int]]:
     return statement("resolve_again", column, ids=array(ids))
 
 
-def put_off_unresolved(id_: int) -> Statement[None]:
-    """Gives this row another id, so that ``choose_unresolved`` returns others first."""
-    return statement("put_off_unresolved", nothing, unresolved_id=id_)
+def put_off_unresolved(id_: int, error: str) -> Statement[None]:
+    """Gives this row the error and another id, so that ``choose_unresolved`` returns others first."""
+    return statement("put_off_unresolved", nothing, unresolved_id=id_, error=error)
 
 
 def find_stopping(after: int) -> Statement[int | None]:
@@ -274,9 +276,25 @@ def find_jobless(after: NodePosition, count: int) -> Statement[NodePosition | No
     return statement("find_jobless", pair, node=after[1], count=count)
 
 
-def finish_workflow(after: int) -> Statement[int | None]:
-    """Cancels what is open of the next workflow that is being stopped. Returns its id; None: no such id is greater than ``after``."""
-    return statement("finish_workflow", one, after=after)
+class Finishing(NamedTuple):
+    """How far a workflow has been stopped, or None for ``workflow_id`` if no workflow is being stopped.
+
+    ``last``: the last node that was tried; None: all were tried. ``error``: why the database refused to cancel some jobs.
+    """
+
+    workflow_id: int | None
+    last: int | None
+    error: str | None
+
+
+def finish_workflow(after: int, behind: int, at_most: int) -> Statement[Finishing]:
+    """Cancels what is open of the first workflow with an id greater than ``after`` that is being stopped.
+
+    Begins behind the node ``behind``. Of a batch, cancels at most ``at_most`` jobs.
+    """
+    return statement(
+        "finish_workflow", lambda rows: Finishing._make(rows[0]), after=after, behind=behind, at_most=at_most
+    )
 
 
 def mend_nodes(after: NodePosition, count: int) -> Statement[MendedNodes]:

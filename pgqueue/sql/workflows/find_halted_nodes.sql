@@ -14,24 +14,23 @@ with leader as materialized (
 ), node as materialized (
     select n.id, n.workflow_id, n.name, n.is_gate, n.needs, n.unmet, n.failed, c.unmet as real_unmet, c.failed as real_failed,
            l.id as live, l.state, l.waits_for is not null as waits_for_signal, w.name as workflow,
-           w.stop_reason is not null and w.stopped_at is null as is_stopping, u.is_left, split_part(n.error, E'\n', 1) as error,
-           u.is_left and
-               --+ was_refused n
-               as is_refused, n.state is null as is_open
+           w.stop_reason is not null and w.stopped_at is null as is_stopping, u.is_left, u.error,
+           n.state is null as is_open
     from pgqueue.nodes n
     join pgqueue.workflows w on w.id = n.workflow_id
     cross join lateral (
         select count(*) filter (where b.state is null) as unmet, count(*) filter (where b.state <> 'completed') as failed
         from pgqueue.dependencies d join pgqueue.nodes b on b.id = d.on_id where d.node_id = n.id) c
     left join pgqueue.jobs_live l on l.id = n.id
-    cross join lateral (select exists (select from pgqueue.unresolved u where u.node_id = n.id) as is_left) u
+    cross join lateral (
+        select count(*) > 0 as is_left, max(split_part(u.error, E'\n', 1)) as error from pgqueue.unresolved u where u.node_id = n.id) u
     where n.state is null or n.id = any(array(select u.node_id from pgqueue.unresolved u))
 )
 select f.fault, n.workflow_id, n.workflow, n.id, n.name, n.real_unmet, n.real_failed, n.error
 from node n
 cross join lateral (
     select case
-        when n.is_refused then 'refused'
+        when n.error is not null then 'refused'
         when not n.is_open then null
         when (n.unmet, n.failed) is distinct from (n.real_unmet, n.real_failed) then 'miscounted'
         when not n.is_gate and n.live is null then 'jobless'

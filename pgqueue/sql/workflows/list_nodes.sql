@@ -1,8 +1,10 @@
 -- Lists the nodes of a workflow in its order, with groups and jobs that undo nodes, but without hidden gates. `signals`: the names of the
--- signals for one of which the job waits. `after` has the ids of the nodes for which a node waits, as the text of an array.
+-- signals for one of which the job waits. `refusal`: why the database refuses to go on with the node. `after` has the ids of the nodes for
+-- which a node waits, as the text of an array.
 -- Uses nodes_workflow_key, dependencies_node_idx and the index on id of each partition. Locks nothing. Zero rows: the workflow has no
 -- nodes.
 select n.id, n.name, j.task, coalesce(n.state, j.state, 'waiting') as state, n.is_gate, n.gives, n.needs, n.error,
+       (select max(u.error) from pgqueue.unresolved u where u.node_id = n.id) as refusal,
        n.undoes is not null as is_undo, case when n.state is null and j.state = 'waiting' then j.waits_for::text[] end as signals,
        array(select d.on_id from pgqueue.dependencies d where d.node_id = n.id order by d.on_id)::text as after
 from pgqueue.nodes n

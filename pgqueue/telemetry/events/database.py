@@ -43,17 +43,21 @@ class TurnFailed(NamedTuple):
 
 
 class JobPassedOver(NamedTuple):
-    """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now.
-
-    If the leader emits it, ``job_id`` is the id of a node, which can be a gate, and ``why`` can be the error with which the node was refused.
-    """
+    """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now."""
 
     job_id: int
     why: str
 
 
+class NodeRefused(NamedTuple):
+    """The database refuses to go on with a node, for instance because of a trigger. The node can be a gate. The leader tries it again."""
+
+    node_id: int
+    why: str
+
+
 class WorkflowPassedOver(NamedTuple):
-    """What is open of a workflow could not be cancelled. The leader stops the other workflows, and tries this one again later."""
+    """Some open jobs of a workflow could not be cancelled. The leader cancels the others, and tries these again later."""
 
     workflow_id: int
     why: str

@@ -30,8 +30,9 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     d.JobPassedOver: warning("job %d is left out of statements over many jobs: %s", "job_id", "why"),
+    d.NodeRefused: warning("node %d does not go on, and the leader tries it again: %s", "node_id", "why"),
     d.WorkflowPassedOver: warning(
-        "what is open of workflow %d could not be cancelled: %s", "workflow_id", "why"
+        "open jobs of workflow %d could not be cancelled: %s", "workflow_id", "why"
     ),
     d.JobGivenUp: error("job %d (%s) is dead, because it cannot be decoded: %s", "job_id", "task", "why"),
     d.JobNotGivenUp: error(

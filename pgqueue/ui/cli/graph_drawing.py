@@ -159,10 +159,8 @@ def _line(item: Item, lead: str, glyphs: Glyphs) -> Line:
         notes.append(
             "also after " + ", ".join(item.others[:NAMES]) + (f" and {more:,} more" if more > 0 else "")
         )
-    if (
-        node.state in ("dead", "cancelled", "waiting")
-        and node.error not in (None, NOT_RUN)
-        and not node.is_gate
-    ):
+    if node.refusal:
+        notes.append(node.refusal.splitlines()[0])
+    elif node.state in ("dead", "cancelled") and node.error not in (None, NOT_RUN) and not node.is_gate:
         notes.append((node.error.splitlines() or [""])[0])
     return Line(lead, f"{glyphs.marks[node.state]} {node.name}", node.state, "; ".join(notes))

@@ -1,5 +1,5 @@
 -- Ends the batches to which these parts belong, if they were the last ones. If a follow-up job cannot be stored, because a trigger of the
--- user raises an error, the end of the members is kept, the part gets the error, and the leader tries to end the batch again (`unresolved`).
+-- user raises an error, the end of the members is kept, and the part is left to the leader, which tries to end the batch again.
 -- Only resolve() calls it, with the parts locked. Locks the rows of the batches, by ascending id.
 create or replace function pgqueue.end_batches(parts bigint[])
 returns void
@@ -17,9 +17,7 @@ begin
         begin
             perform pgqueue.end_batch(part.workflow_id);
         exception when others or assert_failure then
-            insert into pgqueue.unresolved (node_id) values (part.id);
-            update pgqueue.nodes n set error = 'Left to the leader: its batch could not be ended: ' || left(sqlerrm, 10000)
-            where n.id = part.id;
+            perform pgqueue.leave_to_leader(array[part.id], 'Its batch could not be ended', sqlerrm);
         end;
     end loop;
 end

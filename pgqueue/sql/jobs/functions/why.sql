@@ -1,6 +1,6 @@
 -- Says why a job is not running. The answer is the first of these reasons that is true:
 --   its row is not visible (not committed, or gone); it has finished; it runs; it waits for a signal or for other nodes of its workflow;
---   the database refuses to release it (move_nodes.sql);
+--   the database refuses to release it (leave_to_leader.sql);
 --   it sleeps or is not due yet; its queue is paused;
 --   no living worker serves its queue; none of the workers that serve it knows the job's task; none of those that know it accepts the
 --     version of the job's checkpoints; another job of its key must end first;
@@ -104,23 +104,20 @@ begin
         if starts_with(j.waits_for[1], 'gather:') then
             do_this := format('pgq workflows show %s', substr(j.waits_for[1], length('gather:') + 1));
             sentence := sentence || coalesce((
-                select ' Its children have ended. ' || split_part(n.error, E'\n', 1)
-                from pgqueue.workflows f join pgqueue.nodes n on n.workflow_id = f.id and n.is_gate
-                where f.parent_job = j.id and
-                    --+ was_refused n
+                select ' Its children have ended. ' || split_part(u.error, E'\n', 1)
+                from pgqueue.unresolved u join pgqueue.nodes n on n.id = u.node_id join pgqueue.workflows f on f.id = n.workflow_id
+                where f.parent_job = j.id and u.error is not null and n.is_gate
                 limit 1), '');
         end if;
         return;
     end if;
 
     if j.state = 'waiting' then
-        select n.name, n.unmet, n.workflow_id, n.error,
-            --+ was_refused n
-            as was_refused
+        select n.name, n.unmet, n.workflow_id, (select max(u.error) from pgqueue.unresolved u where u.node_id = n.id) as refusal
         into w from pgqueue.nodes n where n.id = j.id;
-        if w.was_refused then
+        if w.refusal is not null then
             reason := 'refused';
-            sentence := format('It is node %s of workflow %s. %s', w.name, w.workflow_id, split_part(w.error, E'\n', 1));
+            sentence := format('It is node %s of workflow %s. %s', w.name, w.workflow_id, split_part(w.refusal, E'\n', 1));
             do_this := 'correct what raises this error, for instance a trigger on pgqueue.jobs_live; the leader tries again every 2 s';
             return;
         end if;

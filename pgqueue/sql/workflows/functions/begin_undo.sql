@@ -4,8 +4,8 @@
 -- (insert_undo_gate.sql). resolve() calls it in the transaction that ends the gate. So no session ever sees a failed workflow that is at
 -- rest although its undo has not begun. The lock on the gate's row lets only one transaction do this, and the column undone_at lets it
 -- happen only once.
--- If the jobs cannot be stored, or if another transaction has locked the row of the workflow, puts the gate into `unresolved`, so that the
--- leader calls resolve() again. In the first case, the error is shown at the gate, and the end of the node is written all the same.
+-- If the jobs cannot be stored, or if another transaction has locked the row of the workflow, leaves the gate to the leader, which
+-- calls resolve() again. In either case, the end of the node is written all the same.
 -- Runs as the owner, because a role that ends jobs need not be allowed to store nodes. Locks the row of the workflow, never waiting for it.
 create or replace function pgqueue.begin_undo(gate bigint)
 returns void
@@ -39,7 +39,7 @@ begin
     end if;
     perform from pgqueue.workflows w where w.id = flow and w.undone_at is null for update skip locked;
     if not found then
-        insert into pgqueue.unresolved (node_id) values (begin_undo.gate);
+        perform pgqueue.leave_to_leader(array[begin_undo.gate]);
         return;
     end if;
 
@@ -64,9 +64,7 @@ begin
         perform pgqueue.resolve(ids[:1], array[null]::text[], array[null]::jsonb[], array[null]::text[]);
     exception
         when others or assert_failure then
-            insert into pgqueue.unresolved (node_id) values (begin_undo.gate);
-            update pgqueue.nodes n set error = 'Left to the leader: the undo of the workflow could not be stored: ' || left(sqlerrm, 10000)
-            where n.id = begin_undo.gate;
+            perform pgqueue.leave_to_leader(array[begin_undo.gate], 'The undo of the workflow could not be stored', sqlerrm);
     end;
 end
 $function$;

@@ -1,6 +1,8 @@
 -- Cancels a workflow or a batch: its open jobs end now, or are asked to stop if they run. Until the last one has ended, no further node is
 -- released. No follow-up job of the batch is stored, and no more jobs can be added to it. Of a batch, ends up to 5,000 jobs; the leader
 -- ends the rest.
+-- If a trigger of the user raises an error for some of the jobs, cancels the others, and the leader tries these again. If that holds for all
+-- jobs, raises the error, and nothing is cancelled.
 -- What undoes a workflow is not cancelled. When the last open node has ended, the completed nodes are undone (begin_undo.sql).
 -- Returns 'cancelled' if nothing is open any longer, 'requested' if jobs still run, or 'ended' if nothing was open; null if there is no
 -- such workflow. Of a batch, also returns 'requested' if the leader must look for more jobs, because other transactions add some, or because
@@ -12,6 +14,7 @@ set search_path = pg_catalog, pg_temp
 as $function$
 declare
     w         record;
+    c         record;
     left_open integer;
 begin
     select f.kind, f.ended_at into w from pgqueue.workflows f where f.id = workflow;
@@ -22,7 +25,11 @@ begin
              else not exists (select from pgqueue.nodes n where n.workflow_id = workflow and n.state is null and n.undoes is null) end) then
         return 'ended';
     end if;
-    left_open := (pgqueue.cancel_nodes(workflow, 'workflow_cancelled', case when w.kind = 'batch' then 5000 end)).left_open;
+    c := pgqueue.cancel_nodes(workflow, 'workflow_cancelled', 0, case when w.kind = 'batch' then 5000 end);
+    if c.stopped = 0 and c.last is null and c.error is not null then
+        raise exception using errcode = c.code, message = c.error;
+    end if;
+    left_open := c.left_open;
     update pgqueue.workflows f
     set stop_reason = 'workflow_cancelled', stopped_at = case when left_open = 0 and f.kind <> 'batch' then clock_timestamp() end,
         sealed_at = case when f.kind = 'batch' then coalesce(f.sealed_at, clock_timestamp()) end

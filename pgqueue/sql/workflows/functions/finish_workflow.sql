@@ -1,13 +1,13 @@
--- Cancels what is open of the first workflow or batch with an id greater than `after` that is being stopped: of a batch, up to 5,000 jobs.
--- If nothing is open any longer, marks the workflow as stopped. Locks what cancel_nodes() locks, then the row of the workflow.
--- Returns the id after which to look next, which leads to the same batch if more of its jobs are to be cancelled. Null: there is none.
-create or replace function pgqueue.finish_workflow(after bigint)
-returns bigint
+-- Cancels what is open of the first workflow or batch with an id greater than `after` that is being stopped, behind the node `behind`: of a
+-- batch, up to `at_most` jobs. If nothing is open any longer, marks the workflow as stopped. Locks what cancel_nodes() locks, then the row of
+-- the workflow.
+-- Returns the id of the workflow (null: there is none), the node behind which to go on (null: all were tried), and the error with which the
+-- database refused some jobs.
+create or replace function pgqueue.finish_workflow(after bigint, behind bigint, at_most integer, out workflow bigint, out last bigint, out error text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    at_most  constant integer := 5000;
     stopping record;
     c        record;
 begin
@@ -16,15 +16,17 @@ begin
     where w.stop_reason is not null and w.stopped_at is null and w.id > finish_workflow.after
     order by w.id limit 1;
     if not found then
-        return null;
+        return;
     end if;
-    c := pgqueue.cancel_nodes(stopping.id, stopping.stop_reason, case when stopping.kind = 'batch' then at_most end);
+    c := pgqueue.cancel_nodes(stopping.id, stopping.stop_reason, behind, case when stopping.kind = 'batch' then at_most end);
     if stopping.kind = 'batch' then
         perform pgqueue.end_batch(stopping.id);
     elsif c.left_open = 0 then
         update pgqueue.workflows w set stopped_at = clock_timestamp() where w.id = stopping.id and w.stop_reason = stopping.stop_reason;
         perform pgqueue.begin_undo(n.id) from pgqueue.nodes n where n.workflow_id = stopping.id and n.undoes = 0;  -- it ended before the cancel committed
     end if;
-    return stopping.id - (stopping.kind = 'batch' and c.chosen = at_most and c.left_open > 0)::integer;
+    workflow := stopping.id;
+    last := c.last;
+    error := c.error;
 end
 $function$;

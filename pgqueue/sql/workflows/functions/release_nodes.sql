@@ -1,8 +1,8 @@
 -- Makes the waiting jobs of these nodes pending, with the results that their arguments take from other nodes, and wakes their queues.
 -- Leaves out jobs that have run and wait for a signal now, and the jobs of a workflow that is being stopped, except those that undo it:
 -- finish_workflow.sql ends them.
--- Never waits for the row of a job. If another transaction has locked the row, for an edit or a cancel, the node is put into `unresolved`,
--- and the leader looks at it again.
+-- Never waits for the row of a job. If another transaction has locked the row, for an edit or a cancel, the node is left to the
+-- leader.
 -- Only move_nodes() calls it, with the nodes locked. Returns the nodes whose arguments would become too long; null: there are none.
 create or replace function pgqueue.release_nodes(ids bigint[])
 returns bigint[]
@@ -29,10 +29,10 @@ begin
         where num_nulls(w.stop_reason) = 1 or num_nulls(n.undoes) = 0 or w.stop_reason = 'workflow_failed' and n.needs <> 'completed'
     ) j;
     if coalesce(cardinality(free), 0) < cardinality(ids) then
-        insert into pgqueue.unresolved (node_id)
-        select l.id from unnest(ids) i (id)
-        cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' and l.waits_for is null offset 0) l
-        where l.id <> all(coalesce(free, '{}'));
+        perform pgqueue.leave_to_leader(array(
+            select l.id from unnest(ids) i (id)
+            cross join lateral (select l.id from pgqueue.jobs_live l where l.id = i.id and l.state = 'waiting' and l.waits_for is null offset 0) l
+            where l.id <> all(coalesce(free, '{}'))));
     end if;
     with sized as materialized (
         select f.id, f.args, f.args is null and f.takes or not pgqueue.fits_as_args(f.args) as is_large

@@ -5,8 +5,7 @@
 -- A node is released when the last node that it waits for ends, if its `needs` allow that. A node that needs completed ones is cancelled as
 -- soon as one of them is dead or cancelled. A node that needs a failed one is cancelled if all completed. A gate, which has no job, ends
 -- when all that it waits for have ended. It is dead if one of these did not complete.
--- A node that the database refuses to release or to end is left to the leader (move_nodes.sql). Its error is forgotten when this function
--- looks at it again.
+-- A node that the database refuses to release or to end is left to the leader (move_nodes.sql).
 -- Order of locks, of every caller: rows of jobs that the caller ends; nodes, by ascending id; rows of jobs that are released or ended here,
 -- never waiting for one (release_nodes.sql); seats are locked before all nodes; rows of `workflows` last: those of workflows that stop,
 -- then those of batches.
@@ -130,9 +129,7 @@ begin
             set unmet = n.unmet - w.ends, failed = n.failed + w.bads, state = coalesce(n.state, states[w.own]),
                 ended_at = case when w.own is not null then clock_timestamp() else n.ended_at end,
                 result = case when w.own is not null then results[w.own] else n.result end,
-                error = case when w.own is not null then left(errors[w.own], 10000) when not
-                    --+ was_refused n
-                    then n.error end
+                error = case when w.own is not null then left(errors[w.own], 10000) else n.error end
             from unnest(part, part_ends, part_bads, part_own) w (id, ends, bads, own)
             where n.id = w.id
             returning n.id, n.state, n.is_gate, n.needs, n.unmet, n.failed, n.undoes
@@ -161,7 +158,7 @@ begin
         end if;
         if not is_bad and (doomed is not null or large is not null) then
             -- What is behind these nodes is not locked yet, so only the last node of the round can end. The leader ends the others.
-            insert into pgqueue.unresolved (node_id) select u.id from unnest(doomed || large) u (id) where u.id < part[cut];
+            perform pgqueue.leave_to_leader(array(select u.id from unnest(doomed || large) u (id) where u.id < part[cut]));
             doomed := case when part[cut] = any(doomed) then part[cut:cut] end;
             large := case when part[cut] = any(large) then part[cut:cut] end;
         end if;

@@ -1,8 +1,8 @@
 -- Sends a signal to each job whose children have all ended: `gates` are nodes that have ended, or that must be looked at again.
 -- The children of a job are a workflow, and the gate of that workflow for which no node waits is the last one to end. The job waits for the
 -- signal gather:<workflow>. If someone retries children, the gate ends again, and another signal is sent.
--- Never waits for the row of the parent. If another transaction has locked this row, the gate is put into `unresolved`, as in
--- release_nodes.sql. If the parent cannot go on, because a trigger of the user raises an error, the gate is put there, too, and gets the error.
+-- Never waits for the row of the parent. If another transaction has locked this row, or if the parent cannot go on, because a
+-- trigger of the user raises an error, the gate is left to the leader.
 -- The end of the last child is kept, as move_nodes.sql explains. Therefore the signal is delivered at once, and not during COMMIT as other
 -- signals are: an error during COMMIT would roll back the end of the child. A parent that has ended gets its signal, too, because it can be
 -- revived.
@@ -30,7 +30,7 @@ begin
     loop
         perform from pgqueue.jobs_live l where l.id = over.parent_job for no key update skip locked;
         if not found and exists (select from pgqueue.jobs_live l where l.id = over.parent_job) then
-            insert into pgqueue.unresolved (node_id) values (over.id);
+            perform pgqueue.leave_to_leader(array[over.id]);
         else
             begin
                 insert into pgqueue.signals (job_id, name, key)
@@ -38,9 +38,7 @@ begin
                 on conflict (job_id, name, key) where key is not null do nothing;
                 perform pgqueue.deliver_signal(over.parent_job, 'gather:' || over.workflow);
             exception when others or assert_failure then
-                insert into pgqueue.unresolved (node_id) values (over.id);
-                update pgqueue.nodes n set error = 'Left to the leader: the job that waits for it could not go on: ' || left(sqlerrm, 10000)
-                where n.id = over.id;
+                perform pgqueue.leave_to_leader(array[over.id], 'The parent could not go on', sqlerrm);
             end;
         end if;
     end loop;

@@ -1,5 +1,5 @@
 -- Cancels jobs that do not run, as end_jobs() does, and asks the workers of the others to stop them.
--- Only cancel_nodes() and try_stops() call it, with the jobs locked.
+-- Only cancel_nodes() calls it, with the jobs locked.
 create or replace function pgqueue.stop_jobs(ids bigint[], reason text)
 returns void
 language plpgsql
