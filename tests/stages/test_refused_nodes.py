@@ -67,6 +67,11 @@ def errors(db: Connection[Any], workflow: int) -> dict[str, str]:
     )
 
 
+def refusals(db: Connection[Any], workflow: int) -> dict[str, str]:
+    """Returns what `pgq workflows show` draws."""
+    return {one.name: one.refusal for one in run(db, statements.list_nodes(workflow)) if one.refusal}
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_a_node_completes_although_the_release_of_one_behind_it_is_refused(
     db: Connection[Any], dsn: str, hand: Hand, said: list[Any], code: str
@@ -215,6 +220,7 @@ def test_children_complete_although_their_parent_cannot_be_woken(
     found = run(db, statements.why(job_id))
     assert found.reason == "signal"
     assert "Its children have ended. The parent could not go on: not this one" in found.sentence
+    assert refusals(db, int(found.do.split()[-1])) == {"children": "The parent could not go on: not this one"}
     mend(db)
     lead(dsn)
     assert look(db, job_id, "state") == "pending"
@@ -333,6 +339,7 @@ def test_why_and_doctor_say_what_refuses_the_release_of_a_node(
     assert found.reason == "refused"
     assert found.sentence == f"It is node bad of workflow {flow}. Its job could not be released: not this one"
     assert "the leader tries again" in found.do
+    assert refusals(db, flow) == {"bad": "Its job could not be released: not this one"}
     with psycopg.connect(dsn, autocommit=True) as own:
         [finding] = [one for one in examine(own, dsn) if one.what.startswith("Workflow")]
     assert finding.level == "error"
