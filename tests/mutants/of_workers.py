@@ -18,7 +18,7 @@ LEASES = "stages/test_leases.py"
 # fmt: off
 OF_WORKERS = (
     # ---------------------------------------------------------------- claims
-    mutant("worker/claiming/claimer.py", " or (self._settings.drain and not self._in_flight)", "",
+    mutant("worker/claiming/claimer.py", "is_drained or ", "",
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("database/pools.py", "            self._abandon()\n        mine", "            pass\n        mine",
            "stages/test_waiting.py::test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed"),
@@ -313,10 +313,10 @@ OF_WORKERS = (
            "stages/test_children.py::test_processes_that_a_handler_starts_can_be_terminated"),
     mutant("worker/running/pulse.py", "self._blocked >= max(NOTED, 2 * self._noted)", "self._noted",
            "process/test_blocked.py::test_a_blocked_loop_is_logged_and_shown_until_the_loop_runs_again"),
+    mutant("worker/claiming/claimer.py", " and self._in_flight.room(self._ahead())", "",
+           "unit/test_claimer.py::test_jobs_that_end_without_making_room_do_not_delay_the_search_for_urgent_jobs"),
     mutant("worker/claiming/claimer.py", "self._rounds += 1", "pass",
            "stages/test_drain.py::test_a_queue_with_slots_of_its_own_gets_turns_while_another_queue_could_fill_all_slots"),
-    mutant("worker/claiming/claimer.py", "self._wants_room or (self._settings.drain and not self._in_flight)", "self._wants_room",
-           "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
     mutant("model/task.py", "            self.check_return(valid, text)\n", "            pass\n", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_contains_its_path"),
     mutant("model/payload.py", "return NUMBERS.sub(_without_exponent, text) if EXPONENT.search(text) else text", "return text",
            "stages/test_round_trip.py::test_a_value_that_json_can_represent_comes_back_equal"),

@@ -11,11 +11,12 @@ import pytest
 
 from pgqueue.config import WorkerSettings
 from pgqueue.database.outage import ConnectionLost
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claim_size import SMALLEST_CLAIM
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
-from pgqueue.worker.claiming.urgent_allowance import URGENT_JOBS
+from pgqueue.worker.claiming.urgent_allowance import URGENT_JOBS, URGENT_LOOK
 from tests.unit.fake_link import Answer, FakeLink, claimed_row, lane_row, turn_row, turns_row
 from tests.waiting import until
 
@@ -31,8 +32,9 @@ class Play:
         self.settings = WorkerSettings(concurrency=slots, **settings)
         self.in_flight = InFlight(slots, self.settings.queues)
         self.taken: list[Attempt] = []
+        self.ahead = ahead
         self.claimer = Claimer(
-            self.link, self.settings, ["t"], self.in_flight, self.taken.extend, lambda: ahead
+            self.link, self.settings, ["t"], self.in_flight, self.taken.extend, lambda: self.ahead
         )
         self.claimer.worker_id = 7
 
@@ -274,6 +276,26 @@ def test_a_worker_without_room_claims_only_more_urgent_jobs_up_to_its_allowance(
     assert (ordinary["priorities"], ordinary["count"]) == ("{-9,0}", 2)
     assert (first["priorities"], first["count"]) == ("{-9}", URGENT_JOBS)
     assert (second["priorities"], second["count"]) == ("{-9}", URGENT_JOBS - 1)
+
+
+def test_jobs_that_end_without_making_room_do_not_delay_the_search_for_urgent_jobs():
+    play = Play(
+        2, ahead=2, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
+        claim=[[claimed_row(n) for n in range(4)], []],
+    )  # fmt: skip
+
+    async def script() -> None:
+        await until(lambda: len(play.taken) == 4)
+        play.ahead = 1
+        play.end(play.taken[0])
+        before = len(play.link.parameters("claim"))
+        enough = monotonic() + 10 * URGENT_LOOK
+        while monotonic() < enough:
+            play.claimer.make_room()
+            await asyncio.sleep(0)
+        assert len(play.link.parameters("claim")) > before
+
+    running(play, script)
 
 
 def test_a_claimer_with_drain_is_drained_when_no_job_is_due_and_none_runs():

@@ -98,8 +98,9 @@ class Claimer:
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
-        """Called if slots are free again. Looks for jobs if a claim left jobs behind for lack of slots, or if a drain is perhaps over."""
-        if self._wants_room or (self._settings.drain and not self._in_flight):
+        """Called if jobs have ended. Looks for jobs if a claim left jobs behind and there is room now, or if a drain is perhaps over."""
+        is_drained = self._settings.drain and not self._in_flight
+        if is_drained or (self._wants_room and self._in_flight.room(self._ahead())):
             self._wake_ups.look_again()
 
     # ---------------------------------------------------------------- the loop
