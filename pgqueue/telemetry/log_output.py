@@ -19,6 +19,8 @@ from pgqueue.text.shown import Cleaning
 LOG = logging.getLogger("pgqueue")
 # The loggers of libraries that run the worker's loop and connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
+# psycopg's pools warn of each connection that they drop or cannot open. pgqueue's own lines and errors say the same, once.
+POOLS = logging.getLogger("psycopg.pool")
 _chosen: list[int] = []  # the log level that the command line asked for; empty if it asked for none
 
 
@@ -73,14 +75,16 @@ class NeverDisabled(Guarded):
 
 
 class Own(logging.StreamHandler):  # type: ignore[type-arg]
-    """pgqueue's own handler. As soon as the user has configured a handler, ``Own`` drops all lines, so that no line is shown twice."""
+    """pgqueue's own handler of a logger. It drops all lines as soon as a handler of the user gets them, so that no line is shown twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, logger: logging.Logger = LOG, level: int = logging.NOTSET) -> None:
         super().__init__(sys.stderr)
+        self._logger = logger
+        self.setLevel(level)
         self.setFormatter(Lines("%(asctime)s %(levelname)-7s %(message)s"))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not is_configured() and bool(super().filter(record))
+        return not is_configured(self._logger) and bool(super().filter(record))
 
 
 class Lines(logging.Formatter):
@@ -109,10 +113,14 @@ def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
         logger.__class__ = type(kind.__name__, (kind, type(logger)), {})
 
 
-def is_configured() -> bool:
-    """Returns whether the user has configured a handler that gets pgqueue's lines."""
-    others = any(not isinstance(handler, Own) for handler in LOG.handlers)
-    return others or (LOG.propagate and bool(logging.getLogger().handlers))
+def is_configured(logger: logging.Logger = LOG) -> bool:
+    """Returns whether the user has configured a handler that gets the lines of the logger."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(not isinstance(handler, Own) for handler in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
 
 
 def choose(level: int | None) -> None:
@@ -127,9 +135,12 @@ def chosen() -> int:
 
 
 def set_up() -> None:
-    """Adds pgqueue's own handler. Call this after the user's code had the chance to configure logging."""
+    """Adds pgqueue's own handlers. Call this after the user's code had the chance to configure logging."""
     if not any(isinstance(handler, Own) for handler in LOG.handlers):
         LOG.addHandler(Own())
+        of_pools = Own(POOLS, logging.ERROR)
+        of_pools.addFilter(Cleaning())
+        POOLS.addHandler(of_pools)
     if _chosen:
         LOG.setLevel(_chosen[-1])
     elif not is_configured() and LOG.level == logging.NOTSET:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
 import signal
@@ -24,6 +25,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Handler]:
     level, handlers = log_output.LOG.level, list(log_output.LOG.handlers)
     monkeypatch.setattr(log_output, "_chosen", [])
     log_output.LOG.handlers = []
+    monkeypatch.setattr(log_output.POOLS, "handlers", [])
+    monkeypatch.setattr(log_output.POOLS, "disabled", False)
     log_output.LOG.setLevel(logging.NOTSET)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     log_output.set_up()
@@ -66,6 +69,24 @@ def test_pgqueues_handler_writes_no_lines_if_the_user_adds_a_handler_to_the_logg
     assert not own.filter(record())
     log_output.LOG.removeHandler(theirs)
     assert own.filter(record())
+
+
+@pytest.mark.usefixtures("own")
+def test_psycopgs_pools_write_only_their_errors_as_lines_of_pgqueue() -> None:
+    logging.getLogger().handlers[:] = []
+    [handler] = log_output.POOLS.handlers
+    assert isinstance(handler, log_output.Own)
+    handler.setStream(said := io.StringIO())
+    log_output.POOLS.warning("discarding closed connection: %s", "BAD")
+    log_output.POOLS.error("it broke: %s", "one\ntwo")
+    log_output.LOG.addHandler(logging.NullHandler())
+    log_output.POOLS.error("the user's handler does not get this line")
+    logging.getLogger().addHandler(logging.NullHandler())
+    log_output.POOLS.error("the user's handler gets this line")
+    assert [line[30:] for line in said.getvalue().splitlines()] == [
+        "ERROR   it broke: one\\ntwo",
+        "ERROR   the user's handler does not get this line",
+    ]
 
 
 def test_a_second_set_up_of_the_log_changes_nothing(own: logging.Handler) -> None:
