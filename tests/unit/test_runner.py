@@ -11,7 +11,7 @@ from pgqueue import App
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
-from pgqueue.worker.running.job_times import AHEAD, MOST_AHEAD, SHORT, JobTimes
+from pgqueue.worker.running.job_times import AHEAD, FEW, MOST_AHEAD, SHORT, JobTimes
 from pgqueue.worker.running.runner import SUSPECTS, Runner
 from pgqueue.worker.running.waiting import OVERTAKEN, Waiting
 from tests.conclusions import reason_of
@@ -163,10 +163,17 @@ def test_short_jobs_are_claimed_ahead_and_long_jobs_are_not() -> None:
     assert slow.ahead(0) == 0
 
 
-@pytest.mark.parametrize(("waiting", "wanted"), [(0, 10), (5, 10), (6, 6), (10, 10), (14, 10)])
-def test_no_job_is_claimed_ahead_while_more_than_half_of_those_claimed_before_wait(
-    waiting: int, wanted: int
+@pytest.mark.parametrize(("wait", "wanted"), [(0, 10), (5, 10), (6, 6), (10, 10), (14, 10)])
+def test_a_claim_ahead_waits_until_half_of_the_few_jobs_claimed_before_have_begun(
+    wait: int, wanted: int
 ) -> None:
     times = JobTimes()
     times.note(0.0, AHEAD / 10.5)
-    assert times.ahead(waiting) == wanted
+    assert times.ahead(wait) == wanted
+
+
+@pytest.mark.parametrize(("wait", "wanted"), [(0, 500), (500 - FEW, 500), (501 - FEW, 501 - FEW)])
+def test_a_claim_ahead_waits_for_no_more_than_a_few_jobs(wait: int, wanted: int) -> None:
+    times = JobTimes()
+    times.note(0.0, AHEAD / 500.5)
+    assert times.ahead(wait) == wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 SHORT = 0.05  # if jobs take longer than this many seconds, no job is claimed ahead
 AHEAD = 0.03  # the worker needs about this many seconds for the jobs that are claimed ahead
 MOST_AHEAD = 1000  # at most this many jobs are claimed ahead
+FEW = 20  # a claim ahead waits until it can take this many jobs, or half of what should wait if that is less
 WEIGHT = 0.05  # the weight of the newest job in the averages
 
 
@@ -36,11 +37,11 @@ class JobTimes:
     def ahead(self, waiting: int) -> int:
         """Returns how many claimed jobs should wait for a slot, if ``waiting`` jobs wait now.
 
-        If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0. If more than half of
-        this number wait already, returns at most ``waiting``. So no job is claimed until half of them have begun, and then one claim takes
-        many jobs.
+        If jobs take a short time, this number is large enough to keep every slot filled. If jobs take long, it is 0. If only a few jobs
+        fewer than this number wait, returns at most ``waiting``. So no claim takes one job after the other: the next one takes FEW jobs, or
+        half of this number if that is less.
         """
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0
         ahead = min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))
-        return min(ahead, waiting) if waiting > ahead // 2 else ahead
+        return ahead if ahead - waiting >= min(ahead // 2, FEW) else min(ahead, waiting)
