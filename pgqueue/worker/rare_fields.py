@@ -33,8 +33,6 @@ class RareFields:
     @classmethod
     def of(cls, text: str) -> RareFields:
         """Makes the fields from the text that ``claim.sql`` returns. In this text, expiry and deadline are given as seconds from now."""
-        if text.isdecimal():
-            return cls(None, None, None, workflow_id=int(text))
         said, now = json.loads(text), monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")

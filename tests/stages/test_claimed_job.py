@@ -66,14 +66,13 @@ def test_the_job_that_a_handler_gets_has_the_values_of_its_row(
     assert [facts_of(attempt, app) for attempt in (claimed, again, child)] == [expected] * 3
 
 
-@pytest.mark.parametrize(("options", "text"), [({}, "5"), ({"tags": ["a"]}, "{")])
+@pytest.mark.parametrize("options", [{}, {"tags": ["a"]}])
 def test_a_claimed_node_knows_its_workflow_whatever_other_rare_fields_it_has(
-    db: Connection[Any], options: dict[str, Any], text: str
+    db: Connection[Any], options: dict[str, Any]
 ) -> None:
     db.execute("select setval(pg_get_serial_sequence('pgqueue.workflows', 'id'), 5, false)")
     assert workflows.store(db, {"task": "t", **options}) == 5
     hand = Hand(db, ["t"])
     [claimed] = hand.claim()
     child = Attempt(hand.id, claimed.row())
-    assert claimed.claimed[13].startswith(text)
     assert [attempt.rare and attempt.rare.workflow_id for attempt in (claimed, child)] == [5, 5]

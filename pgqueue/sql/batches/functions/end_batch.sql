@@ -4,7 +4,7 @@
 -- Returns whether it ended the batch. Locks the row of the batch, and then looks with a new snapshot. So of two parts that end at the same
 -- time, the second one sees both ends.
 -- A transaction with another isolation level than READ COMMITTED gets no new snapshot: it cannot see parts that were added after its first
--- statement. So it never ends a batch, but leaves the batch to the leader: leaves a part to it. If it sees no part, it adds one
+-- statement. So it never ends a batch, but leaves one of its parts to the leader. If it sees no part, it adds one
 -- without members, which ends when the leader looks at it.
 -- Uses nodes_parts_idx: reads one row for each part, and none for a member. Runs as the owner, because any end of a job can call it.
 create or replace function pgqueue.end_batch(batch bigint)
