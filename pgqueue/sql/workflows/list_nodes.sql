@@ -1,6 +1,6 @@
 -- Lists the nodes of a workflow in its order, with groups and jobs that undo nodes, but without hidden gates. `signals`: the names of the
--- signals for one of which the job waits. `refusal`: why the database refuses to go on with the node. `after` has the ids of the nodes for
--- which a node waits, as the text of an array.
+-- signals that the job waits for; one of them is enough. `refusal`: why the database refuses to go on with the node. `after`: the ids of the
+-- nodes that must end before the node, as the text of an array.
 -- Uses nodes_workflow_key, dependencies_node_idx and the index on id of each partition. Locks nothing. Zero rows: the workflow has no
 -- nodes.
 select n.id, n.name, j.task, coalesce(n.state, j.state, 'waiting') as state, n.is_gate, n.gives, n.needs, n.error,
