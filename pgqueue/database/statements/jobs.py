@@ -14,7 +14,11 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Chooses the jobs that fit every field that is not None. ``error``: a part of the last error. ``args``: JSON within the arguments."""
+    """Chooses the jobs that fit every field that is not None.
+
+    ``error``: a part of the last error. ``named``: a part of the task's name. ``args``: JSON within the arguments. ``since``, ``until``: a
+    job is created at ``since`` or later, and before ``until``.
+    """
 
     states: list[str] | None = None
     queue: str | None = None
@@ -25,6 +29,11 @@ class JobFilter:
     idempotency_key: str | None = None
     concurrency_key: str | None = None
     args: str | None = None
+    named: str | None = None
+    worker_id: int | None = None
+    workflow_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,20 @@ class JobCount:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTogether:
+    """A job of a transaction that enqueued several. ``started_at`` is the time of its last claim."""
+
+    id: int
+    queue: str
+    task: str
+    state: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Why:
     """Why a job is not running: ``reason`` is a word for programs, ``sentence`` is for people.
 
@@ -105,13 +128,15 @@ def why(job_id: int) -> Statement[Why]:
 
 
 def list_jobs(
-    which: JobFilter = JobFilter(), *, before: int | None = None, count: int = 50
+    which: JobFilter = JobFilter(), *, before: int | None = None, floor: int | None = None, count: int = 50
 ) -> Statement[list[Job]]:
+    """Lists jobs with ids below ``before`` and not below ``floor``, the newest first."""
     return statement(
         "list_jobs",
         lambda rows: [job_of(row) for row in rows],
         **asdict(which),
         before=before,
+        floor=floor,
         count=count,
     )
 
@@ -128,6 +153,11 @@ def list_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
 
 def list_transitions(job_id: int) -> Statement[list[Transition]]:
     return statement("list_transitions", each(Transition), job_id=job_id)
+
+
+def list_together(job_id: int, created_at: datetime) -> Statement[list[JobTogether]]:
+    """Lists the jobs that the transaction which enqueued this job has enqueued."""
+    return statement("list_together", each(JobTogether), job_id=job_id, created_at=created_at)
 
 
 def cancel(job_id: int) -> Statement[str | None]:

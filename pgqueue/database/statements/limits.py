@@ -33,6 +33,42 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Seats:
+    """What the jobs of one key have taken of a limit. ``wanted``: what the first job needs that was refused. Times are None if it has room."""
+
+    key: str
+    taken: int
+    wanted: int
+    full_at: datetime | None
+    free_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatHolder:
+    """A running job that has taken ``weight`` seats of a limit."""
+
+    id: int
+    task: str
+    queue: str
+    concurrency_key: str | None
+    weight: int
+    started_at: datetime
+    worker_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A due job to which a limit applies."""
+
+    id: int
+    task: str
+    queue: str
+    concurrency_key: str | None
+    run_at: datetime
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Miscount:
     """A row of pgqueue.seats whose number of taken seats was ``counted``, although the running jobs had taken ``correct`` seats."""
 
@@ -69,6 +105,18 @@ def list_limits() -> Statement[list[Limit]]:
 def remove_limit(limit_id: int) -> Statement[int | None]:
     """Removes a limit. Returns None if there is no such limit."""
     return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
+
+
+def list_seats(limit_id: int) -> Statement[list[Seats]]:
+    return statement("list_seats", each(Seats), limit_id=limit_id)
+
+
+def list_holders(limit_id: int) -> Statement[list[SeatHolder]]:
+    return statement("list_holders", each(SeatHolder), limit_id=limit_id)
+
+
+def list_waiting(limit_id: int) -> Statement[list[WaitingJob]]:
+    return statement("list_waiting", each(WaitingJob), limit_id=limit_id)
 
 
 def recount_seats() -> Statement[list[Miscount]]:

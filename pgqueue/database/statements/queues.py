@@ -25,6 +25,24 @@ class QueueDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueCount:
+    """The numbers of a queue's unfinished jobs. ``is_exact``: otherwise ``due``, ``scheduled`` and ``waiting`` are estimates.
+
+    ``oldest_due``: for how many seconds the oldest due job has been due, of those that were read.
+    """
+
+    queue: str
+    paused: bool
+    is_exact: bool
+    due: int
+    scheduled: int
+    waiting: int
+    running: int
+    oldest_due: float | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueUse:
     """Why a queue cannot be removed: the number of its unfinished and dead ``jobs``, and of living ``workers`` that serve it by its name.
 
@@ -83,6 +101,11 @@ class WorkerRow:
 
 def list_queues() -> Statement[list[QueueDepth]]:
     return statement("list_queues", each(QueueDepth))
+
+
+def count_queues(pages: int = 2000) -> Statement[list[QueueCount]]:
+    """Counts the unfinished jobs of each queue. Reads at most about ``pages`` pages of the table, and estimates if there are more."""
+    return statement("count_queues", each(QueueCount), pages=pages)
 
 
 def pause_queue(queue: str) -> Statement[bool]:

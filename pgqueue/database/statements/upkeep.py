@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pgqueue.database.statements.decoding import column, each, one, statement
@@ -21,6 +22,20 @@ class Storage:
     table: int
     claim_index: int
     vacuumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """A table of pgqueue, or all partitions of one. Sizes are in bytes; ``live`` and ``dead`` count rows as the server estimates them."""
+
+    name: str
+    parts: int
+    table: int
+    indexes: int
+    live: int
+    dead: int
+    vacuumed_at: datetime | None
+    analyzed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +122,7 @@ def measure_storage() -> Statement[Storage]:
 def compare_ids() -> Statement[tuple[int, int]]:
     """Returns (the last id that was taken from the sequence, the largest id of a job)."""
     return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))
+
+
+def measure_tables() -> Statement[list[TableSize]]:
+    return statement("measure_tables", each(TableSize))

@@ -9,3 +9,8 @@ and (%(concurrency_key)s::text is null or j.concurrency_key = %(concurrency_key)
 and (%(args)s::jsonb is null or j.args @> %(args)s::jsonb)
 and (%(idempotency_key)s::text is null
      or j.id in (select k.job_id from pgqueue.idempotency_keys k where k.key = %(idempotency_key)s::text))
+and (%(named)s::text is null or strpos(lower(j.task), lower(%(named)s::text)) > 0)
+and (%(worker_id)s::bigint is null or j.worker_id = %(worker_id)s::bigint)
+and (%(workflow_id)s::bigint is null or j.workflow_id = %(workflow_id)s::bigint)
+and (%(since)s::timestamptz is null or j.created_at >= %(since)s::timestamptz)
+and (%(until)s::timestamptz is null or j.created_at < %(until)s::timestamptz)

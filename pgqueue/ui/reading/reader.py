@@ -1,0 +1,68 @@
+"""Runs the statements of a page: read only, for a limited time, and with the texts that the page shows under its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
+
+from psycopg import AsyncConnection
+
+from pgqueue.database.pools import Pools
+from pgqueue.database.run import run_async
+from pgqueue.sql import Statement
+from pgqueue.text.shown import quoted
+from pgqueue.ui.reading.page import Query
+
+T = TypeVar("T")
+
+PATIENCE = "2s"  # a page that the server cannot answer in this time says so
+# What holds a page up also holds up vacuum, so a page never waits for a lock.
+LIMITS = (
+    "set transaction read only; set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
+    f" set local statement_timeout = '{PATIENCE}'; set local lock_timeout = '500ms'; set local jit = off"
+)
+
+
+class Reader:
+    """The statements of one page. ``queries`` counts them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.queries = 0
+
+    async def ask(self, statement: Statement[T]) -> T:
+        """Returns the answer of the server. Raises an error of the driver if it does not come within PATIENCE."""
+        self.queries += 1
+        return await run_async(self._connection, statement)
+
+
+@asynccontextmanager
+async def reading(pools: Pools) -> AsyncIterator[Reader]:
+    """Opens a read-only transaction for one page."""
+    async with pools.aconnection(own=True) as connection:
+        await connection.execute(LIMITS)
+        yield Reader(connection)
+
+
+def shown(statement: Statement[object], command: str | None = None) -> Query:
+    """Returns the statement as SQL that a person can paste into psql, with its values in place of the parameters."""
+    text: str = statement.text
+    for name, value in sorted(statement.parameters.items(), key=lambda item: -len(item[0])):
+        text = text.replace(f"%({name})s", literal(value))
+    return Query(text.replace("%%", "%") + ";", command)
+
+
+def literal(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, datetime):
+        return quoted(value.isoformat())
+    if isinstance(value, list | tuple):
+        return f"array[{', '.join(map(literal, value))}]"
+    return quoted(str(value))
