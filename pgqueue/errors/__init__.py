@@ -57,6 +57,12 @@
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
+    ├── AccessError                     the web page or the HTTP API refuses to serve a request
+    │   ├── NotAuthenticatedError       PGQ-701   the request has no valid token
+    │   ├── NotAllowedError             PGQ-702   the caller's role or token does not allow the act
+    │   ├── TooManyGuessesError         PGQ-703   too many wrong tokens came from one address
+    │   ├── ForeignRequestError         PGQ-704   a page of another web site sent the request
+    │   └── UnknownHostError            PGQ-705   the header Host is not a name of this server
     └── AttemptError                    why an attempt of a job failed
         ├── LeaseLostError              PGQ-601   another worker is allowed to run the job now
         ├── ProcessDiedError            PGQ-602   the process crashed, or was killed from outside
@@ -81,6 +87,14 @@ A code never gets another meaning. No message contains a password, because ``dat
 
 from __future__ import annotations
 
+from pgqueue.errors.access import (
+    AccessError,
+    ForeignRequestError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    TooManyGuessesError,
+    UnknownHostError,
+)
 from pgqueue.errors.attempts import (
     AttemptError,
     BadResultError,
@@ -134,6 +148,7 @@ from pgqueue.errors.calls import (
 )
 
 __all__ = [
+    "AccessError",
     "AlertNotFoundError",
     "AppError",
     "AppImportError",
@@ -154,6 +169,7 @@ __all__ = [
     "DuplicateStepError",
     "DuplicateTaskError",
     "EmbeddedPostgresError",
+    "ForeignRequestError",
     "IdempotencyConflictError",
     "InvalidArgumentsError",
     "InvalidBatchError",
@@ -176,6 +192,8 @@ __all__ = [
     "NoDsnError",
     "NoTasksError",
     "NodeNotFoundError",
+    "NotAllowedError",
+    "NotAuthenticatedError",
     "NotFoundError",
     "PayloadTooLargeError",
     "PgQueueError",
@@ -198,7 +216,9 @@ __all__ = [
     "SwallowedSuspensionError",
     "TakenIdError",
     "TooManyConnectionsError",
+    "TooManyGuessesError",
     "UndecodableJobError",
+    "UnknownHostError",
     "UnknownTaskError",
     "UnnameableTaskError",
     "UnsupportedServerError",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -16,6 +18,10 @@ from psycopg import sql
 
 from pgqueue import App, chain
 from pgqueue.database import migrate, pools
+from pgqueue.errors import NotAuthenticatedError
+from pgqueue.ui.access.access import Access
+from pgqueue.ui.access.tokens import Token
+from pgqueue.ui.access.who import Role, Who
 from pgqueue.worker.attempt_lease import AttemptLease
 from tests.command_line import pgq
 from tests.proxy import proxy_to
@@ -168,7 +174,24 @@ def add_to_a_sealed_batch(scene: Scene) -> None:
         b.add([task.job("Bob")])
 
 
-RAISED: dict[str, Callable[[Scene], None]] = {
+def admitted(access: Access, **headers: str) -> Who:
+    """Sends a request of another web site or of a program to the entrance of the HTTP API."""
+    named = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    raw = [(name.encode(), value.encode()) for name, value in named.items()]
+    return asyncio.run(
+        access.admit({"type": "http", "method": "POST", "client": ("127.0.0.1", 1), "headers": raw})
+    )
+
+
+def eleven_wrong_tokens(scene: Scene) -> None:
+    access = Access([Token("0" * 64, Who("ada"))])
+    for _ in range(10):
+        with contextlib.suppress(NotAuthenticatedError):
+            admitted(access, authorization="Bearer wrong")
+    admitted(access, authorization="Bearer wrong")
+
+
+RAISED: dict[str, Callable[[Scene], object]] = {
     "PGQ-110": full_pool,
     "PGQ-203": old_server,
     "PGQ-207": locked,
@@ -183,4 +206,9 @@ RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-530": state_of_no_workflow,
     "PGQ-531": job_of_no_node,
     "PGQ-601": lost_lease,
+    "PGQ-701": lambda s: admitted(Access([Token("0" * 64, Who("ada"))])),
+    "PGQ-702": lambda s: admitted(Access()).require(Role.operator, "cancel jobs"),
+    "PGQ-703": eleven_wrong_tokens,
+    "PGQ-704": lambda s: admitted(Access(), sec_fetch_site="cross-site"),
+    "PGQ-705": lambda s: admitted(Access(), host="evil.test"),
 }

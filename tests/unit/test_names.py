@@ -157,6 +157,8 @@ def test_an_edit_in_python_can_change_and_remove_the_same_columns_as_an_edit_in_
 
 # The modules and folders that are allowed to define async functions.
 COLOURED = (
+    "ui/access/access.py",
+    "ui/api/",
     "model/declaring.py",
     "database/checks.py",
     "database/run.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgqueue.ui.cli import (
     alerts,
+    api,
     batches,
     cron,
     db,
@@ -49,4 +50,5 @@ cli.add_typer(workflows.commands, name="workflows")
 cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
+cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")

@@ -1,0 +1,4 @@
+"""Who sends an HTTP request, and what this caller may do. The HTTP API and the web page share this code.
+
+``access.py`` is the entrance: ``who = await access.admit(scope)``, with the scope of any ASGI server. No module here needs a web framework.
+"""
