@@ -9,6 +9,7 @@ from pgqueue.schema.base import DOMAINS, metadata
 from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
 from pgqueue.schema.limits import limits, pauses, seats, starts
 from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules, tasks
+from pgqueue.schema.stats import stats
 from pgqueue.schema.steps import checkpoints, checkpoints_default, signals
 from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
 from pgqueue.schema.workflows import dependencies, nodes, unresolved, workflows
@@ -37,6 +38,7 @@ __all__ = [
     "seats",
     "signals",
     "starts",
+    "stats",
     "tasks",
     "transitions",
     "transitions_default",

@@ -57,6 +57,7 @@ PARTS = (
     "limits",
     "schedules",
     "alerts",
+    "stats",
     "upkeep",
     "server",
 )

@@ -25,6 +25,7 @@ from pgqueue.model.steps import Checkpoint, TakeSignal
 from pgqueue.model.suspension import Request
 from pgqueue.sql import Statement, names
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
 SAMPLES: dict[str, Statement[Any]] = {
     statement.name: statement
@@ -214,6 +215,13 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_shared_names(),
         statements.find_unserved(),
         statements.wake(["default"]),
+        statements.add_stats([{"at": 60, "queue": "default", "task": "a", "started": 1}]),
+        statements.roll_up_stats(86400.0, 1000),
+        statements.purge_stats(86400.0, 1000),
+        statements.list_stats(NOON, NOON, 60, by=["queue"]),
+        statements.sum_stats(NOON, NOON, by=["task"]),
+        statements.estimate_drain(),
+        statements.count_live(),
         statements.watch_dead(),
         statements.watch_queues(),
     )

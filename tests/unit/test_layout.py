@@ -18,7 +18,7 @@ PUBLIC = {
     "pgqueue.schema": [
         "DOMAINS", "alerts", "checkpoints", "checkpoints_default", "dependencies", "idempotency_keys", "jobs", "jobs_dead", "jobs_done",
         "jobs_done_default", "jobs_live", "leader",
-        "limits", "metadata", "nodes", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "signals", "starts", "tasks",
+        "limits", "metadata", "nodes", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "signals", "starts", "stats", "tasks",
         "transitions", "transitions_default", "unresolved", "workers", "workflows",
     ],
 }  # fmt: skip

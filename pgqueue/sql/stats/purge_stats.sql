@@ -1,0 +1,13 @@
+-- Deletes up to `count` rows of hours that began longer than `age` seconds ago, skipping locked ones.
+-- Uses the index stats_pkey. Returns how many rows it deleted.
+with gone as (
+    delete from pgqueue.stats s
+    where s.ctid = any(array(
+        select o.ctid from pgqueue.stats o
+        where o.seconds = 3600 and o.at < clock_timestamp() - make_interval(secs => %(age)s::float8)
+        order by o.at, o.queue, o.task
+        limit %(count)s::int
+        for update skip locked))
+    returning 1
+)
+select count(*) from gone
