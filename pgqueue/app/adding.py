@@ -11,7 +11,8 @@ from collections.abc import AsyncIterable, Iterable
 from contextlib import nullcontext
 
 from pgqueue.app import copy_lines
-from pgqueue.app.storing import JobStore, joining, resolve_copied, span, traced
+from pgqueue.app.sending import queue_of, span
+from pgqueue.app.storing import JobStore, joining, resolve_copied, traced
 from pgqueue.database import statements
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
 from pgqueue.database.joining import CallersConnection, can_copy, is_utf8
@@ -148,9 +149,9 @@ def _reserved(opened: list[OpenedParts]) -> list[Reserved]:
 def _noted(jobs: list[Batch]) -> int:
     """Emits that the jobs are stored, and returns how many these are."""
     if has_subscribers(JobsEnqueued):
-        counts: Counter[str] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
         for batch in jobs:
-            counts[batch.task] += len(batch.args)
-        for task, count in counts.items():
-            emit(JobsEnqueued(task, count))
+            counts[batch.task, queue_of(batch)] += len(batch.args)
+        for (task, queue), count in counts.items():
+            emit(JobsEnqueued(task, count, queue))
     return sum(len(batch.args) for batch in jobs)

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from pgqueue.app import copy_lines
+from pgqueue.app.sending import queue_of, span, workflow_span
 from pgqueue.app.waiters import Waiters
 from pgqueue.database import in_doubt, statements
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
@@ -31,7 +32,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
-from pgqueue.telemetry.tracing import carrier, enqueue_span, is_traced
+from pgqueue.telemetry.tracing import carrier
 
 T = TypeVar("T")
 
@@ -285,15 +286,15 @@ def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
 def _noted(built: Built, stored: StoredWorkflow) -> StoredWorkflow:
     if stored.created and has_subscribers(JobsEnqueued):
         for task, jobs in Counter(task for task in built.tasks if task is not None).items():
-            emit(JobsEnqueued(task, jobs))
+            emit(JobsEnqueued(task, jobs, ""))
     return stored
 
 
 def _emit_enqueued(batches: list[Batch], stored: list[Stored]) -> None:
-    tasks = (batch.task for batch in batches for _ in batch.args)
-    new = Counter(task for task, row in zip(tasks, stored, strict=True) if row.created)
-    for task, jobs in new.items():
-        emit(JobsEnqueued(task, jobs))
+    sent = ((batch.task, queue_of(batch)) for batch in batches for _ in batch.args)
+    new = Counter(names for names, row in zip(sent, stored, strict=True) if row.created)
+    for (task, queue), jobs in new.items():
+        emit(JobsEnqueued(task, jobs, queue))
 
 
 def _named(batch: Batch) -> list[tuple[str, str | None]]:
@@ -305,17 +306,8 @@ def _named(batch: Batch) -> list[tuple[str, str | None]]:
 # ------------------------------------------------------------------ traces
 
 
-def span(batches: list[Batch]) -> AbstractContextManager[None]:
-    if not is_traced():
-        return nullcontext()
-    return enqueue_span(batches[0].task, sum(len(batch.args) for batch in batches))
-
-
 def _workflow_span(built: Built) -> AbstractContextManager[None]:
-    tasks = [task for task in built.tasks if task is not None]
-    if not tasks or not is_traced():
-        return nullcontext()
-    return enqueue_span(tasks[0], len(tasks))
+    return workflow_span([task for task in built.tasks if task is not None])
 
 
 def traced(batches: list[Batch]) -> list[Batch]:

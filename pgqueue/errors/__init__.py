@@ -7,6 +7,7 @@
     │   ├── DriverMissingError          PGQ-101   psycopg finds no libpq
     │   ├── NoDsnError                  PGQ-102   no setting contains a DSN
     │   ├── InvalidSettingError         PGQ-107   a flag, variable or file contains a wrong value
+    │   ├── PackageMissingError         PGQ-111   an optional package is not installed
     │   └── EmbeddedPostgresError       PGQ-108   the embedded server is missing or did not start
     ├── DatabaseError                   a problem with the server, the login or the schema
     │   ├── DatabaseUnreachableError    PGQ-103   no answer from the server
@@ -195,6 +196,7 @@ __all__ = [
     "NotAllowedError",
     "NotAuthenticatedError",
     "NotFoundError",
+    "PackageMissingError",
     "PayloadTooLargeError",
     "PgQueueError",
     "PoolExhaustedError",
@@ -244,6 +246,10 @@ class NoDsnError(ConfigError):
 
 class InvalidSettingError(ConfigError):
     code = "PGQ-107"
+
+
+class PackageMissingError(ConfigError):
+    code = "PGQ-111"
 
 
 class EmbeddedPostgresError(ConfigError):

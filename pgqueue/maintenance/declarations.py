@@ -10,15 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from psycopg import Connection
+
 from pgqueue.database import statements
 from pgqueue.database.link import Link
-from pgqueue.database.outage import Trouble
-from pgqueue.database.sifting import sift
+from pgqueue.database.outage import Trouble, is_lost
+from pgqueue.database.run import run
+from pgqueue.database.sifting import is_of_a_value, sift
+from pgqueue.errors import PgQueueError
 from pgqueue.model.schedule import Schedule, fingerprint
 from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import (
+    DeclarationsPutOff,
     NewerDeployInForce,
     ScheduleForeign,
     ScheduleKept,
@@ -57,6 +62,19 @@ class Declarations:
         self._pause = TRY_AGAIN_AFTER
         self._said: set[str | None] = set()
         self._failed: set[str] = set()
+
+    def begin(self, connection: Connection) -> None:
+        """Writes the rows for the first time, when the worker starts.
+
+        If another transaction has locked such a row, or a stored row causes an error, ``run`` writes the rows later.
+        """
+        try:
+            run(connection, self.sync_tasks())
+            self.note(run(connection, self.sync()))
+        except Exception as error:
+            if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):
+                raise
+            emit(DeclarationsPutOff(error))
 
     def sync(self) -> Statement[list[tuple[str | None, str]]]:
         return statements.sync_schedules(

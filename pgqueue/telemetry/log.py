@@ -10,8 +10,17 @@ from types import TracebackType
 from typing import Any
 
 from pgqueue.telemetry.events import Fact, subscribe
-from pgqueue.telemetry.events.jobs import JobCompleted, JobLost, JobPutBack, JobsEnqueued, JobStarted
-from pgqueue.telemetry.events.maintenance import LeadEnded, LeaderElected
+from pgqueue.telemetry.events.jobs import (
+    EnqueueEnded,
+    JobCompleted,
+    JobLost,
+    JobPutBack,
+    JobsEnqueued,
+    JobsTaken,
+    JobStarted,
+    OutcomesWritten,
+)
+from pgqueue.telemetry.events.maintenance import LeadEnded, LeaderElected, Measured
 from pgqueue.telemetry.lines import Line, Wording, database, jobs, maintenance, users, workers
 from pgqueue.telemetry.log_output import LOG
 from pgqueue.text.described import TRACEBACK, plain
@@ -23,7 +32,7 @@ LINES: dict[type[Fact], Wording] = {
 }  # fmt: skip
 # Facts without a log line. Some of them happen thousands of times a second. The others have a meaning only for other subscribers.
 SILENT: set[type[Fact]] = {
-    JobsEnqueued, JobStarted, JobCompleted, JobPutBack, JobLost, LeaderElected, LeadEnded,
+    JobsEnqueued, EnqueueEnded, JobsTaken, JobStarted, JobCompleted, JobPutBack, JobLost, OutcomesWritten, LeaderElected, LeadEnded, Measured,
 }  # fmt: skip
 
 Raised = tuple[type[BaseException], BaseException, TracebackType | None]

@@ -66,7 +66,7 @@ class Attempt:
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "has_checkpoint", "id",
-        "keeper", "known", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
+        "keeper", "known", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "ran", "rare", "run_at", "started_at",
         "suspension", "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
@@ -81,6 +81,9 @@ class Attempt:
         self.may_have_seats = may_have_seats  # False: the job has surely taken no seat of a limit
         self.claimed_at = monotonic()
         self.started_at = 0.0
+        self.ran: float | None = (
+            None  # for how many seconds the handler ran; None: it has not ended, or was not called
+        )
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
         self.keeper: Keeper | None = None  # stores the checkpoints of its steps; the runner sets it

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
@@ -16,6 +17,7 @@ from pgqueue.telemetry.events.jobs import (
     JobRetried,
     JobStarted,
     JobSuspended,
+    OutcomesWritten,
     Run,
 )
 from pgqueue.worker.attempt import Attempt
@@ -29,6 +31,11 @@ KINDS: dict[str, type[Any]] = {
     "pending": JobPutBack,
     "suspended": JobSuspended,
 }
+# What metrics call an outcome, by its reason or else by its state.
+OUTCOMES = {
+    "completed": "success", "retrying": "retry", "dead": "failed", "cancelled": "cancelled", "pending": "snoozed", "sleeping": "suspended",
+    "waiting": "suspended", "released": "released",
+}  # fmt: skip
 NOTHING: dict[NothingToSettle, type[Any]] = {
     NothingToSettle.COMMITTED: JobCompleted,
     NothingToSettle.LEASE_LOST: JobLost,
@@ -55,6 +62,32 @@ def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
     if has_subscribers(kind):
         seconds = monotonic() - (attempt.started_at or attempt.claimed_at)
         emit(kind(_run(attempt), seconds, *_details(conclusion)))
+
+
+def emit_written(
+    operation: Literal["ack", "settle"], batch: Sequence[tuple[Attempt, Outcome]], seconds: float
+) -> None:
+    """Emits that one statement has written these outcomes. Call this only if OutcomesWritten has subscribers."""
+    ended = tuple([
+        (attempt.queue, attempt.task, OUTCOMES.get(outcome.reason) or OUTCOMES[outcome.state], _error_type(outcome), attempt.ran)
+        for attempt, outcome in batch
+    ])  # fmt: skip
+    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, ended))
+
+
+def emit_committed(attempt: Attempt, conclusion: NothingToSettle) -> None:
+    """Emits that a handler's own transaction has completed its job, if it has."""
+    if conclusion is not NothingToSettle.COMMITTED or not has_subscribers(OutcomesWritten):
+        return
+    ended = ((attempt.queue, attempt.task, "success", "", attempt.ran),)
+    emit(OutcomesWritten(attempt.worker_id, "ack", None, ended))
+
+
+def _error_type(outcome: Outcome) -> str:
+    """Returns the name of the class of the error with which the attempt failed. ``Outcome.error`` begins with this name."""
+    if outcome.state not in ("retrying", "dead") or outcome.error is None:
+        return ""
+    return outcome.error.partition(":")[0].partition("\n")[0]
 
 
 def _details(outcome: Conclusion) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """The connections of a worker. Each is opened when it is first used.
 
-Only the leader uses ``leading``, ``upkeep`` and ``schedules``. The link ``declarations`` is open only while declarations are stored.
+Only the leader uses ``leading``, ``upkeep``, ``measuring`` and ``schedules``. The link ``declarations`` is open only while declarations are stored.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Links:
         self.own = (self.claim, self.settle, self.steps, self.listen)  # the links of the worker itself
         self.leading = Link(dsn, "pgqueue leader", outage, limit=limit)
         self.upkeep = Link(dsn, "pgqueue upkeep", outage, session=ORDINARY, limit=UPKEEP)
+        self.measuring = Link(dsn, "pgqueue metrics", outage, session=ORDINARY, limit=LONGEST)
         self.schedules = Link(dsn, "pgqueue schedules", outage)
         self.declarations = Link(dsn, "pgqueue schedules", outage)
 

@@ -17,11 +17,19 @@ from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.database.sifting import make_dead, sift
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Outcome
+from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost, OutcomeRefused, OutcomeWaits
+from pgqueue.telemetry.events import emit, has_subscribers
+from pgqueue.telemetry.events.jobs import (
+    CommitUnconfirmed,
+    OutcomeLost,
+    OutcomeRefused,
+    OutcomesWritten,
+    OutcomeWaits,
+)
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import OwnCommit
+from pgqueue.worker.job_facts import emit_written
 
 UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until the settler tries again to write to a row that was locked
@@ -166,6 +174,7 @@ class Settler:
 
     async def _write_part(self, batch: Batch, statement: ToStatement) -> list[int]:
         """Writes these outcomes, and returns the ids of their jobs. Raises an error even if only one of the outcomes is the cause."""
+        begun = monotonic()
         try:
             written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
@@ -181,12 +190,23 @@ class Settler:
         for waiting in (self._waited, self._alone):
             if waiting:
                 waiting.difference_update(attempts)
+        if has_subscribers(OutcomesWritten):
+            self._emit_written(batch, written, statement, begun, sent_again=sent_again)
         if len(written) < len(batch) and not sent_again:
             await self._emit_lost(batch, written)
         if unconfirmed := [item for item in batch if item[0].own_commit is UNCONFIRMED]:
             await self._confirm(unconfirmed, written)
         self._freed(attempts)
         return written
+
+    def _emit_written(
+        self, batch: Batch, written: list[int], statement: ToStatement, begun: float, *, sent_again: bool
+    ) -> None:
+        if not sent_again and len(written) < len(batch):
+            ids = set(written)
+            batch = [item for item in batch if item[0].id in ids]
+        if batch:
+            emit_written("ack" if statement == self._complete else "settle", batch, monotonic() - begun)
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
         """Sends the statement until an answer comes. Returns the ids that it returned, and whether it was sent more than once.

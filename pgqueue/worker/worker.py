@@ -15,8 +15,6 @@ import signal
 from collections.abc import Coroutine
 from contextlib import nullcontext
 
-from psycopg import Connection
-
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
@@ -24,25 +22,24 @@ from pgqueue.database.driver_errors import explained
 from pgqueue.database.dsn import redact
 from pgqueue.database.link import retry_connecting
 from pgqueue.database.migrate import check_server
-from pgqueue.database.outage import Outage, is_lost
+from pgqueue.database.outage import Outage
 from pgqueue.database.run import check_sessions, connect, run
-from pgqueue.database.sifting import is_of_a_value
 from pgqueue.database.silence import within
-from pgqueue.errors import PgQueueError
 from pgqueue.maintenance.alerting.messages import alert_tasks
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
+from pgqueue.maintenance.measuring import Measuring
 from pgqueue.maintenance.partitions import DAYS_AHEAD
 from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN
 from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
+from pgqueue.telemetry import metrics
 from pgqueue.telemetry.events import emit, subscribed
 from pgqueue.telemetry.events.jobs import JobCompleted
-from pgqueue.telemetry.events.maintenance import DeclarationsPutOff
 from pgqueue.telemetry.events.workers import (
     LeaseLost,
     WorkerFailed,
@@ -60,10 +57,12 @@ from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
+from pgqueue.worker.job_facts import emit_committed
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes.channels import LineToSupervisor
+from pgqueue.worker.processes.metrics_sender import MetricsSender
 from pgqueue.worker.processes.recycling import Recycling
 from pgqueue.worker.running.contexts import run_alone
 from pgqueue.worker.running.hook_tasks import handlers, hook_names, serving
@@ -126,6 +125,7 @@ class Worker:
                 grace=max(MISSED_AFTER, 6 * settings.heartbeat),
             ),
             Watch(links.leading, alerts, settings.heartbeat),
+            Measuring(links.measuring),
         )
         self._listener = Listener(
             links.listen, settings.queues, self._wake_claimer, self._cancelled, self._leader.stand
@@ -208,6 +208,7 @@ class Worker:
             self._again[attempt] = 0.0
         if isinstance(conclusion, NothingToSettle):
             self._recycling.count()
+            emit_committed(attempt, conclusion)
             self._free([attempt])
             return
         if conclusion.reason != "released":
@@ -235,21 +236,8 @@ class Worker:
         with connect(self._dsn) as connection, within(connection, BEGINNING):
             check_server(connection)
             run(connection, statements.add_partitions(DAYS_AHEAD))
-            self._declare(connection)
+            self._declarations.begin(connection)
             self._lease.take(connection)
-
-    def _declare(self, connection: Connection) -> None:
-        """Writes the schedules and tasks of the code as rows.
-
-        If another transaction has locked such a row, or a stored row causes an error, ``Declarations.run`` writes the rows later.
-        """
-        try:
-            run(connection, self._declarations.sync_tasks())
-            self._declarations.note(run(connection, self._declarations.sync()))
-        except Exception as error:
-            if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):
-                raise
-            emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Claims no more jobs, and lets running jobs run for at most ``grace`` more seconds. A second call hands them back immediately.
@@ -290,6 +278,7 @@ class Worker:
 
     async def _work(self, *, ends_process: bool) -> int:
         forked.begin()
+        metrics.begin_if_metered()
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
         log_ending = endings_of(lambda worker_id: worker_id == self.id)
@@ -312,7 +301,7 @@ class Worker:
             self._declarations.run(self._links.declarations), self._lease.keep_own(), self._checkpointer.run(),
         ]  # fmt: skip
         if self._supervisor is not None:
-            background.append(self._supervisor.run())
+            background += [self._supervisor.run(), MetricsSender(self._supervisor.say).run()]
         elif self.settings.listen:
             background.append(self._listener.run())
         async with self._services as services:

@@ -343,7 +343,7 @@ OF_WORKERS = (
     mutant("sql/leases/rescue.sql", "(j.crash_count = 0 or e.keeper is null)::int", "1", "stages/test_suspects.py"),
     mutant("worker/worker.py", "            self._again[attempt] = 0.0\n", "            pass\n",
            "stages/test_whole_workflows.py::test_a_released_node_starts_at_once_in_the_worker_that_released_it_although_no_wake_up_arrives"),
-    mutant("worker/worker.py", "if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):", "if True:",
+    mutant("maintenance/declarations.py", "if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):", "if True:",
            "stages/test_sifting.py::test_workers_start_and_other_declarations_are_stored_although_one_declaration_fails"),
     mutant("maintenance/declarations.py", "await sift(self._tasks, some, give_up)", "await some(self._tasks)",
            "stages/test_sifting.py::test_workers_start_and_other_declarations_are_stored_although_one_declaration_fails"),

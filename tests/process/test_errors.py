@@ -57,6 +57,11 @@ def failed(scene: Scene) -> subprocess.CompletedProcess[str]:
     return scene.pgq("jobs", "wait", job_id)
 
 
+def without_prometheus(scene: Scene) -> subprocess.CompletedProcess[str]:
+    scene.write(prometheus_client="raise ImportError('it is missing')")
+    return scene.pgq("metrics", env={"PYTHONPATH": str(scene.folder)})
+
+
 COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-101": lambda s: s.pgq("jobs", "list", env={"PSYCOPG_IMPL": "c"}),
     "PGQ-102": lambda s: s.pgq("jobs", "list", dsn="", env={"PGQUEUE_EMBEDDED_DIR": str(s.folder / "none")}),
@@ -65,6 +70,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-106": lambda s: s.pgq("jobs", "list", dsn=s.role("connection limit 0")),
     "PGQ-107": lambda s: s.pgq("work", "-A", "shop:app", "--concurrency", "0"),
     "PGQ-108": lambda s: s.pgq("demo", dsn="", env={"PGQUEUE_PG_BIN": str(s.folder)}),
+    "PGQ-111": without_prometheus,
     "PGQ-201": lambda s: s.pgq("jobs", "list", dsn=s.role("")),
     "PGQ-202": lambda s: s.greet(
         "--name", "Ada",
@@ -107,6 +113,7 @@ WORDS = {
     "PGQ-103": "Connection refused",
     "PGQ-104": "nowhere",
     "PGQ-106": "max_connections",
+    "PGQ-111": "pip install 'pgqueue-jobs[prometheus]'",
     "PGQ-201": "pgq db grants",
     "PGQ-202": "primary",
     "PGQ-204": "pgq migrate",

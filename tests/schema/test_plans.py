@@ -144,6 +144,8 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_jobs(),
         statements.list_lockers(),
         statements.list_queues(),
+        statements.count_dead(),
+        statements.measure_system(),
         statements.list_schedules(),
         statements.list_transitions(1),
         statements.list_workers(True),

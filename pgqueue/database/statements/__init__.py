@@ -85,6 +85,7 @@ from pgqueue.database.statements.limits import (
     set_limit,
 )
 from pgqueue.database.statements.queues import (
+    count_dead,
     count_queues,
     find_unserved,
     list_queues,
@@ -118,6 +119,7 @@ from pgqueue.database.statements.server import (
     list_function_bodies,
     list_living_workers,
     list_lockers,
+    measure_system,
     read_schema_version,
 )
 from pgqueue.database.statements.settling import (
@@ -232,6 +234,7 @@ __all__ = [
     "complete_nodes",
     "copy_jobs",
     "copy_nodes",
+    "count_dead",
     "count_jobs",
     "count_live",
     "count_members",
@@ -318,6 +321,7 @@ __all__ = [
     "match_queues",
     "measure_index",
     "measure_storage",
+    "measure_system",
     "measure_tables",
     "mend_nodes",
     "mute_alert",

@@ -108,6 +108,11 @@ def count_queues(pages: int = 2000) -> Statement[list[QueueCount]]:
     return statement("count_queues", each(QueueCount), pages=pages)
 
 
+def count_dead(most: int = 100_000) -> Statement[dict[str, int]]:
+    """Returns how many dead jobs each queue has. Counts at most ``most`` jobs."""
+    return statement("count_dead", lambda rows: {row[0]: row[1] for row in rows}, most=most)
+
+
 def pause_queue(queue: str) -> Statement[bool]:
     """Pauses a queue. Returns whether the queue had no row, so that this statement made the row."""
     return statement("pause_queue", one, queue=queue)

@@ -54,6 +54,16 @@ class LivingWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemNumbers:
+    """The numbers of the living workers. ``slots_taken``: by jobs that run. ``cron_lag``: how late the latest schedule is, in seconds."""
+
+    workers: int
+    slots: int
+    slots_taken: int
+    cron_lag: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """An old snapshot, which keeps vacuum from removing dead rows.
 
@@ -106,3 +116,7 @@ def list_lockers() -> Statement[list[Locker]]:
 
 def list_living_workers() -> Statement[list[LivingWorker]]:
     return statement("list_living_workers", each(LivingWorker))
+
+
+def measure_system() -> Statement[SystemNumbers]:
+    return statement("measure_system", lambda rows: SystemNumbers(*rows[0]))

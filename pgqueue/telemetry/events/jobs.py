@@ -21,10 +21,20 @@ class Run(NamedTuple):
 
 
 class JobsEnqueued(NamedTuple):
-    """Jobs were enqueued in a transaction, which can still be rolled back."""
+    """Jobs were enqueued in a transaction, which can still be rolled back. ``queue``: empty if the jobs were stored with a workflow."""
 
     task: str
     jobs: int
+    queue: str
+
+
+class EnqueueEnded(NamedTuple):
+    """A call that enqueues ``jobs`` jobs has ended. ``error``: the name of the error's class; empty if it succeeded."""
+
+    queue: str
+    jobs: int
+    seconds: float
+    error: str
 
 
 class JobsClaimed(NamedTuple):
@@ -38,6 +48,13 @@ class JobsClaimed(NamedTuple):
     room: int
     seconds: float
     looked_behind: bool
+
+
+class JobsTaken(NamedTuple):
+    """A worker has claimed jobs. ``waits``: for each job, its queue, and for how many seconds it was due before the claim."""
+
+    worker_id: int
+    waits: tuple[tuple[str, float], ...]
 
 
 class JobStarted(NamedTuple):
@@ -105,6 +122,23 @@ class JobLost(NamedTuple):
 
 
 # ------------------------------------------------------------------ settled, or not
+
+
+# One attempt whose outcome is written: its queue, its task, its outcome, the name of the class of its error (empty: no error), and for how
+# many seconds its handler ran (None: it was not called).
+Ended = tuple[str, str, str, str, float | None]
+
+
+class OutcomesWritten(NamedTuple):
+    """One statement has written the outcomes of attempts, in ``seconds``. ``operation``: the name of the operation on the jobs.
+
+    ``seconds`` is None if the handler's own transaction has written the outcome.
+    """
+
+    worker_id: int
+    operation: Literal["ack", "settle"]
+    seconds: float | None
+    ended: tuple[Ended, ...]
 
 
 class OutcomeLost(NamedTuple):

@@ -17,6 +17,37 @@ class LeadEnded(NamedTuple):
     worker_id: int
 
 
+class QueueMeasured(NamedTuple):
+    """The numbers of one queue. ``oldest_due``: for how many seconds its oldest due job has been due; None: no job is due.
+
+    ``drain_time``: in how many seconds no job will be due, at the pace of the last minute; None: the pace is not known.
+    """
+
+    queue: str
+    due: int
+    scheduled: int
+    waiting: int
+    running: int
+    dead: int
+    oldest_due: float | None
+    drain_time: float | None
+
+
+class Measured(NamedTuple):
+    """The leader has measured the whole system.
+
+    ``valid_until``: from then on, the numbers are too old, on the clock ``monotonic``. ``dead_tuples``: (table, number of dead rows).
+    """
+
+    queues: tuple[QueueMeasured, ...]
+    workers: int
+    slots: int
+    slots_taken: int
+    cron_lag: float
+    dead_tuples: tuple[tuple[str, int], ...]
+    valid_until: float
+
+
 class WorkersAdopted(NamedTuple):
     """Running jobs have the ids of these workers, but the rows of the workers are gone. The jobs will be rescued."""
 

@@ -13,6 +13,7 @@ from pgqueue.ui.cli import (
     enqueue,
     jobs,
     limits,
+    metrics,
     play,
     queues,
     replay,
@@ -36,6 +37,7 @@ enqueue.add(cli)
 schema.add(cli)
 doctor.add(cli)
 why.add(cli)
+metrics.add(cli)
 edit.add(jobs.commands)
 signal.add(jobs.commands)
 steps.add(jobs.commands)

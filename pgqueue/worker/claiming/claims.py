@@ -9,10 +9,10 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost
 from pgqueue.database.statements.claiming import Lane, TurnClaim
-from pgqueue.runtime.clock import monotonic
+from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.sql import Row
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.jobs import JobsClaimed
+from pgqueue.telemetry.events import emit, has_subscribers
+from pgqueue.telemetry.events.jobs import JobsClaimed, JobsTaken
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claim_size import ClaimSize
 from pgqueue.worker.claiming.in_flight import InFlight
@@ -130,6 +130,9 @@ class Claims:
             return []  # the lease ended during the claim, so another worker rescues the jobs
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=URGENCY)
+        if attempts and has_subscribers(JobsTaken):
+            now = server_time.now()
+            emit(JobsTaken(worker_id, tuple([(one.queue, max(now - one.run_at, 0.0)) for one in attempts])))
         self._in_flight.add(attempts)
         self._hand_over(attempts)
         return attempts

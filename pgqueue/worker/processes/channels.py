@@ -8,7 +8,7 @@ The supervisor has one LISTEN connection for all its processes. It passes wake-u
                   ▲                                   │  ║
                   └─────────────── more ──────────────┘  ║ LineToWorker, one for each process
                                                          ║ ─► stop; ids of workers with jobs to stop; the leader has resigned
-                                                         ║ ◄─ ready, registered ID, alive, replace, drained
+                                                         ║ ◄─ ready, registered ID, alive, replace, drained, metrics JSON
 
 Each byte is read by exactly one process, so that one job wakes one process and not all of them. A process that hangs does not read, and
 so it does not delay the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``, so
@@ -30,6 +30,7 @@ from collections.abc import Callable
 
 from pgqueue.worker.forked import Ends
 
+METRICS = "metrics"  # the first word of a message whose rest is JSON
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
 MOST_IDS = 100  # if more workers than this have jobs to stop, the message stands for all workers
 AGAIN = 1.0  # a process without a free slot waits this many seconds between two checks whether its supervisor still lives
@@ -99,7 +100,8 @@ class LineToWorker:
         """Reads all messages that have arrived."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self._said(*self._mine.recv(1024).decode().split())
+                verb, _, rest = self._mine.recv(262_144).decode().partition(" ")
+                self._said(verb, *([rest] if verb == METRICS else rest.split()))
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -198,10 +200,12 @@ class LineToSupervisor:
         with contextlib.suppress(OSError):
             self._socket.send(b"more\n")
 
-    def say(self, message: str) -> None:
-        """Sends a message to the supervisor: ``ready``, ``registered ID``, ``alive``, ``replace`` or ``drained``.
+    def say(self, message: str) -> bool:
+        """Sends a message to the supervisor: ``ready``, ``registered ID``, ``alive``, ``replace``, ``drained`` or ``metrics JSON``.
 
-        ``replace`` asks the supervisor to stop this worker and to start another worker in its place.
+        ``replace`` asks the supervisor to stop this worker and to start another worker in its place. Returns whether the message was sent.
         """
         with contextlib.suppress(OSError):
             self._line.send(message.encode())
+            return True
+        return False

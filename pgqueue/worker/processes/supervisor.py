@@ -26,6 +26,7 @@ from pgqueue.telemetry.events.workers import (
 )
 from pgqueue.worker.exit_codes import STOPPED
 from pgqueue.worker.listener import Listener
+from pgqueue.worker.processes import metrics_sender
 from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
 from pgqueue.worker.processes.process_seat import ProcessSeat, exit_code, is_clean, is_refusal
 from pgqueue.worker.spawning import Spawned
@@ -144,6 +145,8 @@ class Supervisor:
                 seat.silence = 0.0
             case "drained":
                 seat.drained = True
+            case "metrics":
+                metrics_sender.merge(words[0])
             case "replace" if seat.child is not None and seat.child.pid not in self._wanted:
                 self._wanted.add(seat.child.pid)
                 self._begin(self._replace(seat, seat.child))

@@ -58,7 +58,8 @@ def checkpointed(attempt: Attempt, *, certain: bool) -> bytes:
 
 def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
     what = {"outcome": asdict(concluded)} if isinstance(concluded, Outcome) else {"nothing": concluded.name}
-    return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, **what)
+    ran = monotonic() - attempt.started_at if attempt.started_at else None
+    return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, ran=ran, **what)
 
 
 def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
@@ -69,7 +70,7 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
         attempt.note_checkpoint() if said["checkpointed"] else attempt.doubt_checkpoint()
     if "own_commit" not in said:
         return None
-    attempt.own_commit = OwnCommit(said["own_commit"])
+    attempt.own_commit, attempt.ran = OwnCommit(said["own_commit"]), said["ran"]
     return _outcome(said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
 
 

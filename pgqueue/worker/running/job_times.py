@@ -19,8 +19,8 @@ class JobTimes:
         )
         self._last_end = 0.0
 
-    def note(self, started_at: float, now: float) -> None:
-        """Called when a job has ended."""
+    def note(self, started_at: float, now: float) -> float:
+        """Called when a job has ended. Returns how long it took."""
         took = now - started_at
         pace = min(took, now - self._last_end)
         self._last_end = now
@@ -29,6 +29,7 @@ class JobTimes:
         else:
             self._seconds += WEIGHT * (took - self._seconds)
             self._pace += WEIGHT * (pace - self._pace)
+        return took
 
     def note_long(self) -> None:
         """Called if claimed jobs have waited too long for a slot. This shows that jobs now take longer than the averages say."""

@@ -185,7 +185,7 @@ class Runner:
         attempt.keeper = None  # a thread or a task that the handler has left behind begins no further step
         self._accused.discard(attempt)
         if attempt.started_at:
-            self._times.note(attempt.started_at, monotonic())
+            attempt.ran = self._times.note(attempt.started_at, monotonic())
         self._done(attempt, conclusion)
         if conclusion is not COMPLETED or has_subscribers(
             JobCompleted
