@@ -31,6 +31,7 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 TIDY_EVERY = 60.0
+AUDIT_KEPT = 90 * 86_400.0  # seconds for which the rows of operators' actions are kept
 
 
 class Service(Protocol):
@@ -147,6 +148,8 @@ class Leader:
         while await self._link.once(statements.purge_runs(1000)) == 1000:
             pass
         while await self._link.once(statements.purge_workflows(1000)) >= 1000:
+            pass
+        while max(await self._link.once(statements.purge_audit(AUDIT_KEPT, 1000))) == 1000:
             pass
 
     async def close(self) -> None:

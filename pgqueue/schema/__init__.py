@@ -5,6 +5,7 @@ cannot express domains and partition bounds, so they are stored in ``info``, whe
 """
 
 from pgqueue.schema.alerts import alerts
+from pgqueue.schema.audit import audit, undo_rows
 from pgqueue.schema.base import DOMAINS, metadata
 from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
 from pgqueue.schema.limits import limits, pauses, seats, starts
@@ -17,6 +18,7 @@ from pgqueue.schema.workflows import dependencies, nodes, unresolved, workflows
 __all__ = [
     "DOMAINS",
     "alerts",
+    "audit",
     "checkpoints",
     "checkpoints_default",
     "dependencies",
@@ -42,6 +44,7 @@ __all__ = [
     "tasks",
     "transitions",
     "transitions_default",
+    "undo_rows",
     "unresolved",
     "workers",
     "workflows",

@@ -53,6 +53,7 @@ PARTS = (
     "workflows",
     "batches",
     "jobs",
+    "actions",
     "queues",
     "limits",
     "schedules",

@@ -26,10 +26,22 @@ from pgqueue.model.suspension import Request
 from pgqueue.sql import Statement, names
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ANN = statements.Who("ann", "cli")
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
 SAMPLES: dict[str, Statement[Any]] = {
     statement.name: statement
     for statement in (
+        statements.act("edit", [1, 2], ANN, changes={"priority": 1}, states=["pending"]),
+        statements.begin_operation("retry", {"queue": "q"}, None, ANN),
+        statements.choose_by_id([1, 2]),
+        statements.choose_jobs(statements.JobFilter(queue="q"), before=None, count=10),
+        statements.end_operation(1, ANN),
+        statements.list_audit(job_id=1, actor="ann"),
+        statements.list_audited_jobs(1),
+        statements.list_undoable(1),
+        statements.preview_action("retry", statements.JobFilter(queue="q"), [1, 2]),
+        statements.purge_audit(86_400, 100),
+        statements.undo(1, ANN),
         statements.add_partitions(1),
         statements.add_schedule(NIGHTLY),
         statements.adopt_orphans(),

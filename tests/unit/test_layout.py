@@ -16,10 +16,10 @@ PACKAGE = Path(pgqueue.__file__).parent
 PUBLIC = {
     "pgqueue": pgqueue.__all__,
     "pgqueue.schema": [
-        "DOMAINS", "alerts", "checkpoints", "checkpoints_default", "dependencies", "idempotency_keys", "jobs", "jobs_dead", "jobs_done",
+        "DOMAINS", "alerts", "audit", "checkpoints", "checkpoints_default", "dependencies", "idempotency_keys", "jobs", "jobs_dead", "jobs_done",
         "jobs_done_default", "jobs_live", "leader",
         "limits", "metadata", "nodes", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "signals", "starts", "stats", "tasks",
-        "transitions", "transitions_default", "unresolved", "workers", "workflows",
+        "transitions", "transitions_default", "undo_rows", "unresolved", "workers", "workflows",
     ],
 }  # fmt: skip
 

@@ -175,6 +175,7 @@ COLOURED = (
     "worker/",
     "maintenance/",
     "dev/demo/",
+    "ui/acting/operations.py",
 )
 
 
@@ -200,6 +201,7 @@ EXECUTES = (
     "worker/replay/others.py",
     "worker/replay/recording.py",
     "dev/demo/",
+    "ui/acting/operations.py",
 )
 
 
@@ -298,7 +300,12 @@ def test_no_two_errors_have_the_same_code_and_the_tree_of_the_docstring_has_ever
 
 
 def test_no_module_has_more_than_400_lines():
-    assert not [path for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 400]
+    names_only = PACKAGE / "database/statements/__init__.py"  # it only lists the names of all statements
+    assert not [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path != names_only and len(path.read_text().splitlines()) > 400
+    ]
 
 
 def test_the_filter_of_jobs_has_a_condition_for_each_of_its_fields():
