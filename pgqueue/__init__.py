@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgqueue.model.new_job import NewJob
     from pgqueue.model.nodes import NodeEnd
     from pgqueue.model.outcome import Cancel, Dead, RateLimited, Retry, Snooze
+    from pgqueue.model.redact import Redact
     from pgqueue.model.retry import RetryPolicy
     from pgqueue.model.suspension import Signal, Suspended
 
@@ -54,6 +55,7 @@ __all__ = [
     "OpenBatch",
     "PgQueueError",
     "RateLimited",
+    "Redact",
     "Retry",
     "RetryPolicy",
     "Signal",
@@ -85,6 +87,7 @@ _HOMES = {
     "model.new_job": ("NewJob",),
     "model.nodes": ("NodeEnd",),
     "model.outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
+    "model.redact": ("Redact",),
     "model.retry": ("RetryPolicy",),
     "model.suspension": ("Signal", "Suspended"),
 }

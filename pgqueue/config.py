@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 from pgqueue.errors import InvalidSettingError
 from pgqueue.model.names import EXECUTORS
+from pgqueue.model.redaction import NAMES as SECRET_NAMES
+from pgqueue.model.redaction import Names
 from pgqueue.model.setting import (
     COUNT,
     KEY,
@@ -25,6 +28,7 @@ from pgqueue.model.setting import (
     SIZE,
     SWITCH,
     TEXT,
+    TEXTS,
     Given,
     Setting,
     check_all,
@@ -119,8 +123,24 @@ class WorkerSettings:
             raise InvalidSettingError("The worker has no queue to serve.", do="give a queue: -Q default")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowSettings:
+    """What people see of jobs, in every process that shows them."""
+
+    redact: tuple[str, ...] = setting(
+        TEXTS, (), "Further names of keys whose values are always masked, besides password, token and the like."
+    )  # fmt: skip
+
+
 SETTINGS = settings_of(WorkerSettings)
-FILE_KEYS = ("app", "dsn", *(name for name, said in SETTINGS.items() if said.in_file), "alerts")
+SHOW_SETTINGS = settings_of(ShowSettings)
+FILE_KEYS = (
+    "app",
+    "dsn",
+    *(name for name, said in SETTINGS.items() if said.in_file),
+    *SHOW_SETTINGS,
+    "alerts",
+)
 
 
 def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
@@ -132,6 +152,21 @@ def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
         name: (value, f"{name} in [tool.pgqueue]") for name, value in read_file().items()
     }
     return read_given(WorkerSettings, ChainMap(given, in_file))
+
+
+@cache
+def secret_names() -> Names:
+    """Returns the names of keys whose values are always masked: the default ones, and those of ``redact`` and PGQUEUE_REDACT.
+
+    Raises InvalidSettingError if these cannot be read. The settings are read once in a process.
+    """
+    given: dict[str, Given] = {}
+    if (in_environment := os.environ.get("PGQUEUE_REDACT")) is not None:
+        given["redact"] = in_environment, "PGQUEUE_REDACT"
+    elif (in_file := read_file().get("redact")) is not None:
+        given["redact"] = in_file, "redact in [tool.pgqueue]"
+    names = ShowSettings(**cast("dict[str, Any]", read_given(ShowSettings, given))).redact
+    return SECRET_NAMES.union(name.lower().replace("-", "_").replace(" ", "_") for name in names if name)
 
 
 def working_folder() -> Path | None:

@@ -101,7 +101,7 @@ class JobHandle(Asks):
             return await self._store().aask(self._read())
 
     def _read(self) -> Flow[Job]:
-        return _found(self.id, (yield statements.get_job(self.id)))
+        return _found(self.id, (yield statements.get_job(self.id, reveal=True)))
 
     def why(self) -> Why:
         """Returns why the job is not running, in one word and one sentence. If the job runs or is finished, the answer says so."""

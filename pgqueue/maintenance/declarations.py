@@ -85,7 +85,15 @@ class Declarations:
     def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
         """Returns the statement that declares ``tasks``, or all tasks of the app if ``tasks`` is None."""
         some = self._tasks if tasks is None else tasks
-        declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
+        declared = [
+            {
+                "name": task.name,
+                "options": task.options,
+                "keep": task.keep,
+                "redact": task.redaction.as_json(),
+            }
+            for task in some
+        ]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)
 
     def note(self, changes: list[tuple[str | None, str]]) -> None:

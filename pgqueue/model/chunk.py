@@ -19,6 +19,8 @@ from pgqueue.model.declaring import hints_of
 from pgqueue.model.job import Job
 from pgqueue.model.nodes import NodeResult
 from pgqueue.model.payload import complaints
+from pgqueue.model.redact import result_paths
+from pgqueue.model.redaction import Paths
 from pgqueue.model.task import TaskSpec
 from pgqueue.text import counted
 from pgqueue.text.values import shown
@@ -135,6 +137,10 @@ class ChunkSpec(TaskSpec):
                 f"The items of task {self.name} cannot be stored: {error.message.splitlines()[0]}",
                 do="annotate their fields with types that JSON can carry",
             ) from None
+
+    def result_paths(self, hint: object) -> Paths:
+        """The handler returns a list with the result of each job."""
+        return tuple(path[1:] for path in result_paths(hint))
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Returns the JSON text of one item. The arguments are either the item itself, or its fields."""

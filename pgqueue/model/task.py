@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from types import CoroutineType
 from typing import Any, NotRequired
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticErrorMixin
 from pydantic_core import CoreConfig, SchemaSerializer, to_json
 from typing_extensions import TypedDict
@@ -39,6 +39,8 @@ from pgqueue.model.payload import (
     plain,
     plain_numbers,
 )
+from pgqueue.model.redact import paths_in, result_paths
+from pgqueue.model.redaction import EVERYTHING, Paths, Redaction
 from pgqueue.model.retry import RetryPolicy
 from pgqueue.model.round_trip import difference, has_any, is_closed
 from pgqueue.text.described import message
@@ -60,7 +62,7 @@ class TaskSpec:
     ``store_result`` False: the value that the handler returns is not stored. ``has_hooks``: hooks run after its completions.
     ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts. ``version``: of the code; ``accepts``: the
     versions whose checkpoints this code understands (model/versions.py). ``is_partial``: arguments can be left out, because the
-    results of nodes will take their places.
+    results of nodes will take their places. ``redacts``: what is secret in its jobs; None: what its types say.
     """
 
     name: str
@@ -79,6 +81,7 @@ class TaskSpec:
     version: int | None = None
     accepts: tuple[int, ...] = ()
     is_partial: bool = False
+    redacts: Redaction | None = None
 
     def __post_init__(self) -> None:
         check_name("task", self.name) if self.is_internal else check_free(self.name)
@@ -169,6 +172,21 @@ class TaskSpec:
                 f"The signature of task {self.name} cannot be stored: {(said.splitlines() or [''])[0]:.200}",
                 do="annotate its parameters with types that JSON can carry",
             ) from None
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """What is secret in the arguments and results of the task's jobs. If their types are not defined yet, everything is."""
+        if self.redacts is not None:
+            return self.redacts
+        hint = hints_of(self.name, self.function).get("return")
+        try:
+            return Redaction(paths_in(self.adapter.core_schema), self.result_paths(hint))
+        except PydanticUserError:
+            return EVERYTHING
+
+    def result_paths(self, hint: object) -> Paths:
+        """Returns the paths of what is secret in the result of a job. ``hint``: the return type of the handler."""
+        return result_paths(hint)
 
     @cached_property
     def validator(self) -> Any:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from pgqueue.schema.base import Moment, column, metadata
 
@@ -121,6 +122,7 @@ tasks = Table(
     Column("former_digests", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("since", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("seen_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("redact", JSONB),
     PrimaryKeyConstraint("name", name="tasks_pkey"),
     CheckConstraint("keep in ('all', 'failures', 'none')", "tasks_keep_check"),
 )

@@ -7,7 +7,7 @@ effect and cost almost no time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry import context, trace
@@ -97,15 +97,15 @@ def _parent(trace_context: str | None) -> context.Context | None:
         return None
 
 
-def mark_failed(span: trace.Span, error: BaseException) -> None:
-    """Marks the span as failed, and adds the error to it, as ``span.record_exception`` does.
+def mark_failed(span: trace.Span, error: BaseException, mask: Callable[[str], str] = str) -> None:
+    """Marks the span as failed, and adds the error to it, as ``span.record_exception`` does. ``mask`` masks secret values in its texts.
 
     Unlike that method, it also works for a user's exception whose ``__str__`` raises an error.
     """
     said = {
         "exception.type": name_of(error),
-        "exception.message": message(error),
-        "exception.stacktrace": trace_of(error) or "",
+        "exception.message": mask(message(error)),
+        "exception.stacktrace": mask(trace_of(error) or ""),
         "exception.escaped": "False",
     }
     try:

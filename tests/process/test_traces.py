@@ -62,6 +62,44 @@ def test_an_attempt_belongs_to_the_trace_in_which_its_job_was_enqueued(dsn: str)
     ]
 
 
+SECRET = """
+import sys
+from typing import Annotated
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pgqueue import App, Redact
+from pgqueue.config import WorkerSettings
+from pgqueue.worker.worker import Worker
+
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+app = App(sys.argv[1])
+
+@app.task(name="bad", retry=False)
+async def bad(key: Annotated[str, Redact], password: str = ""):
+    raise ValueError(f"no {key} {password}")
+
+bad.enqueue(key="CANARY-7f3a", password="CANARY-81bc")
+Worker(app, WorkerSettings(queues={"default": None}, drain=True)).run()
+app.close()
+print([span.to_json() for span in exporter.get_finished_spans()])
+"""
+
+
+def test_a_span_contains_no_secret_value_of_its_job(dsn: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SECRET, dsn],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no [redacted] [redacted]" in done.stdout
+    assert "CANARY" not in done.stdout + done.stderr
+
+
 HOSTILE = """
 import sys
 import psycopg

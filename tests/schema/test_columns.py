@@ -132,6 +132,7 @@ def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
 def test_a_job_is_shown_with_all_columns_except_internal_columns(db: Connection[Any]) -> None:
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
+    assert shown.pop() == "redact"
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
     own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", *LEFT}
     assert {*shown} == {column.name for column in jobs_live.columns} - own

@@ -104,6 +104,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.fire_schedules([]),
         statements.list_function_bodies(),
         statements.get_job(1),
+        statements.get_secrets(1),
         statements.get_ended([1, 2], [2]),
         statements.get_task(1),
         statements.get_replayed(1),

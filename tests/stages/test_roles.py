@@ -355,6 +355,31 @@ def test_a_reader_without_the_right_to_see_arguments_still_sees_how_many_jobs_ar
     )
 
 
+def test_a_reader_without_the_right_to_see_arguments_can_read_the_view_without_secrets(role, db):
+    db.execute(
+        """insert into pgqueue.jobs (task, args, meta, unique_key, progress, last_error)
+           values ('t', '{"a": "CANARY"}', '{"a": "CANARY"}', 'CANARY', '{"message": "CANARY"}', 'CANARY')"""
+    )
+    lines = [line.removeprefix("-- ") for line in grants("reader").splitlines()]
+    dsn = role(
+        *[
+            line
+            for line in lines
+            if line.startswith(("grant usage on schema", "grant select (")) or "redacted" in line
+        ]
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        [shown] = connection.execute("select to_jsonb(r) from pgqueue.jobs_redacted r").fetchall()
+    assert shown[0]["task"] == "t"
+    assert "CANARY" not in str(shown)
+    denied(
+        dsn,
+        "select args from pgqueue.jobs",
+        "select last_error from pgqueue.jobs",
+        "select meta from pgqueue.jobs_live",
+    )
+
+
 # ------------------------------------------------------------------ the command
 
 

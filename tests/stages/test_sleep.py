@@ -281,7 +281,7 @@ def test_a_hook_cannot_suspend_its_job(dsn: str, db: Connection[Any]) -> None:
 
 def test_a_span_is_not_marked_as_failed_by_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[BaseException] = []
-    monkeypatch.setattr(call, "mark_failed", lambda _span, error: marked.append(error))
+    monkeypatch.setattr(call, "mark_failed", lambda _span, error, _mask: marked.append(error))
     spec = waiting_tasks.app.tasks["late"].spec
     errors = (Suspended(), BaseExceptionGroup("both", [Suspended(), Suspended()]), ValueError())
     for error in errors:

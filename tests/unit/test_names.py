@@ -30,7 +30,7 @@ from tests.package import MODULES, PACKAGE
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
         "App", "AsyncOpenBatch", "AsyncWorkflow", "BatchHandle", "BatchProgress", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
-        "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
+        "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Redact", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
         "WorkflowHandle", "WorkflowProgress", "chain", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)

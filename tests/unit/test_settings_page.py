@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pgqueue.config import WorkerSettings
+from pgqueue.config import ShowSettings, WorkerSettings
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.setting import settings_of
 
@@ -38,7 +38,12 @@ def alert_rows() -> Iterable[str]:
         yield row(code(name), code(f"PGQUEUE_ALERTS_{name.upper()}"), said.default_text, said.help)
 
 
+def show_rows() -> Iterable[str]:
+    for name, said in settings_of(ShowSettings).items():
+        yield row(code(name), code(f"PGQUEUE_{name.upper()}"), said.help)
+
+
 def test_the_page_has_a_row_for_each_setting():
     page = PAGE.read_text(encoding="utf-8")
-    for rows in ("\n".join(worker_rows()), "\n".join(alert_rows())):
+    for rows in ("\n".join(worker_rows()), "\n".join(alert_rows()), "\n".join(show_rows())):
         assert f"|\n{rows}\n\n" in page + "\n", f"write this table to {PAGE.name}:\n{rows}"

@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from pgqueue.database.statements.decoding import array, each, job_of, nothing, one, statement
+from pgqueue.config import secret_names
+from pgqueue.database.statements.decoding import array, each, job_of, nothing, one, plain, statement
 from pgqueue.model.job import Job
-from pgqueue.sql import Statement
+from pgqueue.model.shown_job import redaction_of, secrets_of, shown_job
+from pgqueue.sql import Row, Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +107,27 @@ class Why:
     do: str | None
 
 
-def get_job(job_id: int) -> Statement[Job | None]:
-    return statement("get_job", lambda rows: job_of(rows[0]) if rows else None, job_id=job_id)
+def get_job(job_id: int, *, reveal: bool = False) -> Statement[Job | None]:
+    """Reads a job. Its secret values are masked, as people see it, unless ``reveal`` is True."""
+    return statement("get_job", lambda rows: _job(rows[0], reveal) if rows else None, job_id=job_id)
+
+
+def _job(row: Row, reveal: bool) -> Job:
+    """Decodes a row of get_job.sql or list_jobs.sql. This is the only place where jobs are masked for people."""
+    job = job_of(row[:-1])
+    return job if reveal else shown_job(job, redaction_of(job.task, plain(row[-1])), secret_names())
+
+
+def get_secrets(job_id: int) -> Statement[frozenset[str]]:
+    """Reads the secret values of a job, to mask them in what else people see of it (``masked_value``). Without a job, returns none."""
+    return statement("get_secrets", lambda rows: _secrets(rows[0]) if rows else frozenset(), job_id=job_id)
+
+
+def _secrets(row: Row) -> frozenset[str]:
+    task, args, result, meta, redact = row
+    return secrets_of(
+        plain(args), plain(result), plain(meta), redaction_of(task, plain(redact)), secret_names()
+    )
 
 
 def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
@@ -128,12 +149,20 @@ def why(job_id: int) -> Statement[Why]:
 
 
 def list_jobs(
-    which: JobFilter = JobFilter(), *, before: int | None = None, floor: int | None = None, count: int = 50
+    which: JobFilter = JobFilter(),
+    *,
+    before: int | None = None,
+    floor: int | None = None,
+    count: int = 50,
+    reveal: bool = False,
 ) -> Statement[list[Job]]:
-    """Lists jobs with ids below ``before`` and not below ``floor``, the newest first."""
+    """Lists jobs with ids below ``before`` and not below ``floor``, the newest first.
+
+    Their secret values are masked, as people see them, unless ``reveal`` is True.
+    """
     return statement(
         "list_jobs",
-        lambda rows: [job_of(row) for row in rows],
+        lambda rows: [_job(row, reveal) for row in rows],
         **asdict(which),
         before=before,
         floor=floor,

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pgqueue.config import secret_names
 from pgqueue.database.statements.decoding import column, maybe_array, nothing, one, plain, statement
+from pgqueue.model.redaction import Redaction, redacted_text
 from pgqueue.model.schedule import COLUMNS, Plan, Schedule
+from pgqueue.model.shown_job import redaction_of
 from pgqueue.sql import JsonObject, Row, Statement
 
 
@@ -56,11 +59,17 @@ class ScheduleRow:
     last_job_state: str | None
     waiting: int
     state: str
+    redact: Redaction
+
+    @property
+    def shown_args(self) -> object:
+        """The arguments as people see them: secret values are masked."""
+        return redacted_text(plain(self.schedule.args), self.redact.args, secret_names())
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A task as workers have declared it. ``workers``: how many living workers know the task."""
+    """A task as workers have declared it. ``workers``: how many living workers know the task. ``redact``: what is secret in its jobs."""
 
     name: str
     app: str
@@ -68,6 +77,12 @@ class TaskRow:
     keep: str
     seen_at: datetime
     workers: int
+    redact: Redaction
+
+
+def _task(row: Row) -> TaskRow:
+    name, app, options, keep, seen_at, workers, redact = row
+    return TaskRow(name, app, plain(options), keep, seen_at, workers, Redaction.of_json(plain(redact)))
 
 
 def _schedule(row: Row) -> Schedule:
@@ -162,7 +177,7 @@ def list_shared_names() -> Statement[list[str]]:
 def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
     return statement(
         "list_tasks",
-        lambda rows: [TaskRow(row[0], row[1], plain(row[2]), *row[3:]) for row in rows],
+        lambda rows: [_task(row) for row in rows],
         name=name,
     )
 
@@ -192,10 +207,31 @@ def run_schedule(name: str) -> Statement[int | None]:
     return statement("run_schedule", one, name=name)
 
 
+def _schedule_row(row: Row) -> ScheduleRow:
+    schedule = _schedule(row[:13])
+    (
+        source,
+        paused,
+        problem,
+        next_fire_at,
+        last_fire_at,
+        last_run,
+        last_job_id,
+        last_job_state,
+        waiting,
+        state,
+        redact,
+    ) = row[13:]
+    return ScheduleRow(
+        schedule, source, paused, problem, next_fire_at, last_fire_at, last_run, last_job_id, last_job_state, waiting, state,
+        redaction_of(schedule.task, plain(redact)),
+    )  # fmt: skip
+
+
 def list_schedules(name: str | None = None) -> Statement[list[ScheduleRow]]:
     return statement(
         "list_schedules",
-        lambda rows: [ScheduleRow(_schedule(row[:13]), *row[13:]) for row in rows],
+        lambda rows: [_schedule_row(row) for row in rows],
         name=name,
     )
 

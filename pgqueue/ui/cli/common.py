@@ -46,6 +46,10 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
 
+Reveal = Annotated[
+    bool, typer.Option("--reveal", help="Also show secret values, which are masked otherwise.")
+]
+
 cli = typer.Typer(
     name="pgq",
     help="A job queue that lives in your Postgres.",

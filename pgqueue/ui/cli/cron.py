@@ -25,7 +25,7 @@ from pgqueue.model.schedule import COLUMNS, Schedule, make
 from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.options import spread
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
@@ -115,12 +115,12 @@ with_schedule_options = spread("given", {**SCHEDULE_OPTIONS, **JOB_OPTIONS}, _ga
 
 
 @commands.command("list")
-def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
+def list_schedules(reveal: Reveal = False, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """List schedules with their last run and their next fire time."""
     with database(dsn) as connection:
         found = run(connection, statements.list_schedules())
     if as_json:
-        emit_items([as_item(row) for row in found])
+        emit_items([as_item(row, reveal=reveal) for row in found])
         return
     table(
         (
@@ -278,13 +278,13 @@ def show_next(
     )
 
 
-def as_item(row: ScheduleRow) -> dict[str, object]:
+def as_item(row: ScheduleRow, *, reveal: bool = False) -> dict[str, object]:
     schedule = row.schedule
     options = schedule.options
     return {
         "name": schedule.name, "task": schedule.task, "cron": schedule.cron, "every": schedule.every, "at": schedule.at,
         "anchor": schedule.anchor, "tz": schedule.tz, "overlap": schedule.overlap, "missed": schedule.missed,
-        "missed_cap": schedule.missed_cap, "jitter": schedule.jitter, "args": plain(schedule.args),
+        "missed_cap": schedule.missed_cap, "jitter": schedule.jitter, "args": plain(schedule.args) if reveal else row.shown_args,
         "options": options, "source": row.source, "state": row.state, "paused": row.paused, "problem": row.problem,
         "next_fire_at": row.next_fire_at, "last_fire_at": row.last_fire_at, "last_run": row.last_run,
         "last_job_id": row.last_job_id, "last_job_state": row.last_job_state, "waiting": row.waiting,

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
-from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, Reveal, app_path, app_with_database
 from pgqueue.ui.cli.output import as_dict, emit, say
-from pgqueue.ui.cli.wait import wait_limit, wait_watching
+from pgqueue.ui.cli.wait import print_result, wait_limit, wait_watching
 
 
 def add(cli: typer.Typer) -> None:
@@ -65,6 +65,7 @@ def enqueue(
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long --wait waits at most: 90s, 5m.")
     ] = None,
+    reveal: Reveal = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -85,7 +86,7 @@ def enqueue(
             f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"),
         )
     if wait:
-        emit(wait_watching(handle, limit))
+        print_result(handle.id, wait_watching(handle, limit), loaded.dsn, reveal=reveal)
     elif as_json:
         emit(as_dict(handle))
     else:

@@ -22,7 +22,7 @@ from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.text.shown import block
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.ids import Ids
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
@@ -57,13 +57,14 @@ def list_jobs(
     which: JobFilter,
     limit: PageSize = 50,
     before: Annotated[int | None, before_option("jobs")] = None,
+    reveal: Reveal = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """List jobs, the newest first."""
     most, below = page(limit, before)
     with database(dsn) as connection:
-        found = run(connection, statements.list_jobs(which, before=below, count=most))
+        found = run(connection, statements.list_jobs(which, before=below, count=most, reveal=reveal))
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return
@@ -116,11 +117,14 @@ def count_jobs(
 
 @commands.command()
 def show(
-    job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
+    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    reveal: Reveal = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
 ) -> None:
     """Show one job with its history."""
     with database(dsn) as connection:
-        job = _get(connection, job_id)
+        job = _get(connection, job_id, reveal=reveal)
         timeline = run(connection, statements.list_timeline(job_id))
         history = run(connection, statements.list_transitions(job_id))
     if as_json:
@@ -361,12 +365,12 @@ def track(jobs: list[tuple[int, Job | None]], verb: str) -> Iterable[tuple[int, 
     return bar(jobs, description=verb, console=console(stderr=True))
 
 
-def _get(connection: Connection, job_id: int) -> Job:
-    job = _find(connection, job_id)
+def _get(connection: Connection, job_id: int, *, reveal: bool = False) -> Job:
+    job = _find(connection, job_id, reveal=reveal)
     if job is None:
         raise JobNotFoundError(job_id)
     return job
 
 
-def _find(connection: Connection, job_id: int) -> Job | None:
-    return run(connection, statements.get_job(job_id)) if 1 <= job_id < 2**63 else None
+def _find(connection: Connection, job_id: int, *, reveal: bool = False) -> Job | None:
+    return run(connection, statements.get_job(job_id, reveal=reveal)) if 1 <= job_id < 2**63 else None

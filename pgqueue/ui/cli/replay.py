@@ -17,7 +17,7 @@ from pgqueue.model.steps import named
 from pgqueue.text.counted import count
 from pgqueue.text.shown import block, visible
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database, database
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, Reveal, app_path, app_with_database, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say, shown_json, tell
 from pgqueue.ui.cli.tables import table
@@ -53,6 +53,7 @@ def replay(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask first.")] = False,
+    reveal: Reveal = False,
     app: AppPath = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -63,6 +64,7 @@ def replay(
     value is not stored. It changes nothing about the job, but effects outside the database, such as mails and HTTP calls, are not undone.
     """
     from pgqueue.model.units import seconds
+    from pgqueue.worker.replay.masking import masked_findings
     from pgqueue.worker.replay.replay import Replay
 
     if not dry_run:
@@ -89,6 +91,8 @@ def replay(
         _ask(job_id, task, run_steps=run_steps)
     with redirect_stdout(sys.stderr):
         findings = made.run()
+    if not reveal:
+        findings = masked_findings(findings, made.spec, made.attempt)
     if as_json:
         emit({"id": job_id, "task": task, "was": job.state, "attempt": made.attempt.attempt, **asdict(findings), "sessions": _plain(findings)})  # fmt: skip
     else:

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from pgqueue.config import secret_names
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements.decoding import plain
 from pgqueue.errors import JobNotFoundError, StepNotFoundError
+from pgqueue.model.redaction import masked_value
 from pgqueue.model.steps import named
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
 from pgqueue.ui.cli.tables import table
@@ -24,22 +26,25 @@ def add(jobs: typer.Typer) -> None:
     jobs.command("forget-step")(forget_step)
 
 
-def list_steps(job_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def list_steps(job_id: Id, reveal: Reveal = False, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """List the steps that a job has done, the oldest first."""
     with database(dsn) as connection:
         found = run(connection, statements.load_checkpoints([job_id]))[job_id]
         if not found and run(connection, statements.get_job(job_id)) is None:
             raise JobNotFoundError(job_id)
+        secrets = frozenset[str]() if reveal else run(connection, statements.get_secrets(job_id))
+    names = frozenset[str]() if reveal else secret_names()
+    values = {one.step_id: masked_value(plain(one.value), secrets, names) for one in found}
     found.sort(key=lambda one: (str(one.at), one.step_id))
     if as_json:
         emit_items(
-            {"name": one.name, "key": one.key, "kind": one.kind, "at": one.at, "lease_id": one.lease_id, "value": plain(one.value)}
+            {"name": one.name, "key": one.key, "kind": one.kind, "at": one.at, "lease_id": one.lease_id, "value": values[one.step_id]}
             for one in found
         )  # fmt: skip
         return
     table(
         (tables.name("step"), tables.name("key"), "kind", "done", tables.text("value")),
-        [(one.name, one.key, one.kind, ago(one.at), shown_json(plain(one.value))) for one in found],
+        [(one.name, one.key, one.kind, ago(one.at), shown_json(values[one.step_id])) for one in found],
         empty=f"Job {job_id} has done no steps.",
     )
 

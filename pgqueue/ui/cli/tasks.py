@@ -34,7 +34,7 @@ def list_tasks(
         emit_items(found)
         return
     table(
-        (tables.name("task"), tables.name("queue"), "attempts", "priority", "timeout", "keep", tables.name("rules"), tables.name("app"), "workers",
+        (tables.name("task"), tables.name("queue"), "attempts", "priority", "timeout", "keep", tables.name("rules"), tables.name("redacted"), tables.name("app"), "workers",
          "reported"),
         [_shown(task) for task in found],
         empty="No worker has declared a task yet.",
@@ -47,5 +47,6 @@ def _shown(task: TaskRow) -> tuple[object, ...]:
     rules = ", ".join(f"{rule} {value}" for rule, value in options.items() if rule not in SHOWN)
     return (
         task.name, options.get("queue", "default"), options.get("max_attempts", DEFAULT_MAX_ATTEMPTS), options.get("priority") or "",
-        "" if timeout is None else exact(timeout), "" if task.keep == "all" else task.keep, rules, task.app, task.workers, ago(task.seen_at),
+        "" if timeout is None else exact(timeout), "" if task.keep == "all" else task.keep, rules,
+        ", ".join(map(".".join, task.redact.args)), task.app, task.workers, ago(task.seen_at),
     )  # fmt: skip

@@ -11,10 +11,11 @@ import typer
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import JobNotFoundError
+from pgqueue.model.redaction import MASK
 from pgqueue.model.units import seconds
 from pgqueue.runtime.clock import monotonic
 from pgqueue.text.shown import visible
-from pgqueue.ui.cli.common import AsJson, Dsn, database, dsn_or_running
+from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database, dsn_or_running
 from pgqueue.ui.cli.output import console, emit, say
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def wait(
             show_default=False,
         ),
     ] = None,
+    reveal: Reveal = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -50,7 +52,16 @@ def wait(
     with database(dsn) as connection:
         if not 1 <= job_id < 2**63 or run(connection, statements.get_job(job_id)) is None:
             raise JobNotFoundError(job_id)
-    emit(wait_watching(App(dsn_or_running(dsn)).handle(job_id), limit))
+    print_result(job_id, wait_watching(App(dsn_or_running(dsn)).handle(job_id), limit), dsn, reveal=reveal)
+
+
+def print_result(job_id: int, result: object, dsn: str | None, *, reveal: bool) -> None:
+    """Prints the result of a job as JSON. Unless ``reveal`` is True, its secret values are masked."""
+    if not reveal and result is not None:
+        with database(dsn) as connection:
+            job = run(connection, statements.get_job(job_id))
+        result = MASK if job is None else job.result
+    emit(result)
 
 
 def wait_limit(text: str | None) -> float | None:

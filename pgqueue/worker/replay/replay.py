@@ -85,9 +85,9 @@ class Replay:
         )
         self.limit = limit or self.attempt.timeout or LIMIT
         self.attempt.timeout = None
-        self._spec = _spec(app, self.attempt.task)
+        self.spec = _spec(app, self.attempt.task)
         try:
-            decoded(self._spec, self.attempt)
+            decoded(self.spec, self.attempt)
         except InvalidArgumentsError as error:
             if job.state == "waiting" and self.attempt.is_node:
                 raise InvalidArgumentsError(
@@ -152,10 +152,10 @@ class Replay:
             self._ended.set()
 
     def _perform(self, runner: asyncio.Runner) -> Conclusion:
-        if isinstance(self._spec, ChunkSpec):
-            [conclusion] = perform_chunk(self._spec, Chunk([self.attempt]), self._app, runner, traced=False)
+        if isinstance(self.spec, ChunkSpec):
+            [conclusion] = perform_chunk(self.spec, Chunk([self.attempt]), self._app, runner, traced=False)
             return conclusion
-        return perform(self._spec, self.attempt, self._app, runner, traced=False)
+        return perform(self.spec, self.attempt, self._app, runner, traced=False)
 
     def _close(self, runner: asyncio.Runner) -> list[Session]:
         found = self._sessions.close()
@@ -185,7 +185,7 @@ class Replay:
         until = monotonic() + GRACE
         for is_last_try in (False, True):
             if not self._has_performed:
-                if self._spec.is_async and not is_last_try and self._loop is not None:
+                if self.spec.is_async and not is_last_try and self._loop is not None:
                     self._loop.call_soon_threadsafe(_cancel_all, self._loop)
                 elif thread.ident is not None:
                     raise_in(thread.ident)

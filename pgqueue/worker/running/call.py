@@ -12,12 +12,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from pgqueue.app.app import App
 from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.model.hooks import Call
 from pgqueue.model.job import Job
+from pgqueue.model.redaction import masked
 from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
@@ -32,6 +34,7 @@ from pgqueue.worker.running.conclusions import failed, succeeded, value_of
 from pgqueue.worker.running.contexts import OwnContext
 from pgqueue.worker.running.middleware import around, around_async
 from pgqueue.worker.running.work import Kind, TimeLimit
+from pgqueue.worker.secret_values import secret_values
 
 
 def perform(
@@ -131,7 +134,7 @@ def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
             yield
         except BaseException as error:
             if span is not None and not is_suspension(error):
-                mark_failed(span, error)
+                mark_failed(span, error, partial(masked, values=secret_values(spec, attempt)))
             raise
 
 

@@ -32,6 +32,7 @@ from pgqueue.telemetry.events.users import OutcomeUndecided
 from pgqueue.text.described import plain
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
+from pgqueue.worker.secret_values import masked_outcome
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
@@ -124,10 +125,10 @@ def failed(
         error = Cancel("cancelled on request")
     decided = partial(_outcome, spec, attempt, crashed=crashed, crash_limit=crash_limit)
     try:
-        return decided(error, spec.retry)
+        return masked_outcome(spec, attempt, decided(error, spec.retry))
     except BaseException as broken:  # noqa: BLE001
         emit(OutcomeUndecided(attempt.id, attempt.task, broken))
-        return decided(plain(error), DEFAULT_POLICY)
+        return masked_outcome(spec, attempt, decided(plain(error), DEFAULT_POLICY))
 
 
 def _outcome(

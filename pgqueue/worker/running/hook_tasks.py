@@ -18,6 +18,8 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.groups import deciding
 from pgqueue.model.hooks import QUEUE, Event, Failure, hook_name, job_told
 from pgqueue.model.outcome import is_instruction
+from pgqueue.model.redaction import NOTHING, Redaction
+from pgqueue.model.shown_job import of_hook
 from pgqueue.model.task import TaskSpec
 from pgqueue.sql import JsonObject
 from pgqueue.telemetry.events import emit
@@ -34,7 +36,7 @@ def handlers(app: App) -> dict[str, TaskSpec]:
         found[name] = replace(task.spec, has_hooks=True) if "completed" in events else task.spec
         for event in events:
             hooks = [*task.hooks.get(event, ()), *app.hooks.get(event, ())]
-            spec = hook_spec(hook_name(name, event), event, hooks)
+            spec = hook_spec(hook_name(name, event), event, hooks, of_hook(task.spec.redaction))
             found[spec.name] = spec
     return found
 
@@ -56,15 +58,17 @@ def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -
     )
 
 
-def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> TaskSpec:
-    """Makes a task that calls the hooks of an event one after the other.
+def hook_spec(
+    name: str, event: Event, hooks: list[Callable[..., object]], redacts: Redaction = NOTHING
+) -> TaskSpec:
+    """Makes a task that calls the hooks of an event one after the other. ``redacts``: what is secret in the arguments of its jobs.
 
     If one of the hooks is async, the handler of the task runs on the loop. Otherwise it runs on a thread.
     """
     call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
     return TaskSpec(
         name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
-        is_internal=True,
+        is_internal=True, redacts=redacts,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 -- Turns the declarations of an app's tasks into rows, for jobs that SQL enqueues. `declared` is an array of objects: name, options (as in
--- enqueue_many) and keep.
+-- enqueue_many), keep, and redact: the paths of the values that people must not see (model/redaction.py). A worker of an early version does
+-- not declare redact; then what another worker has declared stays.
 -- Workers of several deploys of an app can run at the same time. In this case, the newest declaration of each task is in force: the
 -- declaration whose first report is the most recent. An older declaration comes into force again when no worker has reported the newer
 -- declaration for `seconds` (a rollback).
@@ -12,12 +13,13 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $function$
     with told as (
-    insert into pgqueue.tasks as t (name, app, options, keep, digest)
-    select d.name, sync_tasks.app, d.options, d.keep, md5(concat(d.options, d.keep))
-    from jsonb_to_recordset(sync_tasks.declared) as d (name text, options jsonb, keep text)
+    insert into pgqueue.tasks as t (name, app, options, keep, redact, digest)
+    select d.name, sync_tasks.app, d.options, d.keep, d.redact, md5(concat(d.options, d.keep, nullif(d.redact, '{}')))
+    from jsonb_to_recordset(sync_tasks.declared) as d (name text, options jsonb, keep text, redact jsonb)
     order by d.name collate "C"
     on conflict (name) do update
-    set app = excluded.app, options = excluded.options, keep = excluded.keep, digest = excluded.digest,
+    set app = excluded.app, options = excluded.options, keep = excluded.keep, redact = coalesce(excluded.redact, t.redact),
+        digest = excluded.digest,
         seen_at = excluded.seen_at,
         since = case when t.digest = excluded.digest then t.since else excluded.since end,
         former_digests = case when t.digest = excluded.digest then t.former_digests
