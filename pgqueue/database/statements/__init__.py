@@ -59,6 +59,7 @@ from pgqueue.database.statements.enqueuing import (
 from pgqueue.database.statements.jobs import (
     JobFilter,
     cancel,
+    count_ended,
     count_jobs,
     edit,
     get_ended,
@@ -255,6 +256,7 @@ __all__ = [
     "copy_jobs",
     "copy_nodes",
     "count_dead",
+    "count_ended",
     "count_jobs",
     "count_live",
     "count_members",

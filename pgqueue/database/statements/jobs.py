@@ -176,6 +176,11 @@ def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount
     return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
 
 
+def count_ended(pages: int = 1000) -> Statement[dict[str, tuple[int, bool]]]:
+    """Counts jobs by final state. Returns the number for each state, and whether it is exact, because at most ``pages`` pages are read."""
+    return statement("count_ended", lambda rows: {row[0]: (row[1], row[2]) for row in rows}, pages=pages)
+
+
 def list_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
     return statement("list_timeline", each(TimelineEntry), job_id=job_id)
 

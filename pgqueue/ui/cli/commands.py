@@ -22,6 +22,7 @@ from pgqueue.ui.cli import (
     steps,
     tasks,
     wait,
+    web,
     why,
     work,
     workers,
@@ -38,6 +39,7 @@ schema.add(cli)
 doctor.add(cli)
 why.add(cli)
 metrics.add(cli)
+web.add(cli)
 edit.add(jobs.commands)
 signal.add(jobs.commands)
 steps.add(jobs.commands)

@@ -199,6 +199,16 @@ class Document:
     is_open: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One of several views of a page. ``state``: the state whose mark it gets."""
+
+    head: str
+    path: str
+    is_current: bool
+    state: str | None = None
+
+
 Block = Table | Facts | Tiles | Chart | Graph | Notice | Document
 
 
@@ -219,3 +229,4 @@ class Page:
     actions: Sequence[Action] = ()
     state: str | None = None
     subtitle: str | None = None
+    tabs: Sequence[Tab] = ()

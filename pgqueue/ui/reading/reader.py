@@ -10,7 +10,7 @@ from typing import TypeVar
 from psycopg import AsyncConnection
 
 from pgqueue.database.pools import Pools
-from pgqueue.database.run import run_async
+from pgqueue.database.run import ORDINARY, run_async
 from pgqueue.sql import Statement
 from pgqueue.text.shown import quoted
 from pgqueue.ui.reading.page import Query
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 PATIENCE = "2s"  # a page that the server cannot answer in this time says so
 # What holds a page up also holds up vacuum, so a page never waits for a lock.
+READ_ONLY = f"statement_timeout = '{PATIENCE}'; set lock_timeout = '500ms'; set jit = off; set default_transaction_read_only = on"
+SESSION = f"{ORDINARY}; set {READ_ONLY}"  # of a connection that only reads pages
 LIMITS = (
     "set transaction read only; set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
     f" set local statement_timeout = '{PATIENCE}'; set local lock_timeout = '500ms'; set local jit = off"

@@ -1,0 +1,127 @@
+"""``pgq web``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgqueue.errors import InvalidSettingError, PackageMissingError
+from pgqueue.ui.cli.common import Dsn, database, dsn_or_running
+from pgqueue.ui.cli.output import say
+
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Listen on this address.")]
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65_535, help="Listen on this port.")]
+Tokens = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens",
+        metavar="FILE",
+        help="Serve only callers with a token of this file. Make tokens with: pgq api token.",
+        show_default=False,
+    ),
+]
+Actions = Annotated[
+    bool,
+    typer.Option(
+        "--allow-actions",
+        help="Let people change jobs, queues and limits, as far as the role of their token allows it. Without tokens: everybody on this machine.",
+    ),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="HOST",
+        help="A further name of this server, such as jobs.example.com.",
+        show_default=False,
+    ),
+]
+BasePath = Annotated[
+    str,
+    typer.Option(
+        "--base-path",
+        metavar="PATH",
+        help="The path under which a proxy shows the page, such as /jobs.",
+        show_default=False,
+    ),
+]
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        metavar="WORD",
+        help="A word that stands on every page, such as production.",
+        show_default=False,
+    ),
+]
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command()(web)
+
+
+def web(
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    tokens: Tokens = None,
+    allow_actions: Actions = False,
+    names: Hosts = None,
+    base_path: BasePath = "",
+    environment: Environment = None,
+    dsn: Dsn = None,
+) -> None:
+    """Serve the web page. By default, only programs on this machine may read it, and nobody may change anything."""
+    try:
+        import uvicorn
+
+        from pgqueue.ui.web import create
+    except ImportError as error:
+        raise PackageMissingError(
+            "The web page needs more packages.", why=str(error), do="pip install 'pgqueue-jobs[web]'"
+        ) from error
+    from pgqueue.ui.access.access import Access
+    from pgqueue.ui.access.tokens import TokenFile
+    from pgqueue.ui.access.who import Role, Who
+
+    access = Access(
+        TokenFile(tokens).tokens if tokens else (),
+        hosts=names or (),
+        anonymous=Who(_user(), Role.admin if allow_actions else Role.viewer),
+    )
+    access.check_bind(host)
+    if base_path and not base_path.startswith("/"):
+        raise InvalidSettingError(
+            f"--base-path is {base_path!r}.", do="begin it with a slash: --base-path /jobs"
+        )
+    target = dsn_or_running(dsn)
+    with database(target):
+        pass  # what is wrong with the database is said now, and not by the first page
+    app = create(target, access=access, actions=allow_actions, environment=environment)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        root_path=base_path.rstrip("/"),
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = uvicorn.Server(config)
+    sock = config.bind_socket()
+    shown = f"[{host}]" if ":" in host else host
+    say("web", f"http://{shown}:{sock.getsockname()[1]}{base_path.rstrip('/')}/")
+    say("who", ("anybody with a token of " + str(tokens)) if tokens else "programs on this machine")
+    say("may", "read and change" if allow_actions else "read; to change jobs: --allow-actions")
+    server.run(sockets=[sock])
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"

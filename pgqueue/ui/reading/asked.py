@@ -1,0 +1,42 @@
+"""What somebody asks of a page, and helpers that pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+from pgqueue.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``path``: the parts of the address that vary. ``query``: what stands behind the question mark."""
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def number(self, name: str, default: int | None = None) -> int | None:
+        """Returns a parameter of the query that is an id; ``default`` if it is missing or is no id."""
+        given = self.query.get(name, "")
+        return (
+            int(given) if given.isascii() and given.isdecimal() and 0 < int(given[:20]) < 2**63 else default
+        )
+
+    def id(self, name: str, noun: str) -> int:
+        """Returns a part of the path that is an id. Raises NotFoundError if no row can have it."""
+        given = self.path[name]
+        if not (given.isascii() and given.isdecimal() and len(given) < 20 and 0 < int(given) < 2**63):
+            raise NotFoundError(
+                f"There is no {noun} {given[:40]!r}.", do="An id is a whole number from 1 on."
+            )
+        return int(given)
+
+
+def path_to(*parts: object, **query: object) -> str:
+    """Returns a path inside the app: ``path_to("jobs", 7)`` is ``/jobs/7``. Each part is escaped. Parameters that are None are left out."""
+    path = "/" + "/".join(quote(str(part), safe="") for part in parts)
+    given = {name: value for name, value in query.items() if value is not None}
+    return path + ("?" + urlencode(given) if given else "")

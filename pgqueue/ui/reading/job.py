@@ -1,0 +1,183 @@
+"""The page of one job: where it stands and why, what happened to it, what it was given and what it returned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pgqueue.database import statements
+from pgqueue.database.statements.decoding import plain
+from pgqueue.database.statements.jobs import JobTogether, TimelineEntry, Why
+from pgqueue.errors import JobNotFoundError
+from pgqueue.model.job import FINAL, Job
+from pgqueue.model.steps import named
+from pgqueue.ui.reading.asked import Asked, path_to
+from pgqueue.ui.reading.jobs import said
+from pgqueue.ui.reading.page import (
+    Action,
+    Block,
+    Column,
+    Document,
+    Fact,
+    Facts,
+    Notice,
+    Page,
+    Query,
+    Row,
+    Table,
+)
+from pgqueue.ui.reading.reader import Reader, shown
+
+
+async def job(reader: Reader, asked: Asked) -> Page:
+    number = asked.id("job", "job")
+    reading = statements.get_job(number)
+    found = await reader.ask(reading)
+    asking = statements.why(number)
+    reason = await reader.ask(asking) if found is None or not found.is_final else None
+    if found is None:
+        error = JobNotFoundError(number)
+        if reason is not None:
+            error.what, error.do = reason.sentence, reason.do or ""
+        raise error
+    listing = statements.list_timeline(number)
+    timeline = await reader.ask(listing)
+    loading = statements.load_checkpoints([number])
+    steps = (await reader.ask(loading))[number]
+    gathering = statements.list_together(number, found.created_at)
+    together = await reader.ask(gathering)
+
+    blocks: list[Block] = []
+    if reason is not None and reason.reason != "running":
+        blocks.append(Notice("warn" if reason.do else "info", reason.sentence, reason.do))
+    blocks += [
+        Facts(name="job", title="Job", items=_facts(found, reason), query=shown(reading, f"pgq jobs show {number}")),
+        Table(
+            name="timeline", title="What happened", columns=TIMELINE, rows=_events(timeline), empty="Nothing is known.",
+            query=shown(listing, f"pgq jobs show {number}"),
+        ),
+        Document(name="args", title="Arguments", value=found.args),
+    ]  # fmt: skip
+    if found.last_error:
+        blocks.append(Document(name="error", title="Last error", text=found.last_error))
+    if found.last_traceback:
+        blocks.append(Document(name="traceback", title="Traceback", text=found.last_traceback, is_open=False))
+    if found.result is not None:
+        blocks.append(Document(name="result", title="Result", value=found.result))
+    if steps:
+        blocks.append(
+            Table(
+                name="steps", title="Steps done", empty="", query=shown(loading, f"pgq jobs steps {number}"),
+                columns=(Column("name", "Step", "code"), Column("kind", "Kind"), Column("at", "When", "time"), Column("value", "Value", "json")),
+                rows=[{"name": named(one.step_id), "kind": one.kind, "at": one.at, "value": plain(one.value)} for one in steps],
+            )
+        )  # fmt: skip
+    if found.meta:
+        blocks.append(Document(name="meta", title="Meta", value=found.meta, is_open=False))
+    if len(together) > 1:
+        blocks.append(_together(together, shown(gathering)))
+    return Page(
+        name="job", title=f"Job {number}", path=path_to("jobs", number), blocks=blocks, above=("Jobs", path_to("jobs")),
+        actions=_actions(found), state=found.state, subtitle=found.task,
+    )  # fmt: skip
+
+
+TIMELINE = (
+    Column("at", "When", "time"),
+    Column("after", "After", "duration"),
+    Column("state", "Became", "state"),
+    Column("reason", "Because"),
+    Column("attempt", "Attempt", "number"),
+    Column("worker_id", "Worker", "id", "/workers/{worker_id}"),
+    Column("host", "Host", "code"),
+    Column("error", "Error", "text"),
+)
+
+
+def _events(timeline: Sequence[TimelineEntry]) -> list[Row]:
+    rows: list[Row] = []
+    before: datetime | None = None
+    for entry in timeline:
+        rows.append(
+            {
+                "at": entry.at,
+                "after": (entry.at - before).total_seconds() if entry.at and before else None,
+                "state": entry.to_state,
+                "reason": entry.reason,
+                "attempt": entry.attempt or None,
+                "worker_id": entry.worker_id,
+                "host": entry.host,
+                "error": entry.error.split("\n", 1)[0][:300] if entry.error else None,
+            }
+        )
+        before = entry.at or before
+    return rows
+
+
+def _facts(found: Job, reason: Why | None) -> list[Fact]:
+    took = (
+        (found.finished_at - found.started_at).total_seconds()
+        if found.finished_at and found.started_at
+        else None
+    )
+    items = [
+        Fact("state", "State", found.state, "state"),
+        Fact("progress", "Progress", said(found) if found.progressed else None),
+        Fact("task", "Task", found.task, "code", path_to("jobs", q=f"task:{found.task}")),
+        Fact("queue", "Queue", found.queue, "code", path_to("queues", found.queue)),
+        Fact("priority", "Priority", found.priority, "number"),
+        Fact("attempt", "Attempt", f"{found.attempt} of {found.max_attempts}"),
+        Fact("created_at", "Enqueued", found.created_at, "time"),
+        Fact("run_at", "Due", found.run_at if not found.is_final else None, "time"),
+        Fact("started_at", "Last started", found.started_at, "time"),
+        Fact("finished_at", "Ended", found.finished_at, "time"),
+        Fact("took", "Last attempt took", took, "duration"),
+        Fact("worker_id", "Worker", found.worker_id, "id", path_to("workers", found.worker_id) if found.worker_id else None),
+        Fact("unique_key", "Unique key", found.unique_key, "code"),
+        Fact("concurrency_key", "Concurrency key", found.concurrency_key, "code",
+             path_to("jobs", q=f'key:"{found.concurrency_key}"') if found.concurrency_key else None),
+        Fact("tags", "Tags", list(found.tags) or None, "list"),
+        Fact("timeout", "Timeout", found.timeout, "duration"),
+        Fact("expires_at", "Expires", found.expires_at, "time"),
+        Fact("deadline_at", "Deadline", found.deadline_at, "time"),
+        Fact("crash_count", "Crashes of its worker", found.crash_count or None, "number"),
+        Fact("version", "Version of its checkpoints", found.version, "number"),
+        Fact("ahead", "Jobs ahead of it", reason.ahead if reason else None, "number"),
+        Fact("cancel_requested", "Asked to stop", "yes" if found.cancel_requested and not found.is_final else None),
+    ]  # fmt: skip
+    return [item for item in items if item.value is not None]
+
+
+def _actions(found: Job) -> list[Action]:
+    fields = {"id": str(found.id)}
+    actions: list[Action] = []
+    if found.state in ("dead", "cancelled"):
+        actions.append(Action("retry", "Retry", fields))
+    if found.state in ("pending", "retrying"):
+        actions.append(Action("run_now", "Run now", fields))
+        actions.append(
+            Action(
+                "edit", "Edit", fields, asks=[("priority", "Priority"), ("queue", "Queue"), ("run_at", "Due")]
+            )
+        )
+    if found.state not in FINAL:
+        actions.append(Action("cancel", "Cancel", fields, is_careful=True))
+    if found.state != "running":
+        actions.append(Action("delete", "Delete", fields, is_careful=True))
+    return actions
+
+
+def _together(together: Sequence[JobTogether], query: Query) -> Table:
+    return Table(
+        name="together", title="Enqueued by the same transaction", empty="", query=query,
+        columns=(
+            Column("id", "Job", "id", "/jobs/{id}"), Column("state", "State", "state"), Column("task", "Task", "code"),
+            Column("queue", "Queue", "code", "/queues/{queue}"), Column("waited", "From enqueue to last claim", "duration"),
+        ),
+        rows=[
+            {"id": one.id, "state": one.state, "task": one.task, "queue": one.queue,
+             "waited": (one.started_at - one.created_at).total_seconds() if one.started_at else None}
+            for one in together
+        ],
+        note="The transaction began when these jobs were created. Workers saw them after its commit.",
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""The page of all jobs: a search, a page of rows, and what can be done with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from shlex import quote
+
+from pgqueue.database import statements
+from pgqueue.database.statements import JobFilter
+from pgqueue.model.job import STATES, Job
+from pgqueue.ui.reading.asked import Asked, path_to
+from pgqueue.ui.reading.page import Action, Block, Column, Notice, Page, Row, Tab, Table
+from pgqueue.ui.reading.reader import Reader, shown
+from pgqueue.ui.reading.search import Search, read, written
+
+ROWS = 50
+# A search that few jobs match reads at most so many ids for one page. So a page costs the same, however many jobs there are.
+REACH = 200_000
+
+COLUMNS = (
+    Column("id", "Job", "id", "/jobs/{id}"),
+    Column("state", "State", "state"),
+    Column("task", "Task", "code", "/jobs?q=task:{task}"),
+    Column("queue", "Queue", "code", "/queues/{queue}"),
+    Column("attempt", "Attempt", "text"),
+    Column("at", "When", "time"),
+    Column("took", "Took", "duration"),
+    Column("said", "", "text"),
+)
+BULK = (
+    Action("retry", "Retry"),
+    Action("run_now", "Run now"),
+    Action("cancel", "Cancel", is_careful=True),
+    Action("delete", "Delete", is_careful=True),
+)
+
+
+async def jobs(reader: Reader, asked: Asked) -> Page:
+    text = asked.query.get("q", "")
+    search = read(text, asked.now)
+    blocks: list[Block] = [Notice("warn", problem) for problem in search.problems]
+    if search.job_id is not None:
+        blocks.append(await _one(reader, search.job_id))
+    else:
+        blocks.append(await _found(reader, asked, text, search))
+    return Page(
+        name="jobs", title="Jobs", path=path_to("jobs", q=text or None), blocks=blocks, search=text, tabs=_tabs(search)
+    )  # fmt: skip
+
+
+def _tabs(search: Search) -> list[Tab]:
+    """Returns a view for each state, with the rest of the search."""
+    rest = replace(search.which, states=None)
+
+    def tab(head: str, states: list[str] | None, state: str | None = None) -> Tab:
+        text = written(replace(rest, states=states))
+        return Tab(
+            head,
+            path_to("jobs", q=text or None),
+            search.job_id is None and search.which.states == states,
+            state,
+        )
+
+    return [tab("All", None), *(tab(state.capitalize(), [state], state) for state in STATES)]
+
+
+async def _one(reader: Reader, job_id: int) -> Table:
+    statement = statements.get_job(job_id)
+    job = await reader.ask(statement)
+    return Table(
+        name="jobs", title="Jobs", columns=COLUMNS, rows=[] if job is None else [row_of(job)],
+        empty=f"There is no job {job_id}. Its transaction is open or was rolled back, or its retention is over.",
+        query=shown(statement, f"pgq jobs show {job_id}"),
+    )  # fmt: skip
+
+
+async def _found(reader: Reader, asked: Asked, text: str, search: Search) -> Table:
+    before = asked.number("before")
+    floor = await _floor(reader, search, before)
+    statement = statements.list_jobs(search.which, before=before, floor=floor, count=ROWS)
+    found = await reader.ask(statement)
+    older = note = None
+    if len(found) == ROWS:
+        older = path_to("jobs", q=text or None, before=found[-1].id)
+    elif floor is not None and floor > 1:
+        older = path_to("jobs", q=text or None, before=floor)
+        note = f"The search has looked at the jobs from {floor:,} on. Older jobs are on the next page."
+    return Table(
+        name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(job) for job in found], empty=_empty(search, note),
+        query=shown(statement, _command(search.which)), older=older, note=note,
+        newest=path_to("jobs", q=text or None) if before else None, selects=BULK,
+    )  # fmt: skip
+
+
+async def _floor(reader: Reader, search: Search, before: int | None) -> int | None:
+    if not search.is_narrow:
+        return None
+    if before is None:
+        newest = await reader.ask(statements.list_jobs(count=1))
+        before = newest[0].id if newest else 1
+    return max(before - REACH, 1)
+
+
+def _empty(search: Search, note: str | None) -> str:
+    if note:
+        return "No job matches so far."
+    return "No job matches." if search.is_narrow or search.which.states else "There is no job yet."
+
+
+def _command(which: JobFilter) -> str:
+    """Returns the command that lists the same jobs, as far as it has an option for each part."""
+    options = {
+        "--queue": which.queue, "--task": which.task, "--tag": which.tag, "--error": which.error, "--args": which.args,
+        "--unique-key": which.unique_key, "--idempotency-key": which.idempotency_key, "--concurrency-key": which.concurrency_key,
+    }  # fmt: skip
+    parts = [f"--state {state}" for state in which.states or ()]
+    parts += [f"{option} {quote(value)}" for option, value in options.items() if value is not None]
+    return " ".join(["pgq jobs list", *parts])
+
+
+def row_of(job: Job) -> Row:
+    """Returns a job as a row of a table. ``at`` is the time that matters in its state, ``said`` is its error or how far it has come."""
+    ended = job.finished_at
+    took = None
+    if ended is not None and job.started_at is not None:
+        took = (ended - job.started_at).total_seconds()
+    return {
+        "id": job.id,
+        "state": job.state,
+        "task": job.task,
+        "queue": job.queue,
+        "attempt": f"{job.attempt} of {job.max_attempts}",
+        "at": ended or (job.started_at if job.state == "running" else job.run_at),
+        "took": took,
+        "said": said(job),
+        "tags": list(job.tags),
+    }
+
+
+def said(job: Job) -> str | None:
+    if job.state in ("dead", "retrying", "cancelled") and job.last_error:
+        return job.last_error.split("\n", 1)[0][:200]
+    if isinstance(job.progressed, dict) and isinstance(job.progressed.get("done"), int | float):
+        done, total = job.progressed["done"], job.progressed.get("total")
+        share = f"{100 * done / total:.0f} %" if isinstance(total, int | float) and total else f"{done:,}"
+        message = job.progressed.get("message")
+        return f"{share} {message}" if message else share
+    return None

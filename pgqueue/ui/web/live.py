@@ -1,0 +1,151 @@
+"""Says to open pages when they have changed. All tabs share one connection, which listens, and which looks at the pages in turn.
+
+The database answers at most QUERIES_A_SECOND statements for all tabs together, in the mean. So the more different pages are open, the
+later each of them is looked at again. A NOTIFY of an enqueue only makes the next look come sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from psycopg import AsyncConnection
+
+from pgqueue.database.outage import one_line
+from pgqueue.database.run import connect_async, wait_notified
+from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import TurnFailed
+from pgqueue.ui.reading.reader import SESSION, Reader
+from pgqueue.ui.web.pages import Look, Pages
+
+QUERIES_A_SECOND = 2.0
+BURST = 8.0  # statements that may be sent at once after a pause
+OFTEN = 1.0  # seconds between two looks at one page
+ROUND = 0.5  # seconds between two turns
+MOST_TABS = 1000
+ANSWER_TIMEOUT = 10.0
+AGAIN_AFTER = 2.0  # seconds between two tries to reach the server
+LINGER = 30.0  # seconds without a tab after which the connection is closed
+CHANNEL = "pgqueue"
+
+
+class TooManyTabs(Exception):  # noqa: N818 - the caller makes an answer of it
+    """So many tabs are open that no other one gets live updates."""
+
+
+class Tab:
+    """An open page. ``changed`` is set when the page no longer has the version that the tab shows."""
+
+    __slots__ = ("changed", "version", "what")
+
+    def __init__(self, what: Look, version: str | None) -> None:
+        self.what, self.version = what, version
+        self.changed = asyncio.Event()
+
+
+class Live:
+    def __init__(self, dsn: Callable[[], str], pages: Pages) -> None:
+        self._dsn, self._pages = dsn, pages
+        self._tabs: dict[Look, set[Tab]] = {}
+        self._looked: dict[Look, float] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._left = BURST
+        self._filled_at = monotonic()
+
+    @property
+    def tabs(self) -> int:
+        return sum(map(len, self._tabs.values()))
+
+    @property
+    def is_full(self) -> bool:
+        return self.tabs >= MOST_TABS
+
+    @asynccontextmanager
+    async def watching(self, what: Look, version: str | None) -> AsyncIterator[Tab]:
+        """Watches a page for one tab, which shows this version of it, while the block runs. Raises TooManyTabs."""
+        if self.is_full:
+            raise TooManyTabs
+        tab = Tab(what, version)
+        self._tabs.setdefault(what, set()).add(tab)
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="pgqueue live pages")
+        try:
+            yield tab
+        finally:
+            same = self._tabs[what]
+            same.discard(tab)
+            if not same:
+                del self._tabs[what]
+                self._looked.pop(what, None)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            self._wanted.clear()
+            if not self._tabs:
+                try:
+                    async with asyncio.timeout(LINGER):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    return
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    connection = await connect_async(self._dsn(), name="pgqueue live", session=SESSION)
+                async with connection:
+                    await connection.execute(f"listen {CHANNEL}".encode())
+                    await self._turns(connection)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                emit(TurnFailed("live pages", "answer", one_line(error), AGAIN_AFTER, None))
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _turns(self, connection: AsyncConnection) -> None:
+        idle_since: float | None = None
+        while True:
+            await wait_notified(connection, ROUND)
+            now = monotonic()
+            self._left = min(self._left + (now - self._filled_at) * QUERIES_A_SECOND, BURST)
+            self._filled_at = now
+            if self._tabs:
+                idle_since = None
+                await self._look(connection, now)
+            elif idle_since is None:
+                idle_since = now
+            elif now - idle_since > LINGER:
+                return
+
+    async def _look(self, connection: AsyncConnection, now: float) -> None:
+        """Looks at the page at which nobody has looked for the longest time, if the budget allows it."""
+        while self._left > 0:
+            due = [what for what in self._tabs if now - self._looked.get(what, 0) >= OFTEN]
+            if not due:
+                return
+            what = min(due, key=lambda one: self._looked.get(one, 0))
+            self._looked[what] = now
+            reader = Reader(connection)
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    made = await self._pages.make(what, reader)
+            except Exception as error:
+                self._left -= max(reader.queries, 1)
+                if connection.broken or connection.closed:
+                    raise
+                self._tell(what, f"error {type(error).__name__}")  # the tab shows the error page
+                continue
+            self._left -= max(made.queries, 1)
+            self._tell(what, made.version)
+
+    def _tell(self, what: Look, version: str) -> None:
+        for tab in self._tabs.get(what, ()):
+            if tab.version is not None and tab.version != version:
+                tab.changed.set()
+            tab.version = version

@@ -1,0 +1,93 @@
+"""The address to which open tabs listen: it tells a tab when its page has changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from sse_starlette import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from pgqueue.ui.reading.pages import PAGES
+from pgqueue.ui.web.headers import PRIVATE
+from pgqueue.ui.web.live import TooManyTabs
+from pgqueue.ui.web.pages import Look, look
+from pgqueue.ui.web.site import Site, base_of
+
+PING = 15  # seconds between two signs of life of a connection
+SLOW = 30  # a tab that takes nothing for so many seconds is given up
+LONGEST_QUERY = 2000  # characters behind the question mark
+OWN = ("format", "done", "undo")  # parameters that do not change what a page shows
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """Returns the parameters on which the content of a page depends."""
+    return {name: value for name, value in request.query_params.items() if name not in OWN}
+
+
+def live_path(request: Request, version: str) -> str:
+    """Returns the address to which the tab with this page listens."""
+    base = base_of(request)
+    path = request.url.path.removeprefix(base) or "/"
+    query = urlencode(query_of(request))
+    return f"{base}/live?" + urlencode({"at": path + (f"?{query}" if query else ""), "version": version})
+
+
+def live(site: Site) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        what = _look_at(request.query_params.get("at", "/"))
+        if what is None:
+            return PlainTextResponse("There is no such page.\n", 404, headers=PRIVATE)
+        if site.live.is_full:
+            return PlainTextResponse(
+                "Too many pages are open.\n", 503, headers={**PRIVATE, "Retry-After": "30"}
+            )
+        version = request.query_params.get("version", "")[:32] or None
+        return EventSourceResponse(
+            _changes(site, what, version),
+            ping=PING,
+            headers={**PRIVATE, "X-Accel-Buffering": "no"},
+            send_timeout=SLOW,
+        )
+
+    return answer
+
+
+async def _changes(site: Site, what: Look, version: str | None) -> AsyncIterator[Mapping[str, str]]:
+    try:
+        async with site.live.watching(what, version) as tab:
+            while True:
+                await tab.changed.wait()
+                tab.changed.clear()
+                yield {"event": "changed", "data": tab.version or ""}
+    except TooManyTabs:
+        return
+
+
+def _look_at(address: str) -> Look | None:
+    """Returns the page at an address inside the app. None: there is none."""
+    parts = urlsplit(address[:LONGEST_QUERY])
+    for route in PAGES:
+        found = _match(route.path, parts.path)
+        if found is not None:
+            query = {
+                name: value
+                for name, value in parse_qsl(parts.query)
+                if name not in ("format", "done", "undo")
+            }
+            return look(route, found, query)
+    return None
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    wanted_parts, parts = pattern.strip("/").split("/"), path.strip("/").split("/")
+    if len(wanted_parts) != len(parts):
+        return None
+    found = {}
+    for want, part in zip(wanted_parts, parts, strict=True):
+        if want.startswith("{"):
+            found[want.strip("{}")] = unquote(part)
+        elif want != part:
+            return None
+    return found
