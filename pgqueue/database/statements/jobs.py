@@ -80,7 +80,7 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class JobTogether:
-    """A job of a transaction that enqueued several. ``started_at`` is the time of its last claim."""
+    """A job of a call that enqueued several. ``started_at`` is the time of its last claim."""
 
     id: int
     queue: str
@@ -190,7 +190,7 @@ def list_transitions(job_id: int) -> Statement[list[Transition]]:
 
 
 def list_together(job_id: int, created_at: datetime) -> Statement[list[JobTogether]]:
-    """Lists the jobs that the transaction which enqueued this job has enqueued."""
+    """Lists the jobs that the call which enqueued this job has enqueued."""
     return statement("list_together", each(JobTogether), job_id=job_id, created_at=created_at)
 
 

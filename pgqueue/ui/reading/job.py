@@ -169,7 +169,7 @@ def _actions(found: Job) -> list[Action]:
 
 def _together(together: Sequence[JobTogether], query: Query) -> Table:
     return Table(
-        name="together", title="Enqueued by the same transaction", empty="", query=query,
+        name="together", title="Enqueued by the same call", empty="", query=query,
         columns=(
             Column("id", "Job", "id", "/jobs/{id}"), Column("state", "State", "state"), Column("task", "Task", "code"),
             Column("queue", "Queue", "code", "/queues/{queue}"), Column("waited", "From enqueue to last claim", "duration"),
@@ -179,5 +179,5 @@ def _together(together: Sequence[JobTogether], query: Query) -> Table:
              "waited": (one.started_at - one.created_at).total_seconds() if one.started_at else None}
             for one in together
         ],
-        note="The transaction began when these jobs were created. Workers saw them after its commit.",
+        note="Workers saw these jobs when the transaction of the call was committed.",
     )  # fmt: skip
