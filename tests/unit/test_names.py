@@ -176,6 +176,8 @@ COLOURED = (
     "maintenance/",
     "dev/demo/",
     "ui/acting/operations.py",
+    "ui/reading/",
+    "ui/web/",
 )
 
 
@@ -202,6 +204,8 @@ EXECUTES = (
     "worker/replay/recording.py",
     "dev/demo/",
     "ui/acting/operations.py",
+    "ui/reading/reader.py",
+    "ui/web/live.py",
 )
 
 

@@ -1,6 +1,6 @@
 """Places the nodes of a workflow in columns: each node stands to the right of all that it waits for. Does no I/O.
 
-The layout follows Sugiyama, Tagawa and Toda (1981): columns by the longest path, then a few sweeps that move each node towards the mean of
+The layout follows Sugiyama, Tagawa and Toda (1981): columns by the longest path, then a few rounds that move each node towards the mean of
 its neighbours, so that lines cross less. A large workflow is drawn only in part, because nobody can read more.
 """
 
@@ -15,7 +15,7 @@ from pgqueue.ui.reading.asked import path_to
 from pgqueue.ui.reading.page import Graph, PlacedNode, Query
 
 MOST_NODES = 160
-SWEEPS = 4
+ROUNDS = 4
 TALLEST = 24  # nodes of a column that are drawn
 
 
@@ -79,9 +79,9 @@ def _rows(columns: dict[int, list[int]], edges: dict[int, list[int]]) -> dict[in
         for before in befores:
             afters[before].append(after)
     row = {node: float(number) for column in columns.values() for number, node in enumerate(column)}
-    for sweep in range(SWEEPS):
-        near = edges if sweep % 2 == 0 else afters
-        for number in sorted(columns, reverse=bool(sweep % 2)):
+    for turn in range(ROUNDS):
+        near = edges if turn % 2 == 0 else afters
+        for number in sorted(columns, reverse=bool(turn % 2)):
             column = columns[number]
             wanted = {
                 node: _mean([row[other] for other in near.get(node, ()) if other in row], row[node])

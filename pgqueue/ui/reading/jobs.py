@@ -27,7 +27,7 @@ COLUMNS = (
     Column("took", "Took", "duration"),
     Column("said", "", "text"),
 )
-BULK = (
+ACTIONS = (
     Action("retry", "Retry"),
     Action("run_now", "Run now"),
     Action("cancel", "Cancel", is_careful=True),
@@ -88,7 +88,7 @@ async def _found(reader: Reader, asked: Asked, text: str, search: Search) -> Tab
     return Table(
         name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(job) for job in found], empty=_empty(search, note),
         query=shown(statement, _command(search.which)), older=older, note=note,
-        newest=path_to("jobs", q=text or None) if before else None, selects=BULK,
+        newest=path_to("jobs", q=text or None) if before else None, selects=ACTIONS,
     )  # fmt: skip
 
 
