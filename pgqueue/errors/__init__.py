@@ -43,6 +43,7 @@
     ├── WorkflowUnchangedError          PGQ-431   a node of the workflow cannot run again
     ├── BatchClosedError                PGQ-440   the batch takes no more jobs: it is sealed, was cancelled or has ended
     ├── QueueInUseError                 PGQ-510   the queue is not removed: jobs or workers use it
+    ├── ActionNotUndoneError            PGQ-514   nothing of an operator's action was undone
     ├── InvalidScheduleError            PGQ-420   the schedule was refused, and nothing was stored
     ├── ScheduleExistsError             PGQ-421   another schedule has this name
     ├── WrongConnectionError            PGQ-505   an async connection instead of a sync one or the reverse, another driver, not PostgreSQL, or None
@@ -53,6 +54,7 @@
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
+    │   ├── ActionNotFoundError         PGQ-513   no action in the audit has this number
     │   ├── WorkflowNotFoundError       PGQ-530   the workflow is not committed, or was removed
     │   ├── NodeNotFoundError           PGQ-531   the workflow has no node of this name
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
@@ -117,6 +119,8 @@ from pgqueue.errors.attempts import (
 )
 from pgqueue.errors.base import PgQueueError
 from pgqueue.errors.calls import (
+    ActionNotFoundError,
+    ActionNotUndoneError,
     AlertNotFoundError,
     BatchClosedError,
     BatchNotFoundError,
@@ -150,6 +154,8 @@ from pgqueue.errors.calls import (
 
 __all__ = [
     "AccessError",
+    "ActionNotFoundError",
+    "ActionNotUndoneError",
     "AlertNotFoundError",
     "AppError",
     "AppImportError",

@@ -108,6 +108,11 @@ class QueueInUseError(PgQueueError):
     exit_code = 6
 
 
+class ActionNotUndoneError(PgQueueError):
+    code = "PGQ-514"
+    exit_code = 6
+
+
 class ScheduleExistsError(PgQueueError):
     code = "PGQ-421"
     exit_code = 6
@@ -191,6 +196,10 @@ class ScheduleNotFoundError(NotFoundError):
 
 class AlertNotFoundError(NotFoundError):
     code = "PGQ-509"
+
+
+class ActionNotFoundError(NotFoundError):
+    code = "PGQ-513"
 
 
 class StepNotFoundError(NotFoundError):

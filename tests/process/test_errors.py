@@ -103,6 +103,8 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-508": failed,
     "PGQ-510": lambda s: [s.greet("--name", "Ada"), s.pgq("queues", "remove", "default")][1],
     "PGQ-512": lambda s: [s.greet("--name", "Ada"), s.pgq("jobs", "forget-step", "1", "mail")][1],
+    "PGQ-513": lambda s: s.pgq("audit", "undo", "7"),
+    "PGQ-514": lambda s: [s.pgq("audit", "undo", "1") for _ in [s.pgq("queues", "pause", "mail"), 2]][1],
     "PGQ-540": lambda s: s.pgq("batches", "show", "7"),
     "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
@@ -133,6 +135,8 @@ WORDS = {
     "PGQ-508": "Job 1 is cancelled",
     "PGQ-510": "Queue default is in use, by 1 unfinished or dead job",
     "PGQ-512": "pgq jobs steps 1",
+    "PGQ-513": "There is no action 7",
+    "PGQ-514": "it was undone already, by action 2",
     "PGQ-540": "There is no batch 7",
 }
 

@@ -258,6 +258,7 @@ def constructed() -> Iterator[str]:
             for call in ast.walk(node):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") in (
                     "statement",
+                    "noted",
                     "_insert",
                 ):
                     assert call.args[0].value == node.name, "a constructor has the name of its file"

@@ -1,7 +1,6 @@
 """Each function makes the ``Statement`` of one SQL file in ``sql/``: the text, the parameters, and how the rows are decoded. No I/O."""
 
 from pgqueue.database.statements.actions import (
-    Who,
     act,
     begin_operation,
     choose_by_id,
@@ -100,6 +99,7 @@ from pgqueue.database.statements.limits import (
     remove_limit,
     set_limit,
 )
+from pgqueue.database.statements.noting import Who
 from pgqueue.database.statements.queues import (
     count_dead,
     count_queues,

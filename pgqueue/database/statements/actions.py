@@ -13,28 +13,12 @@ from typing import Literal, NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, maybe_array, one, plain, statement
 from pgqueue.database.statements.jobs import JobFilter
+from pgqueue.database.statements.noting import Who
 from pgqueue.sql import Row, Statement
 
 JOBS_AT_ONCE = 1000  # at most so many jobs can one call of act() change
 PREVIEWED = 10_000  # a preview counts exactly up to this many jobs
-Source = Literal["sql", "cli", "web", "api", "tui", "mcp"]
 JobAction = Literal["retry", "cancel", "delete", "run_now", "edit"]
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """Who acts. ``undo_for``: for how many seconds the action can be undone; at most 30 days."""
-
-    actor: str
-    source: Source
-    undo_for: float = 3600.0
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self))
-
-
-def by(who: Who | None) -> str | None:
-    return None if who is None else who.as_json()
 
 
 class ActedJob(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
 
@@ -51,11 +52,11 @@ def list_alerts(resolved: bool, count: int = 200) -> Statement[list[Alert]]:
     return statement("list_alerts", each(Alert), resolved=resolved, count=count)
 
 
-def resolve_alert(alert: int) -> Statement[bool | None]:
+def resolve_alert(alert: int, *, who: Who | None = None) -> Statement[bool | None]:
     """Returns whether the alert was open. None: there is no such alert."""
-    return statement("resolve_alert", one, alert=alert)
+    return noted("resolve_alert", who, one, alert=alert)
 
 
-def mute_alert(alert: int, seconds: float) -> Statement[datetime | None]:
+def mute_alert(alert: int, seconds: float, *, who: Who | None = None) -> Statement[datetime | None]:
     """Returns the time until which the alert is muted. None: there is no such alert."""
-    return statement("mute_alert", one, alert=alert, seconds=seconds)
+    return noted("mute_alert", who, one, alert=alert, seconds=seconds)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import each, nothing, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
 
@@ -85,9 +86,9 @@ def copy_nodes() -> Statement[None]:
     return statement("copy_nodes", nothing)
 
 
-def seal_batch(batch: int) -> Statement[str]:
+def seal_batch(batch: int, *, who: Who | None = None) -> Statement[str]:
     """Returns ``sealed``, or ``ended`` if no member is unfinished."""
-    return statement("seal_batch", one, batch=batch)
+    return noted("seal_batch", who, one, batch=batch)
 
 
 def abandon_batch(batch: int) -> Statement[str | None]:
@@ -95,9 +96,11 @@ def abandon_batch(batch: int) -> Statement[str | None]:
     return statement("abandon_batch", one, batch=batch)
 
 
-def retry_members(batch: int, after: int, count: int) -> Statement[Retried]:
+def retry_members(batch: int, after: int, count: int, *, who: Who | None = None) -> Statement[Retried]:
     """Runs members again that did not complete: of parts with ids above ``after``, at most ``count`` members, or a whole part."""
-    return statement("retry_members", lambda rows: Retried(*rows[0]), batch=batch, after=after, count=count)
+    return noted(
+        "retry_members", who, lambda rows: Retried(*rows[0][:2]), batch=batch, after=after, count=count
+    )
 
 
 def get_batch(batch: int) -> Statement[BatchProgress | None]:

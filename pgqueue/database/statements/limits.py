@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.sql import Statement
 
 
@@ -90,10 +91,11 @@ def set_limit(
     sliding: bool,
     burst: int | None,
     share: int | None,
+    who: Who | None = None,
 ) -> Statement[int]:
     """Makes or changes the limit for this queue, task and key. Returns the limit's id. ``period`` is in seconds."""
-    return statement(
-        "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
+    return noted(
+        "set_limit", who, one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
         sliding=sliding, burst=burst, share=share,
     )  # fmt: skip
 
@@ -102,9 +104,9 @@ def list_limits() -> Statement[list[Limit]]:
     return statement("list_limits", each(Limit))
 
 
-def remove_limit(limit_id: int) -> Statement[int | None]:
+def remove_limit(limit_id: int, *, who: Who | None = None) -> Statement[int | None]:
     """Removes a limit. Returns None if there is no such limit."""
-    return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
+    return noted("remove_limit", who, lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
 
 
 def list_seats(limit_id: int) -> Statement[list[Seats]]:

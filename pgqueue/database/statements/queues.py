@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.sql import Statement
 
 
@@ -113,18 +114,18 @@ def count_dead(most: int = 100_000) -> Statement[dict[str, int]]:
     return statement("count_dead", lambda rows: {row[0]: row[1] for row in rows}, most=most)
 
 
-def pause_queue(queue: str) -> Statement[bool]:
+def pause_queue(queue: str, *, who: Who | None = None) -> Statement[bool]:
     """Pauses a queue. Returns whether the queue had no row, so that this statement made the row."""
-    return statement("pause_queue", one, queue=queue)
+    return noted("pause_queue", who, one, queue=queue)
 
 
-def resume_queue(queue: str) -> Statement[bool]:
+def resume_queue(queue: str, *, who: Who | None = None) -> Statement[bool]:
     """Resumes a queue. Returns whether the queue has a row."""
-    return statement("resume_queue", bool, queue=queue)
+    return noted("resume_queue", who, bool, queue=queue)
 
 
-def remove_queue(queue: str) -> Statement[QueueUse]:
-    return statement("remove_queue", lambda rows: QueueUse(*rows[0]), queue=queue)
+def remove_queue(queue: str, *, who: Who | None = None) -> Statement[QueueUse]:
+    return noted("remove_queue", who, lambda rows: QueueUse(*rows[0][:3]), queue=queue)
 
 
 def list_workers(ended: bool) -> Statement[list[WorkerRow]]:

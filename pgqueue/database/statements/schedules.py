@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pgqueue.config import secret_names
 from pgqueue.database.statements.decoding import column, maybe_array, nothing, one, plain, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.redaction import Redaction, redacted_text
 from pgqueue.model.schedule import COLUMNS, Plan, Schedule
 from pgqueue.model.shown_job import redaction_of
@@ -182,29 +183,29 @@ def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
     )
 
 
-def add_schedule(schedule: Schedule) -> Statement[int | None]:
+def add_schedule(schedule: Schedule, *, who: Who | None = None) -> Statement[int | None]:
     """Adds a schedule. Returns its id. None: another schedule has the name."""
-    return statement("add_schedule", one, **_definition(schedule))
+    return noted("add_schedule", who, one, **_definition(schedule))
 
 
-def edit_schedule(schedule: Schedule) -> Statement[bool]:
+def edit_schedule(schedule: Schedule, *, who: Who | None = None) -> Statement[bool]:
     """Changes the schedule that has this name. Returns whether there is one."""
-    return statement("edit_schedule", bool, **_definition(schedule))
+    return noted("edit_schedule", who, bool, **_definition(schedule))
 
 
-def pause_schedule(name: str, paused: bool) -> Statement[bool]:
+def pause_schedule(name: str, paused: bool, *, who: Who | None = None) -> Statement[bool]:
     """Pauses or resumes a schedule. Returns whether there is such a schedule."""
-    return statement("pause_schedule", bool, name=name, paused=paused)
+    return noted("pause_schedule", who, bool, name=name, paused=paused)
 
 
-def remove_schedule(name: str) -> Statement[str | None]:
+def remove_schedule(name: str, *, who: Who | None = None) -> Statement[str | None]:
     """Removes a schedule. Returns its source: sql, cli or code. None: there is no such schedule."""
-    return statement("remove_schedule", one, name=name)
+    return noted("remove_schedule", who, one, name=name)
 
 
-def run_schedule(name: str) -> Statement[int | None]:
+def run_schedule(name: str, *, who: Who | None = None) -> Statement[int | None]:
     """Enqueues a job of the schedule now. Returns the job's id; None: there is no such schedule."""
-    return statement("run_schedule", one, name=name)
+    return noted("run_schedule", who, one, name=name)
 
 
 def _schedule_row(row: Row) -> ScheduleRow:

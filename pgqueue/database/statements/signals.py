@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.steps import Checkpoint, TakeSignal
 from pgqueue.runtime.clock import moment_in
@@ -79,10 +80,16 @@ def take_signals(items: Sequence[tuple[int, int, int, TakeSignal]]) -> Statement
 
 
 def signal(
-    job_id: int, name: str, payload: str | None = None, key: str | None = None, sender: str | None = None
+    job_id: int,
+    name: str,
+    payload: str | None = None,
+    key: str | None = None,
+    sender: str | None = None,
+    *,
+    who: Who | None = None,
 ) -> Statement[str | None]:
     """Sends a signal. ``payload`` is JSON text. Returns ``sent``, the final state of the job, or None if there is no such job."""
-    return statement("signal", one, job_id=job_id, name=name, payload=payload, key=key, sender=sender)
+    return noted("signal", who, one, job_id=job_id, name=name, payload=payload, key=key, sender=sender)
 
 
 class AwaitedSignals(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pgqueue.database.statements.decoding import array, nothing, one, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.steps import CURSOR, Checkpoint
 from pgqueue.runtime.clock import moment_in
 from pgqueue.sql import Row, Statement, load_chosen
@@ -138,9 +139,9 @@ def check_fence() -> Statement[None]:
     return statement("check_fence", nothing)
 
 
-def forget_step(job_id: int, name: str, key: str) -> Statement[bool]:
+def forget_step(job_id: int, name: str, key: str, *, who: Who | None = None) -> Statement[bool]:
     """Returns whether there was such a step. ``key`` is empty for a step without a key."""
-    return statement("forget_step", one, job_id=job_id, name=name, key=key)
+    return noted("forget_step", who, one, job_id=job_id, name=name, key=key)
 
 
 def purge_checkpoints(after: int, count: int) -> Statement[int | None]:

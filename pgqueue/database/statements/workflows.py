@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, nothing, one, pair, plain, statement
+from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.sql import Row, Statement
 
@@ -206,13 +207,15 @@ def list_ends(workflow_id: int, *, after: int | None, count: int) -> Statement[l
     return statement("list_ends", each(_end), workflow_id=workflow_id, after=after, count=count)
 
 
-def cancel_workflow(workflow_id: int) -> Statement[str | None]:
-    return statement("cancel_workflow", one, workflow_id=workflow_id)
+def cancel_workflow(workflow_id: int, *, who: Who | None = None) -> Statement[str | None]:
+    return noted("cancel_workflow", who, one, workflow_id=workflow_id)
 
 
-def retry_workflow(workflow_id: int, node: str | None, *, again: bool = False) -> Statement[int]:
+def retry_workflow(
+    workflow_id: int, node: str | None, *, again: bool = False, who: Who | None = None
+) -> Statement[int]:
     """``again``: also if the node has completed."""
-    return statement("retry_workflow", one, workflow_id=workflow_id, node=node, again=again)
+    return noted("retry_workflow", who, one, workflow_id=workflow_id, node=node, again=again)
 
 
 def adopt_children(workflow_id: int, job_id: int) -> Statement[int]:

@@ -50,7 +50,7 @@ class Changed(NamedTuple):
 
     @property
     def is_done(self) -> bool:
-        return self.result in DONE
+        return self.result in DONE and self.result != self.state
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from pgqueue.database.run import run
 from pgqueue.errors import AlertNotFoundError
 from pgqueue.model.units import seconds
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say
@@ -60,7 +61,7 @@ def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> 
 def resolve(alert: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Close an alert. When its cause is found again, a new alert opens. For dead jobs, a new alert opens when another job becomes dead."""
     with database(dsn) as connection:
-        was_open = run(connection, statements.resolve_alert(alert))
+        was_open = run(connection, statements.resolve_alert(alert, who=operator()))
     if was_open is None:
         raise _not_found(alert)
     if as_json:
@@ -84,7 +85,7 @@ def mute(
     """Until the time of --for has passed, send no messages about this alert and about later alerts with the same subject."""
     duration = seconds(for_, "--for")
     with database(dsn) as connection:
-        until = run(connection, statements.mute_alert(alert, duration))
+        until = run(connection, statements.mute_alert(alert, duration, who=operator()))
     if until is None:
         raise _not_found(alert)
     if as_json:

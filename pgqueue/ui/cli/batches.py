@@ -15,6 +15,7 @@ from pgqueue.errors import BatchNotFoundError, InvalidOptionError
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
@@ -90,7 +91,7 @@ def cancel(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Cancel a batch. Its jobs that do not run end; running jobs are asked to stop. No job follows."""
     with database(dsn) as connection:
         _get(connection, batch)
-        said = str(run(connection, statements.cancel_workflow(batch)))
+        said = str(run(connection, statements.cancel_workflow(batch, who=operator())))
     if as_json:
         emit({"id": batch, "result": said})
     else:
@@ -103,7 +104,7 @@ def retry(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     total, after = 0, 0
     with database(dsn) as connection:
         while (
-            done := run(connection, statements.retry_members(batch, after, RETRIED_AT_ONCE))
+            done := run(connection, statements.retry_members(batch, after, RETRIED_AT_ONCE, who=operator()))
         ).last is not None:
             total, after = total + done.jobs, done.last
     if as_json:
@@ -116,7 +117,7 @@ def retry(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
 def seal(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Seal a batch: only its own jobs can add jobs to it now, and it ends with its last job. Exit 6 if it is sealed already."""
     with database(dsn) as connection:
-        said = run(connection, statements.seal_batch(batch))
+        said = run(connection, statements.seal_batch(batch, who=operator()))
     if as_json:
         emit({"id": batch, "result": said})
     else:

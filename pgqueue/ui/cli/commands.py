@@ -5,7 +5,9 @@ from __future__ import annotations
 from pgqueue.ui.cli import (
     alerts,
     api,
+    audit,
     batches,
+    changes,
     cron,
     db,
     doctor,
@@ -40,11 +42,15 @@ doctor.add(cli)
 why.add(cli)
 metrics.add(cli)
 web.add(cli)
+changes.add(jobs.commands)
 edit.add(jobs.commands)
 signal.add(jobs.commands)
 steps.add(jobs.commands)
 replay.add(jobs.commands)
 wait.add(jobs.commands)
+cli.command("ls")(jobs.list_jobs)
+cli.command("cancel")(changes.cancel)
+cli.command("revive")(changes.revive)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(batches.commands, name="batches")
 cli.add_typer(limits.commands, name="limits")
@@ -54,5 +60,6 @@ cli.add_typer(workflows.commands, name="workflows")
 cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
+cli.add_typer(audit.commands, name="audit")
 cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")

@@ -25,6 +25,7 @@ from pgqueue.model.schedule import COLUMNS, Schedule, make
 from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.options import spread
 from pgqueue.ui.cli.output import emit, emit_items, say
@@ -164,7 +165,7 @@ def add(
     """Add a schedule. A running worker reads it within two seconds."""
     made = make(name, task, **given.columns, options=given.options)
     with database(dsn) as connection:
-        if run(connection, statements.add_schedule(made)) is None:
+        if run(connection, statements.add_schedule(made, who=operator())) is None:
             raise ScheduleExistsError(
                 f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
             )
@@ -195,7 +196,7 @@ def edit(
             columns["options"] = {}
         columns.update(changes, options={**columns["options"], **given.options})
         made = make(columns.pop("name"), columns.pop("task"), **columns)
-        run(connection, statements.edit_schedule(made))
+        run(connection, statements.edit_schedule(made, who=operator()))
         made = _find(connection, name).schedule
     _print_change("edited", made, as_json)
 
@@ -216,7 +217,7 @@ def resume(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None
 def remove(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Remove a schedule; its jobs stay."""
     with database(dsn) as connection:
-        source = run(connection, statements.remove_schedule(name))
+        source = run(connection, statements.remove_schedule(name, who=operator()))
         if source is None:
             _find(connection, name)
     if as_json:
@@ -234,7 +235,7 @@ def remove(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None
 def run_now(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Enqueue a job of a schedule now, even if the schedule is paused."""
     with database(dsn) as connection:
-        job_id = run(connection, statements.run_schedule(name))
+        job_id = run(connection, statements.run_schedule(name, who=operator()))
         if job_id is None:
             _find(connection, name)
     if as_json:
@@ -293,7 +294,7 @@ def as_item(row: ScheduleRow, *, reveal: bool = False) -> dict[str, object]:
 
 def _pause(name: str, paused: bool, as_json: bool, dsn: str | None) -> None:
     with database(dsn) as connection:
-        if not run(connection, statements.pause_schedule(name, paused)):
+        if not run(connection, statements.pause_schedule(name, paused, who=operator())):
             _find(connection, name)
     if as_json:
         emit({"schedule": name, "paused": paused})

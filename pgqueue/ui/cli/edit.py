@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from psycopg import Connection
 
-from pgqueue.database import statements
-from pgqueue.database.run import run
 from pgqueue.database.statements import JobFilter
-from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
-from pgqueue.model.job import FINAL, STATES
-from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
+from pgqueue.errors import InvalidOptionError
+from pgqueue.ui.acting.operations import Action, Changed, Operation, perform
+from pgqueue.ui.cli.changes import MISSING, DryRun, Limit, action, change, print_changes, tasks_of
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.ids import Ids
-from pgqueue.ui.cli.jobs import MISSING, DryRun, Limit, changed_jobs, chosen_jobs, print_changes, targets
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
 
 NONE = "none"
-CAN = tuple(state for state in STATES if state not in (*FINAL, "running"))
 
 
 def add(jobs: typer.Typer) -> None:
@@ -102,7 +100,7 @@ def edit(
     dsn: Dsn = None,
 ) -> None:
     """Change jobs that do not run. Exit 6 if the id of a running or finished job is given. If the app is known (-A), --args are checked."""
-    from pgqueue.app.app import App
+    from pgqueue.model import options  # which imports pydantic
 
     given: dict[str, object] = {
         "priority": priority, "delay": delay, "run_at": moment("--run-at", run_at),
@@ -115,28 +113,33 @@ def edit(
             changes[name] = None if text == NONE else text if name == "timeout" else bound(f"--{name}", text)
     if not changes:
         raise InvalidOptionError("The edit changes nothing.", do="give a change, such as --priority -5")
-    chosen = chosen_jobs("edited", CAN, ids, which, list(CAN), "--where-")
+    wanted = replace(action("edit", ids, which, limit, "--where-"), changes=options.changes(changes))
     path = named_app(app) if args is not None else None
+    if path is None:
+        change(dsn, wanted, dry_run, as_json)
+        return
     with database(dsn) as connection:  # raises a clear error if the schema is missing
-        loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
+        loaded = app_with_database(path, dsn)
         try:
-            done = changed_jobs(
-                targets(connection, ids, chosen, limit),
-                "edit",
-                lambda job: _edited(connection, loaded, job.id, changes, dry_run),
-            )
+            parts = _with_checked_args(loaded, tasks_of(connection, wanted), changes["args"])
         finally:
             loaded.close()
-    print_changes(done, bool(ids), dry_run, as_json)
+        operations = [Operation(part, dry_run=dry_run) for part in parts]
+        done = [one for each in operations for part in perform(connection, each) for one in part]
+    done += [
+        Changed(job_id, None, None, MISSING)
+        for job_id in dict.fromkeys(ids or ())
+        if job_id not in {one.id for one in done}
+    ]
+    audit_id = next((each.progress.audit_id for each in operations if each.progress.audit_id), None)
+    print_changes(done, ids or None, audit_id, dry_run, as_json)
 
 
-def _edited(connection: Connection, app: App, job_id: int, changes: dict[str, object], dry_run: bool) -> str:
-    with connection.transaction(force_rollback=dry_run):
-        try:
-            app.handle(job_id).edit(connection, **changes)
-        except JobUnchangedError:
-            job = run(connection, statements.get_job(job_id))
-            return job.state if job else MISSING
-        except JobNotFoundError:
-            return MISSING
-    return "would edit" if dry_run else "edited"
+def _with_checked_args(app: App, parts: dict[str, Action], args: Any) -> list[Action]:
+    """Returns the parts of an edit, with the arguments as the signature of each task takes them."""
+    found = []
+    for task, part in parts.items():
+        spec = app.tasks.get(task)
+        checked = args if spec is None else json.loads(spec.spec.encode((), args))
+        found.append(replace(part, changes={**(part.changes or {}), "args": checked}))
+    return found

@@ -14,6 +14,7 @@ from pgqueue.model.names import check_name
 from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.text.counted import count
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
@@ -152,7 +153,7 @@ def set_limit(
     statement = statements.set_limit(
         queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
         per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=starts, period=length, sliding=sliding,
-        burst=burst, share=share,
+        burst=burst, share=share, who=operator(),
     )  # fmt: skip
     with database(dsn) as connection:
         number = run(connection, statement)
@@ -188,7 +189,7 @@ def remove(
 ) -> None:
     """Remove a limit."""
     with database(dsn) as connection:
-        removed = run(connection, statements.remove_limit(limit_id))
+        removed = run(connection, statements.remove_limit(limit_id, who=operator()))
     if removed is None:
         raise InvalidOptionError(f"There is no limit {limit_id}.", do="pgq limits list")
     if as_json:

@@ -14,6 +14,7 @@ from pgqueue.model.names import check_name
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
@@ -74,7 +75,7 @@ def pause(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     check_name("queue", queue)
     with database(dsn) as connection:
         known = _names(connection)
-        run(connection, statements.pause_queue(queue))
+        run(connection, statements.pause_queue(queue, who=operator()))
     if as_json:
         emit({"queue": queue, "paused": True})
         return
@@ -93,7 +94,9 @@ def resume(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let workers claim from a queue again."""
     check_name("queue", queue)
     with database(dsn) as connection:
-        if not run(connection, statements.resume_queue(queue)) and queue not in (known := _names(connection)):
+        if not run(connection, statements.resume_queue(queue, who=operator())) and queue not in (
+            known := _names(connection)
+        ):
             raise _not_found(queue, known)
     if as_json:
         emit({"queue": queue, "paused": False})
@@ -106,7 +109,7 @@ def remove(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Remove a queue that is not needed, such as a mistyped one. Exit 6 if it has unfinished or dead jobs, or if a worker serves it."""
     check_name("queue", queue)
     with database(dsn) as connection:
-        kept = run(connection, statements.remove_queue(queue))
+        kept = run(connection, statements.remove_queue(queue, who=operator()))
         if kept.jobs or kept.workers:
             parts = [
                 count(kept.jobs, "unfinished or dead job") if kept.jobs else "",

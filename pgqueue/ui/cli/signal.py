@@ -12,6 +12,7 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.signals import AwaitedSignals
 from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
 from pgqueue.model.suspension import RESERVED, check_label, signal_name
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say
@@ -41,7 +42,7 @@ def send_signal(
     for what, value in (("key", key), ("sender", sender)):
         check_label(what, value)
     with database(dsn) as connection:
-        statement = statements.signal(job_id, signal_name(name), text, key, sender)
+        statement = statements.signal(job_id, signal_name(name), text, key, sender, who=operator())
         wait = run(connection, statements.find_wait(job_id, name, key))  # None if the job is revived just now
         said = run(connection, statement)
     if said is None:

@@ -14,6 +14,7 @@ from pgqueue.errors import JobNotFoundError, StepNotFoundError
 from pgqueue.model.redaction import masked_value
 from pgqueue.model.steps import named
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
@@ -58,7 +59,7 @@ def forget_step(
 ) -> None:
     """Forget a step, so that the next attempt of the job does the step again. An attempt that is already running still skips the step."""
     with database(dsn) as connection:
-        if not run(connection, statements.forget_step(job_id, name, key)):
+        if not run(connection, statements.forget_step(job_id, name, key, who=operator())):
             raise StepNotFoundError(
                 f"Job {job_id} has no step {named((name, key))}.", do=f"pgq jobs steps {job_id}"
             )

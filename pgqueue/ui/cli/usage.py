@@ -9,10 +9,10 @@ from pgqueue.errors import InvalidSettingError
 
 # The keys are names that commands had before, or that commands of other tools have. The values are today's names of the commands.
 MEANT = {
-    "cancel": "jobs cancel", "check": "doctor", "init": "migrate", "jobs delete": "jobs cancel", "jobs get": "jobs show",
-    "jobs info": "jobs show", "jobs kill": "jobs cancel", "jobs ls": "jobs list", "jobs remove": "jobs cancel", "jobs requeue": "jobs revive",
-    "jobs rerun": "jobs revive", "jobs retry": "jobs revive", "jobs stop": "jobs cancel", "list": "jobs list", "retry": "jobs revive",
-    "revive": "jobs revive", "run": "work", "schedules": "cron list", "show": "jobs show", "start": "work", "status": "doctor",
+    "check": "doctor", "init": "migrate", "jobs get": "jobs show",
+    "jobs info": "jobs show", "jobs kill": "jobs cancel", "jobs ls": "jobs list", "jobs remove": "jobs delete", "jobs requeue": "jobs revive",
+    "jobs rerun": "jobs revive", "jobs retry": "jobs revive", "jobs stop": "jobs cancel", "list": "ls", "delete": "jobs delete", "retry": "revive",
+    "run": "work", "schedules": "cron list", "show": "jobs show", "start": "work", "status": "doctor",
     "upgrade": "migrate", "wait": "jobs wait", "worker": "work",
 }  # fmt: skip
 

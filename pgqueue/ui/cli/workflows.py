@@ -24,11 +24,11 @@ from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.text.shown import visible
 from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.changes import DryRun, operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.graph_drawing import FINE, PLAIN, Line, drawn
 from pgqueue.ui.cli.graph_levels import arranged
 from pgqueue.ui.cli.ids import Id, Ids
-from pgqueue.ui.cli.jobs import DryRun
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, tell, width
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import STYLES, fold, table
@@ -199,7 +199,10 @@ def cancel(
     done: list[dict[str, object]] = []
     with database(dsn) as connection:
         for workflow_id in dict.fromkeys(ids) if ids else _open_ids(connection, which):
-            said = _applied(connection, statements.cancel_workflow(workflow_id), dry_run) or MISSING
+            said = (
+                _applied(connection, statements.cancel_workflow(workflow_id, who=operator()), dry_run)
+                or MISSING
+            )
             done.append({"id": workflow_id, "result": WOULD.get(said, said) if dry_run else said})
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -251,7 +254,9 @@ def retry(
         if node is not None and run(connection, statements.find_node(workflow_id, node)) is None:
             raise NodeNotFoundError(workflow_id, node)
         try:
-            opened = _applied(connection, statements.retry_workflow(workflow_id, node, again=again), dry_run)
+            opened = _applied(
+                connection, statements.retry_workflow(workflow_id, node, again=again, who=operator()), dry_run
+            )
         except InvalidOptionError as error:
             raise WorkflowUnchangedError.because(workflow_id, error) from error
     if as_json:

@@ -10,11 +10,11 @@ declare
     later  constant pgqueue.limits := jsonb_populate_record(null::pgqueue.limits, act.after);
 begin
     if act.action in ('pause', 'resume') then
-        update pgqueue.queues q set paused = (act.before ->> 'paused')::boolean
+        update pgqueue.queues q set paused = coalesce((act.before ->> 'paused')::boolean, false)
         where q.name = act.about ->> 'queue' and q.paused = (act.after ->> 'paused')::boolean;
         changed := found;
     elsif act.action in ('pause_schedule', 'resume_schedule') then
-        update pgqueue.schedules s set paused = (act.before ->> 'paused')::boolean
+        update pgqueue.schedules s set paused = coalesce((act.before ->> 'paused')::boolean, false)
         where s.name = act.about ->> 'schedule' and s.paused = (act.after ->> 'paused')::boolean;
         changed := found;
     elsif act.action = 'set_limit' and act.before is null then

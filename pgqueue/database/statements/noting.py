@@ -1,0 +1,35 @@
+"""Statements with which operators change something. They write the action into the audit, in the same statement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeVar
+
+from pgqueue.sql import Row, Statement, load_chosen
+
+T = TypeVar("T")
+Source = Literal["sql", "cli", "web", "api", "tui", "mcp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who acts. ``undo_for``: for how many seconds the action can be undone; at most 30 days."""
+
+    actor: str
+    source: Source
+    undo_for: float = 3600.0
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def noted(
+    name: str, who: Who | None, decode: Callable[[Sequence[Row]], T], /, **parameters: object
+) -> Statement[T]:
+    """Makes a statement that writes the audit if ``who`` is given. Without it, an application acts, and nothing is written."""
+    if who is None:
+        return Statement(name, load_chosen(name, frozenset()), parameters, decode)
+    text = load_chosen(name, frozenset({"noted"}))
+    return Statement(name, text, {**parameters, "who": who.as_json()}, decode)
