@@ -110,6 +110,14 @@ class WorkerSettings:
         low=16 * MB, high=16 * MB * MB,
     )  # fmt: skip
     log_jobs: bool = setting(SWITCH, False, "Log a line for each job that has ended.")
+    health_port: int | None = setting(
+        COUNT,
+        None,
+        "Answer probes on this port: /livez, /readyz, /startupz and /metrics.",
+        low=1,
+        high=65_535,
+    )
+    health_host: str = setting(TEXT, "127.0.0.1", "The address for --health-port. In a container: 0.0.0.0.")
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -144,14 +152,36 @@ FILE_KEYS = (
 
 
 def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
-    """Reads each setting from the flags or else from pyproject.toml, and converts it to its type; raises InvalidSettingError."""
+    """Reads each setting from the flags, the environment or pyproject.toml, and converts it to its type.
+
+    Raises InvalidSettingError if a value is wrong.
+    """
+    return read_given(WorkerSettings, worker_sources(flags))
+
+
+def worker_sources(flags: Mapping[str, object]) -> ChainMap[str, Given]:
+    """Returns each setting of a worker that is given anywhere, with its place. The first place that gives it wins."""
     given: dict[str, Given] = {
         name: (value, SETTINGS[name].flag) for name, value in flags.items() if value is not None
     }
     in_file: dict[str, Given] = {
         name: (value, f"{name} in [tool.pgqueue]") for name, value in read_file().items()
     }
-    return read_given(WorkerSettings, ChainMap(given, in_file))
+    return ChainMap(given, _in_environment(), in_file)
+
+
+def _in_environment() -> dict[str, Given]:
+    """Returns the settings of a worker whose variables are set: PGQUEUE_CONCURRENCY for ``concurrency``.
+
+    Kubernetes sets variables for each service of a namespace: a service ``pgqueue-health`` makes PGQUEUE_HEALTH_PORT=tcp://10.0.0.1:8081.
+    Such a value is no setting, so it is left out.
+    """
+    found: dict[str, Given] = {}
+    for name, said in SETTINGS.items():
+        text = os.environ.get(said.variable, "") if said.variable else ""
+        if text and not text.startswith(("tcp://", "udp://", "sctp://")):
+            found[name] = (said.kind.from_text(text), said.variable)
+    return found
 
 
 @cache

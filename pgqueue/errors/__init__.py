@@ -58,6 +58,7 @@
     │   ├── WorkflowNotFoundError       PGQ-530   the workflow is not committed, or was removed
     │   ├── NodeNotFoundError           PGQ-531   the workflow has no node of this name
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
+    ├── CheckFailedError                PGQ-720   a check, such as pgq health, has found something wrong
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
     ├── AccessError                     the web page or the HTTP API refuses to serve a request
@@ -124,6 +125,7 @@ from pgqueue.errors.calls import (
     AlertNotFoundError,
     BatchClosedError,
     BatchNotFoundError,
+    CheckFailedError,
     CommitUnconfirmedError,
     DuplicateJobError,
     IdempotencyConflictError,
@@ -164,6 +166,7 @@ __all__ = [
     "BadResultError",
     "BatchClosedError",
     "BatchNotFoundError",
+    "CheckFailedError",
     "CheckpointMismatchError",
     "ChildrenFailedError",
     "CommitUnconfirmedError",

@@ -98,6 +98,11 @@ class BatchClosedError(PgQueueError):
     exit_code = 6
 
 
+class CheckFailedError(PgQueueError):
+    code = "PGQ-720"
+    exit_code = 7
+
+
 class InvalidScheduleError(PgQueueError):
     code = "PGQ-420"
     exit_code = 2

@@ -76,6 +76,28 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts)
 
 
+def _or_text(number: Callable[[str], object]) -> Callable[[str], object]:
+    def from_text(text: str) -> object:
+        try:
+            return number(text)
+        except ValueError:
+            return text
+
+    return from_text
+
+
+SWITCHED = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of values, such as durations. ``read`` checks a given value. ``written`` turns a number into a text.
@@ -88,13 +110,15 @@ class Kind:
     read: Callable[[object, str], object]
     noun: str = "number"
     written: Callable[[float], str] = "{:.15g}".format
+    # Reads the text of an environment variable. A text that it does not know stays a text, which ``read`` refuses.
+    from_text: Callable[[str], object] = str
 
 
-COUNT = Kind("N", int, _whole)
-SECONDS = Kind("SECONDS", float, _number)
+COUNT = Kind("N", int, _whole, from_text=_or_text(int))
+SECONDS = Kind("SECONDS", float, _number, from_text=_or_text(float))
 DURATION = Kind("DURATION", str, _duration)
 SIZE = Kind("SIZE", str, size, "size", written_size)
-SWITCH = Kind(None, bool, _switch)
+SWITCH = Kind(None, bool, _switch, from_text=lambda text: SWITCHED.get(text.strip().lower(), text))
 TEXT = Kind("TEXT", str, _text)
 NAMES = Kind("NAMES", str, _text)
 SECRET = Kind("TEXT", str, _secret)
@@ -138,6 +162,11 @@ class Setting:
         if self.low is None or self.high is None:
             return ""
         return f"{self.kind.written(self.low)} to {self.kind.written(self.high)}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the setting. Empty if it has none."""
+        return f"PGQUEUE_{self.name.upper()}" if self.in_file else ""
 
     def check(self, value: object, what: str = "") -> None:
         """Raises InvalidSettingError if the value is out of range, or is not one of ``words``. ``what``: the place of the value, if known."""

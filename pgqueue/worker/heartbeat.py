@@ -62,6 +62,12 @@ class Heartbeat:
         """
         return -math.inf if self._life is None else self._life.expires
 
+    def mark(self) -> int | None:
+        """Returns a number that grows as long as the thread turns. None while it waits, and if no lease is kept. Any thread can call it."""
+        life = self._life
+        rests = life is None or life.stopped.is_set() or monotonic() < life.renew_at
+        return None if life is None or rests else life.turns
+
     def start(self, worker_id: int, asked: float) -> None:
         """Begins to renew the lease of a worker. ``asked``: the time when its registration was sent."""
         self.stop()
@@ -101,6 +107,7 @@ class Heartbeat:
 
         Returns whether the lease still holds.
         """
+        life.turns += 1
         is_asked = life.due.wait(max(life.renew_at - monotonic(), 0.0))
         life.due.clear()
         sent = monotonic()
@@ -169,7 +176,7 @@ class _Life:
 
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires
-        self.renew_at, self.is_failing = 0.0, False
+        self.renew_at, self.is_failing, self.turns = 0.0, False, 0
         self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the search for cancel requests")
         self.stopped, self.due = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None

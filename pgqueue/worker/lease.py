@@ -113,6 +113,14 @@ class Lease:
         self._began(self._id)
         self._heartbeat.start(self._id, self._asked)
 
+    def mark(self) -> int | None:
+        """Returns a number that grows as long as the heartbeat turns. None while it rests. Any thread can call it."""
+        return self._heartbeat.mark()
+
+    def is_valid(self) -> bool:
+        """Returns whether the worker has a lease now, by the clock. Any thread can call it."""
+        return monotonic() < self._heartbeat.expires
+
     def watch(self) -> None:
         """Ends the lease if it has run out by the clock. The worker calls this twice a second."""
         if monotonic() > self._heartbeat.expires:

@@ -12,26 +12,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
-from pgqueue.database import statements
-from pgqueue.database.driver_errors import explained
 from pgqueue.database.dsn import redact
-from pgqueue.database.link import retry_connecting
-from pgqueue.database.migrate import check_server
 from pgqueue.database.outage import Outage
-from pgqueue.database.run import check_sessions, connect, run
-from pgqueue.database.silence import within
 from pgqueue.maintenance.alerting.messages import alert_tasks
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.measuring import Measuring
-from pgqueue.maintenance.partitions import DAYS_AHEAD
 from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN
 from pgqueue.model.versions import Versions
@@ -52,11 +45,15 @@ from pgqueue.telemetry.events.workers import (
 from pgqueue.telemetry.log import endings_of
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.beginning import begin
 from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
+from pgqueue.worker.health.health import Subject
+from pgqueue.worker.health.thread import HealthThread
+from pgqueue.worker.health.vital_signs import Sign, VitalSigns, loop_limit
 from pgqueue.worker.job_facts import emit_committed
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.links import Links
@@ -73,8 +70,9 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 
+# A claimer that asks the database is expected to be back after two time limits of a statement and this many seconds for a new connection.
+CONNECTING = 20.0
 LATE = 1.0  # an attempt is released if it has waited this many seconds for a slot in this worker
-BEGINNING = 60.0  # the time limit, in seconds, for each statement before the worker has its first lease
 
 
 class Worker:
@@ -148,6 +146,11 @@ class Worker:
             links.settle, self._outage, settings, sorted(self._specs), versions, began=self._live_as, ended=self._lose, running=self._runner.running, lost=self._runner.lose,
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
+        self._vital_signs = VitalSigns(
+            Sign("loop", self._pulse.mark, loop_limit(settings.blocked)),
+            Sign("claimer", self._unless_cut_off(self._claimer.mark), 2 * links.claim.limit + CONNECTING),
+            Sign("heartbeat", self._unless_cut_off(self._lease.mark), settings.lease * 2 / 3),
+        )
         self._recycling = Recycling(settings, self._use_up)
         # Attempts after whose ends a job is perhaps due before the next poll, each with the seconds from the write of its outcome until then.
         self._again: dict[Attempt, float] = {}
@@ -225,19 +228,13 @@ class Worker:
         ``ends_process``: whether the process ends after this call. If so, signals that arrive after the end of the work are ignored,
         because they would change the exit code. If the worker cannot begin, raises a DatabaseError with the reason.
         """
-        for attempt in retry_connecting(self.settings.wait_for_db):
-            with attempt, explained(self._dsn or " "):
-                self._begin()
-        return run_alone(self._work(ends_process=ends_process))
-
-    def _begin(self) -> None:
-        """Runs the statements that must come before the first claim."""
-        check_sessions(self._dsn)
-        with connect(self._dsn) as connection, within(connection, BEGINNING):
-            check_server(connection)
-            run(connection, statements.add_partitions(DAYS_AHEAD))
-            self._declarations.begin(connection)
-            self._lease.take(connection)
+        with (
+            HealthThread(self.settings, self._dsn, self._subject(), self._vital_signs.tick)
+            if self._supervisor is None
+            else nullcontext()
+        ):
+            begin(self._dsn, self._declarations, self._lease, self.settings.wait_for_db)
+            return run_alone(self._work(ends_process=ends_process))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Claims no more jobs, and lets running jobs run for at most ``grace`` more seconds. A second call hands them back immediately.
@@ -292,7 +289,18 @@ class Worker:
 
     def _alive(self) -> None:
         if self._supervisor is not None:
-            self._supervisor.say("alive")
+            self._vital_signs.tick()
+            self._supervisor.say(" ".join(["alive", *self._vital_signs.silent()]))
+
+    def _unless_cut_off(self, mark: Callable[[], object]) -> Callable[[], object]:
+        """Returns ``mark``, but with None during an outage: then the part waits for the database, which no restart of the worker mends."""
+        return lambda: None if self._outage.since is not None else mark()
+
+    def _subject(self) -> Subject:
+        return Subject(
+            failing=self._vital_signs.failing, started=lambda: bool(self.id), at_work=self._lease.is_valid, draining=self._stopping.is_set,
+            doing=lambda: f"worker {self.id}, {len(self._in_flight)} of {self.settings.concurrency} slots in use" if self.id else "starting",
+        )  # fmt: skip
 
     async def _work_watched(self) -> int:
         self._lease.keep()

@@ -130,6 +130,34 @@ class PulseFailed(NamedTuple):
     bug: Exception
 
 
+# ------------------------------------------------------------------ health
+
+
+class HealthServed(NamedTuple):
+    """The process answers probes on this address."""
+
+    host: str
+    port: int
+
+
+class PartSilent(NamedTuple):
+    """A part of the process no longer turns, so the process counts as dead until the part turns again."""
+
+    why: str
+
+
+class PartTurns(NamedTuple):
+    """What ``PartSilent`` said is over."""
+
+    why: str
+
+
+class HealthFailed(NamedTuple):
+    """The thread that answers probes has failed, so probes get no answer."""
+
+    bug: Exception
+
+
 # ------------------------------------------------------------------ processes
 
 

@@ -70,6 +70,13 @@ LINES: dict[type[Fact], Wording] = {
         "worker %d could not settle its jobs; another worker will rescue them", "worker_id"
     ),
     w.PulseFailed: error("the check whether the loop is blocked failed, which is a bug"),
+    w.HealthServed: info(
+        "health: http://%s:%d/livez, /readyz, /startupz and /metrics",
+        lambda fact: f"[{fact.host}]" if ":" in fact.host else fact.host, "port",
+    ),
+    w.PartSilent: error("not alive: %s", "why"),
+    w.PartTurns: info("alive again; it is over that %s", "why"),
+    w.HealthFailed: error("the health thread failed, which is a bug; probes get no answer"),
     w.ChildNotStarted: error("no child process could be started: %s; next try in %.1f s", "error", "pause"),
     w.ProcessNotStarted: error(
         "a worker process could not be started (%s) and is started again in %.1f s", "error", "pause"

@@ -13,6 +13,7 @@ from pgqueue.ui.cli import (
     doctor,
     edit,
     enqueue,
+    health,
     jobs,
     limits,
     metrics,
@@ -63,3 +64,4 @@ cli.add_typer(alerts.commands, name="alerts")
 cli.add_typer(audit.commands, name="audit")
 cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")
+cli.add_typer(health.commands, name="health")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgqueue.config import WorkerSettings, read_file, read_worker
+from pgqueue.config import WorkerSettings, read_file, worker_sources
 from pgqueue.errors import InvalidSettingError
+from pgqueue.model.setting import read_given
 from pgqueue.ui.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.ui.cli.options import with_settings
 
@@ -25,15 +26,15 @@ def add(cli: typer.Typer) -> None:
 
 
 def settings_for(app: App, **flags: object) -> WorkerSettings:
-    """Returns the settings of a worker. Each of them comes from the flags, or else from pyproject.toml, or else is the default.
+    """Returns the settings of a worker. Each of them comes from the flags, the environment or pyproject.toml, or else is the default.
 
     Raises InvalidSettingError if a setting is wrong.
     """
     from pgqueue.worker.claiming.served_queues import parse_queues
 
-    named = flags.get("queues") or None
-    values = read_worker(flags | {"queues": named})
-    where = "-Q" if named else "queues of [tool.pgqueue]"
+    given = worker_sources(flags | {"queues": flags.get("queues") or None})
+    values = read_given(WorkerSettings, given)
+    where = "-Q" if flags.get("queues") else given["queues"][1] if "queues" in given else ""
     text = str(values.pop("queues", ""))
     queues = (
         parse_queues(text, where)

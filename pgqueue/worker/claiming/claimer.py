@@ -103,6 +103,10 @@ class Claimer:
         if is_drained or (self._wants_room and self._in_flight.room(self._ahead())):
             self._wake_ups.look_again()
 
+    def mark(self) -> int | None:
+        """Returns a number that grows as long as the claimer turns. None while it rests. Any thread can call it."""
+        return self._wake_ups.mark()
+
     # ---------------------------------------------------------------- the loop
 
     async def run(self) -> None:
@@ -196,6 +200,7 @@ class Claimer:
         return claimed
 
     async def _claim_planned(self, plan: PlannedClaim, lanes: list[Lane], count: int) -> int:
+        self._wake_ups.note_turn()
         if plan.way == "together":
             attempts = await self._claims.together(lanes, count)
             self._urgent_allowance.note_ordinary_claim(attempts)
@@ -226,6 +231,7 @@ class Claimer:
 
     async def _survey(self) -> bool:
         """Asks the database which lanes have jobs. Returns whether there is a lane that was not known before."""
+        self._wake_ups.note_turn()
         begun = monotonic()
         if self._claims.lost.is_due(begun) and not self._wake_ups.stopping:
             await self._claims.take_lost()

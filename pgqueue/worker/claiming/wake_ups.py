@@ -15,6 +15,7 @@ class WakeUps:
         self._event = asyncio.Event()
         self.tell_of_a_job = False
         self.stopping = False
+        self._turns, self._asleep_until = 0, 0.0
 
     def look_again(self) -> None:
         """Ends the sleep."""
@@ -36,11 +37,24 @@ class WakeUps:
         """Sleeps for at most ``seconds``. Returns whether a wake-up ended the sleep."""
         if self.stopping:
             return True
+        self.note_turn()
+        self._asleep_until = monotonic() + seconds
         try:
             async with asyncio.timeout(seconds * random.uniform(0.9, 1.0)):  # noqa: S311 - jitter, not a secret
                 return await self._event.wait()
         except TimeoutError:
             return False
+        finally:
+            self._asleep_until = 0.0
+
+    def note_turn(self) -> None:
+        """Called as often as the claimer takes a step, so that ``mark`` changes."""
+        self._turns += 1
+
+    def mark(self) -> int | None:
+        """Returns a number that grows as long as the claimer turns. None while it sleeps, and before and after its work."""
+        rests = self.stopping or not self._turns or monotonic() < self._asleep_until
+        return None if rests else self._turns
 
     async def sleep_through(self, seconds: float) -> None:
         """Sleeps until the time is over or ``stop`` is called. Wake-ups do not end this sleep, because they can come in quick succession."""

@@ -8,7 +8,7 @@ The supervisor has one LISTEN connection for all its processes. It passes wake-u
                   ▲                                   │  ║
                   └─────────────── more ──────────────┘  ║ LineToWorker, one for each process
                                                          ║ ─► stop; ids of workers with jobs to stop; the leader has resigned
-                                                         ║ ◄─ ready, registered ID, alive, replace, drained, metrics JSON
+                                                         ║ ◄─ ready, registered ID, alive [SILENT PARTS], replace, drained, metrics JSON
 
 Each byte is read by exactly one process, so that one job wakes one process and not all of them. A process that hangs does not read, and
 so it does not delay the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``, so

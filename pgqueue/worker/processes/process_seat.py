@@ -27,12 +27,14 @@ class ProcessSeat:
         self.worker_id: int | None = None
         # How many seconds ago the process sent its last message. Time in which the supervisor itself was suspended does not count.
         self.silence = 0.0
+        self.silent_parts: tuple[str, ...] = ()  # what its last message named
 
     def clear(self) -> None:
         """Prepares this object for the next worker."""
         self.at_work.clear()
         self.child, self.worker_id = None, None
         self.replacing = self.drained = False
+        self.silent_parts = ()
 
     def stop(self, number: int) -> None:
         """Asks the process to stop: by a message on its line, and by a signal, because a starting process does not read its line yet."""

@@ -25,6 +25,9 @@ from pgqueue.telemetry.events.workers import (
     SupervisorDeaf,
 )
 from pgqueue.worker.exit_codes import STOPPED
+from pgqueue.worker.health.health import Subject
+from pgqueue.worker.health.thread import HealthThread
+from pgqueue.worker.health.vital_signs import LOOP_LIMIT, Sign, VitalSigns
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes import metrics_sender
 from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
@@ -48,7 +51,9 @@ def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     and then ended normally. After a death, another child is started in its place. There is one exception: no other child is started if the
     child refused its command line or configuration, and no child has ever worked in this place.
     """
-    return asyncio.run(Supervisor(count, dsn, settings).run())
+    supervisor = Supervisor(count, dsn, settings)
+    with HealthThread(settings, dsn, supervisor.subject(), supervisor.vital_signs.tick):
+        return asyncio.run(supervisor.run())
 
 
 def backoff(deaths: int) -> float:
@@ -83,12 +88,39 @@ class Supervisor:
         self._wanted: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._freeing: set[asyncio.Task[None]] = set()
+        self._turns = 0
+        self.vital_signs = VitalSigns(Sign("loop", lambda: self._turns or None, LOOP_LIMIT))
+
+    def subject(self) -> Subject:
+        """Returns the process group as one: it lives as long as one of its workers does, because the supervisor replaces the others."""
+        return Subject(
+            failing=self._failing, started=self._has_worker.is_set, at_work=lambda: bool(self._at_work()), draining=self._stopping.is_set,
+            doing=lambda: f"{len(self._at_work())} of {len(self._seats)} worker processes at work",
+        )  # fmt: skip
+
+    def _at_work(self) -> list[ProcessSeat]:
+        return [seat for seat in self._seats if seat.at_work.is_set()]
+
+    def _failing(self) -> tuple[str, ...]:
+        """Returns what is wrong with the whole. Called on the health thread."""
+        at_work = self._at_work()
+        are_silent = at_work and all(seat.silent_parts or seat.silence > LOOP_LIMIT for seat in at_work)
+        parts = " and ".join(sorted({part for seat in at_work for part in seat.silent_parts})) or "loop"
+        return (
+            *self.vital_signs.failing(),
+            *([f"the {parts} of every worker process does not turn"] if are_silent else []),
+        )
+
+    def _turn(self) -> None:
+        self._turns += 1
+        asyncio.get_running_loop().call_later(TICK, self._turn)
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         self._relay.open()
+        self._turn()
         if self._settings.listen:
             self._begin(self._listen())
         if self._settings.blocked:
@@ -143,6 +175,7 @@ class Supervisor:
                     seat.tell(None)
             case "alive":
                 seat.silence = 0.0
+                seat.silent_parts = words
             case "drained":
                 seat.drained = True
             case "metrics":

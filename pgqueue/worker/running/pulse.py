@@ -83,7 +83,7 @@ class Pulse:
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
         # Seconds of CPU time. The timer counts the CPU time of all threads, so the least value grows with the number of CPUs.
         self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))
-        self._turned = True
+        self._turned, self._turns = True, 0
         self._blocked = 0.0
         self._logged, self._noted = False, 0.0
         self._asked: dict[int, float] = {}  # for each job that was asked to stop: since when
@@ -118,6 +118,10 @@ class Pulse:
         now = monotonic()
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
+    def mark(self) -> int | None:
+        """Returns a number that grows as long as the loop turns. None before ``start`` and after ``stop``. Any thread can call it."""
+        return None if self._stop.is_set() or not self._turns else self._turns
+
     def _arm(self) -> None:
         """Sets the timer again. The timer counts the CPU time of all threads.
 
@@ -129,6 +133,7 @@ class Pulse:
 
     def _turn(self) -> None:
         self._turned = True
+        self._turns += 1
         if not self._stop.is_set():
             self._loop.call_later(TICK, self._turn)
 
