@@ -30,7 +30,6 @@ from pgqueue.model.outcome import COMPLETED, FORGOTTEN
 from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
-from pgqueue.telemetry import metrics
 from pgqueue.telemetry.events import emit, subscribed
 from pgqueue.telemetry.events.jobs import JobCompleted
 from pgqueue.telemetry.events.workers import (
@@ -51,6 +50,7 @@ from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
+from pgqueue.worker.health import scrape
 from pgqueue.worker.health.health import Subject
 from pgqueue.worker.health.thread import HealthThread
 from pgqueue.worker.health.vital_signs import Sign, VitalSigns, loop_limit
@@ -275,7 +275,7 @@ class Worker:
 
     async def _work(self, *, ends_process: bool) -> int:
         forked.begin()
-        metrics.begin_if_metered()
+        scrape.begin(self.settings.health_port)
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
         log_ending = endings_of(lambda worker_id: worker_id == self.id)

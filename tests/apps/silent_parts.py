@@ -24,6 +24,10 @@ def silence() -> str:
     return os.environ.get("NOTIFY_SOCKET", "unset")
 
 
+@app.task(name="nothing")
+async def nothing() -> None: ...
+
+
 @app.task(name="fork")
 def fork() -> int:
     """Returns the pid of a forked process that lives on."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import Connection
 
 from tests.command_line import pgq
@@ -203,6 +204,28 @@ def test_no_process_is_ready_while_none_of_them_works(
     wait_until(lambda: ask(port, "readyz") == (503, ["the process has no lease now"]))
     assert ask(port, "livez") == (200, [])
     wait_until(lambda: codes(port) == (200, 200, 200))
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two processes"])
+def test_prometheus_scrapes_what_the_worker_has_done(
+    workers: WorkerProcesses, port: int, db: Connection[Any], options: tuple[str, ...]
+) -> None:
+    serving(workers, port, *SILENT, *QUICK, *options)
+    for _ in range(3):
+        enqueue(db, "nothing")
+
+    def completed() -> float | None:
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        counted = families["pgqueue_job_completions"].samples
+        return sum(one.value for one in counted if one.labels.get("task") == "nothing") or None
+
+    wait_until(lambda: completed() == 3)
 
 
 # ---------------------------------------------------------------- systemd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ import pytest
 
 from pgqueue.config import WorkerSettings, read_worker
 from pgqueue.errors import InvalidSettingError
+from pgqueue.worker.health import scrape
 from pgqueue.worker.health.health import Health, Subject
 from pgqueue.worker.health.server import EXCHANGE, MOST_BYTES, MOST_CONNECTIONS, listening
 from pgqueue.worker.health.systemd import Notifier
@@ -177,11 +179,24 @@ def test_head_has_no_body_and_other_methods_and_paths_are_refused():
             assert ask(port, path)[0] == 404, path
 
 
-def test_metrics_are_not_implemented_without_a_source():
+def test_metrics_without_their_package_say_in_one_line_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pgqueue.telemetry.prometheus", None)
+    monkeypatch.setattr(scrape, "PackageMissingError", ImportError)
     with serving(Process()) as port:
         code, body = ask(port, "/metrics")
         assert code == 501
-        assert body.count(b"\n") == 1
+        assert body == b"Metrics need a package on this host: pip install 'pgqueue-jobs[prometheus]'\n"
+        assert ask(port, "/livez")[0] == 200
+
+
+def test_metrics_that_cannot_be_written_are_an_error_of_the_server_and_the_probes_go_on(monkeypatch):
+    def fail() -> bytes:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("pgqueue.telemetry.prometheus.prometheus_text", fail)
+    with serving(Process()) as port:
+        assert ask(port, "/metrics")[0] == 500
+        assert ask(port, "/livez")[0] == 200
 
 
 @pytest.mark.parametrize(

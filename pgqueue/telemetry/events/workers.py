@@ -153,7 +153,7 @@ class PartTurns(NamedTuple):
 
 
 class HealthFailed(NamedTuple):
-    """The thread that answers probes has failed, so probes get no answer."""
+    """The thread that answers probes has failed, or could not write the metrics."""
 
     bug: Exception
 

@@ -76,7 +76,7 @@ LINES: dict[type[Fact], Wording] = {
     ),
     w.PartSilent: error("not alive: %s", "why"),
     w.PartTurns: info("alive again; it is over that %s", "why"),
-    w.HealthFailed: error("the health thread failed, which is a bug; probes get no answer"),
+    w.HealthFailed: error("an answer to probes failed, which is a bug"),
     w.ChildNotStarted: error("no child process could be started: %s; next try in %.1f s", "error", "pause"),
     w.ProcessNotStarted: error(
         "a worker process could not be started (%s) and is started again in %.1f s", "error", "pause"

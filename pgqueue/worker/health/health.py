@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pgqueue.database.migrate import check_server
 from pgqueue.database.run import connect
 from pgqueue.database.silence import within
 from pgqueue.errors import PgQueueError
-from pgqueue.runtime.clock import monotonic
+from pgqueue.worker.health.shared import SharedAnswer
 
 # A probe waits at most this many seconds for the database. Kubernetes gives up after one second if a probe sets no other time.
 ANSWER_WITHIN = 0.8
 PATIENCE = (
     3.0  # a look at the database ends after this many seconds, even if no probe waits for it any longer
 )
-FRESH = 1.0  # seconds for which the answer of the database serves further probes, so that many probes cannot load the database
 
 
 class Subject(NamedTuple):
@@ -55,7 +52,7 @@ class Health:
 
     def __init__(self, subject: Subject, dsn: str) -> None:
         self.subject = subject
-        self._database = DatabaseCheck(dsn)
+        self._database = SharedAnswer(partial(ask_database, dsn))
 
     def live(self) -> Finding:
         """Never asks the database, because a restart of this process does not mend the database."""
@@ -72,43 +69,12 @@ class Health:
             failing.append("the process drains")
         elif not self.subject.at_work():
             failing.append("the process has no lease now")
-        if trouble := await self._database.trouble():
+        trouble = await self._database.get(ANSWER_WITHIN)
+        if trouble is None:
+            trouble = f"the database has not answered within {ANSWER_WITHIN:g} s"
+        if trouble:
             failing.append(trouble)
         return Finding(tuple(failing))
-
-
-class DatabaseCheck:
-    """Looks whether the database answers, and whether its schema fits. At most one look is under way, however many probes ask."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._look: asyncio.Future[str] | None = None
-        self._done_at = 0.0
-
-    async def trouble(self) -> str:
-        """Returns what is wrong, or '' if nothing is. Takes at most ANSWER_WITHIN seconds."""
-        if self._look is None or (self._look.done() and monotonic() - self._done_at > FRESH):
-            self._look = self._begin()
-        done, _ = await asyncio.wait({self._look}, timeout=ANSWER_WITHIN)
-        return self._look.result() if done else f"the database has not answered within {ANSWER_WITHIN:g} s"
-
-    def _begin(self) -> asyncio.Future[str]:
-        loop = asyncio.get_running_loop()
-        look: asyncio.Future[str] = loop.create_future()
-
-        def finish(trouble: str) -> None:
-            self._done_at = monotonic()
-            if not look.done():
-                look.set_result(trouble)
-
-        def ask() -> None:
-            trouble = ask_database(self._dsn)
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(finish, trouble)
-
-        # No executor, because the end of the process would wait for an executor's threads.
-        threading.Thread(target=ask, name="pgqueue health database", daemon=True).start()
-        return look
 
 
 def ask_database(dsn: str) -> str:

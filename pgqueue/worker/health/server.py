@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
 from pgqueue.errors import InvalidSettingError
+from pgqueue.worker.health import scrape
 from pgqueue.worker.health.health import Finding, Health
+from pgqueue.worker.health.shared import SharedAnswer
 
 MOST_BYTES = 8192  # of a request with all its headers
 MOST_CONNECTIONS = 32
 EXCHANGE = 5.0  # seconds for reading a request and sending the whole answer
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-NO_METRICS = b"This process has no metrics to show.\n"
 
 
 class Answer(NamedTuple):
@@ -63,10 +63,9 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 class HealthServer:
-    """``metrics`` returns the body of ``/metrics`` and its type. None: there are no metrics."""
-
-    def __init__(self, health: Health, metrics: Callable[[], Awaitable[Answer]] | None = None) -> None:
-        self._health, self._metrics = health, metrics
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._metrics = SharedAnswer(scrape.text) if scrape.are_available() else None
         self._exchanges: dict[asyncio.Task[None], None] = {}  # the oldest first
 
     async def serve(self, listener: socket.socket) -> None:
@@ -128,7 +127,11 @@ class HealthServer:
             case b"/startupz":
                 return of(self._health.startup())
             case b"/metrics":
-                if self._metrics is None:
-                    return Answer(HTTPStatus.NOT_IMPLEMENTED, NO_METRICS, TEXT)
-                return await self._metrics()
+                return await self._scraped()
         return problem(HTTPStatus.NOT_FOUND)
+
+    async def _scraped(self) -> Answer:
+        if self._metrics is None:
+            return Answer(HTTPStatus.NOT_IMPLEMENTED, scrape.MISSING, TEXT)
+        text = await self._metrics.get(EXCHANGE)
+        return Answer(HTTPStatus.OK, text, scrape.KIND) if text else problem(HTTPStatus.INTERNAL_SERVER_ERROR)

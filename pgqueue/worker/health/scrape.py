@@ -1,0 +1,38 @@
+"""The body of ``/metrics``, if the extra ``prometheus`` is installed."""
+
+from __future__ import annotations
+
+from pgqueue.errors import PackageMissingError
+from pgqueue.telemetry import metrics
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.workers import HealthFailed
+
+KIND = "text/plain; version=0.0.4; charset=utf-8"
+MISSING = b"Metrics need a package on this host: pip install 'pgqueue-jobs[prometheus]'\n"
+
+
+def are_available() -> bool:
+    try:
+        import pgqueue.telemetry.prometheus  # noqa: F401, PLC0415 - it imports an optional library
+    except PackageMissingError:
+        return False
+    return True
+
+
+def begin(health_port: int | None) -> None:
+    """Begins to count what the worker does, if the health port shows it or the application has set up an SDK for metrics."""
+    if health_port is not None and are_available():
+        metrics.begin()
+    else:
+        metrics.begin_if_metered()
+
+
+def text() -> bytes:
+    """Returns all metrics of this process and of the processes that it supervises. Empty: that failed, which is a bug and is logged."""
+    from pgqueue.telemetry.prometheus import prometheus_text  # noqa: PLC0415
+
+    try:
+        return prometheus_text()
+    except Exception as error:  # noqa: BLE001 - it is logged
+        emit(HealthFailed(error))
+        return b""
