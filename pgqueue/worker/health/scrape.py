@@ -11,7 +11,7 @@ KIND = "text/plain; version=0.0.4; charset=utf-8"
 MISSING = b"Metrics need a package on this host: pip install 'pgqueue-jobs[prometheus]'\n"
 
 
-def are_available() -> bool:
+def are_possible() -> bool:
     try:
         import pgqueue.telemetry.prometheus  # noqa: F401, PLC0415 - it imports an optional library
     except PackageMissingError:
@@ -21,7 +21,7 @@ def are_available() -> bool:
 
 def begin(health_port: int | None) -> None:
     """Begins to count what the worker does, if the health port shows it or the application has set up an SDK for metrics."""
-    if health_port is not None and are_available():
+    if health_port is not None and are_possible():
         metrics.begin()
     else:
         metrics.begin_if_metered()

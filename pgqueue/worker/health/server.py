@@ -65,7 +65,7 @@ def listening(host: str, port: int) -> socket.socket:
 class HealthServer:
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._metrics = SharedAnswer(scrape.text) if scrape.are_available() else None
+        self._metrics = SharedAnswer(scrape.text) if scrape.are_possible() else None
         self._exchanges: dict[asyncio.Task[None], None] = {}  # the oldest first
 
     async def serve(self, listener: socket.socket) -> None:
