@@ -11,8 +11,8 @@ from collections.abc import AsyncIterable, Iterable
 from contextlib import nullcontext
 
 from pgqueue.app import copy_lines
-from pgqueue.app.sending import queue_of, span
-from pgqueue.app.storing import JobStore, joining, resolve_copied, traced
+from pgqueue.app.sending import queue_of, sending
+from pgqueue.app.storing import JobStore, joining, resolve_copied
 from pgqueue.database import statements
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
 from pgqueue.database.joining import CallersConnection, can_copy, is_utf8
@@ -69,13 +69,13 @@ class Adder:
         if connection is not None:
             inner, committing = joining(connection, asynchronous=False)
             alone = not isinstance(committing, nullcontext)
-            with span(jobs), committing:
-                drive(inner, self._adding(inner, jobs, [], alone=alone))
+            with sending(jobs) as sent, committing:
+                drive(inner, self._adding(inner, sent.batches, [], alone=alone))
             return _noted(jobs)
         opened: list[OpenedParts] = []
         try:
-            with self._store.pools.connection(own=True) as own, span(jobs):
-                drive(own, self._adding(own, jobs, opened))
+            with self._store.pools.connection(own=True) as own, sending(jobs, self._store.dsn) as sent:
+                drive(own, self._adding(own, sent.batches, opened))
         except CommitUnconfirmedError as error:
             resolve_copied(self._store.dsn(), _reserved(opened), error)
         return _noted(jobs)
@@ -86,14 +86,14 @@ class Adder:
         if connection is not None:
             inner, committing = joining(connection, asynchronous=True)
             alone = not isinstance(committing, nullcontext)
-            with span(jobs), committing:
-                await drive_async(inner, self._adding(inner, jobs, [], alone=alone))
+            with sending(jobs) as sent, committing:
+                await drive_async(inner, self._adding(inner, sent.batches, [], alone=alone))
             return _noted(jobs)
         opened: list[OpenedParts] = []
         try:
             async with self._store.pools.aconnection(own=True) as own:
-                with span(jobs):
-                    await drive_async(own, self._adding(own, jobs, opened))
+                with sending(jobs, self._store.dsn) as sent:
+                    await drive_async(own, self._adding(own, sent.batches, opened))
         except CommitUnconfirmedError as error:
             await asyncio.to_thread(resolve_copied, self._store.dsn(), _reserved(opened), error)
         return _noted(jobs)
@@ -110,7 +110,7 @@ class Adder:
 
         ``alone``: each statement on the connection commits by itself. Then only one statement can add nodes together with their jobs.
         """
-        jobs, plain = copy_lines.sendable(traced(jobs), utf8=is_utf8(connection))
+        jobs, plain = copy_lines.sendable(jobs, utf8=is_utf8(connection))
         count = sum(len(batch.args) for batch in jobs)
         is_copied = plain and not alone and can_copy(connection) and copy_lines.have_no_keys(jobs)
         if count < SMALLEST_COPY or not is_copied:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from pgqueue.app import copy_lines
-from pgqueue.app.sending import queue_of, span, workflow_span
+from pgqueue.app.sending import queue_of, sending
 from pgqueue.app.waiters import Waiters
 from pgqueue.database import in_doubt, statements
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
@@ -32,7 +32,6 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
-from pgqueue.telemetry.tracing import carrier
 
 T = TypeVar("T")
 
@@ -61,16 +60,18 @@ class JobStore:
         if connection is not None:
             connection, committing = joining(connection, asynchronous=False)
             if any(batch.args for batch in batches):
-                with span(batches), committing:
-                    stored = _accepted(batches, drive(connection, insertion(connection, batches)))
+                with sending(batches) as sent, committing:
+                    stored = _accepted(batches, drive(connection, insertion(connection, sent.batches)))
+                    sent.note([row.id for row in stored])
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
             try:
                 with (
                     self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
-                    span(batches),
+                    sending(batches, self.dsn) as sent,
                 ):
-                    stored = _accepted(batches, drive(own, insertion(own, batches, copied)))
+                    stored = _accepted(batches, drive(own, insertion(own, sent.batches, copied)))
+                    sent.note([row.id for row in stored])
             except CommitUnconfirmedError as error:
                 resolve_copied(self.dsn(), copied, error)
         return stored
@@ -81,14 +82,20 @@ class JobStore:
         if connection is not None:
             connection, committing = joining(connection, asynchronous=True)
             if any(batch.args for batch in batches):
-                with span(batches), committing:
-                    stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
+                with sending(batches) as sent, committing:
+                    stored = _accepted(
+                        batches, await drive_async(connection, insertion(connection, sent.batches))
+                    )
+                    sent.note([row.id for row in stored])
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
             try:
                 async with self.pools.aconnection(autocommit=not is_copied(batches), own=True) as own:
-                    with span(batches):
-                        stored = _accepted(batches, await drive_async(own, insertion(own, batches, copied)))
+                    with sending(batches, self.dsn) as sent:
+                        stored = _accepted(
+                            batches, await drive_async(own, insertion(own, sent.batches, copied))
+                        )
+                        sent.note([row.id for row in stored])
             except CommitUnconfirmedError as error:
                 await asyncio.to_thread(resolve_copied, self.dsn(), copied, error)
         return stored
@@ -98,10 +105,10 @@ class JobStore:
         sent: list[StoredWorkflow] = []
         if connection is not None:
             connection, committing = joining(connection, asynchronous=False)
-            with _workflow_span(built), committing:
+            with committing:
                 return _noted(built, drive(connection, storing(connection, built, sent)))
         try:
-            with self.pools.connection(own=True) as own, _workflow_span(built):
+            with self.pools.connection(own=True) as own:
                 drive(own, storing(own, built, sent))
         except CommitUnconfirmedError as error:
             _resolve_workflow(self.dsn(), sent, error)
@@ -112,12 +119,11 @@ class JobStore:
         sent: list[StoredWorkflow] = []
         if connection is not None:
             connection, committing = joining(connection, asynchronous=True)
-            with _workflow_span(built), committing:
+            with committing:
                 return _noted(built, await drive_async(connection, storing(connection, built, sent)))
         try:
             async with self.pools.aconnection(own=True) as own:
-                with _workflow_span(built):
-                    await drive_async(own, storing(own, built, sent))
+                await drive_async(own, storing(own, built, sent))
         except CommitUnconfirmedError as error:
             await asyncio.to_thread(_resolve_workflow, self.dsn(), sent, error)
         return _noted(built, sent[0])
@@ -222,7 +228,7 @@ def insertion(
 
     If it writes by COPY, it appends the ids and the transaction to ``copied``.
     """
-    batches, plain = copy_lines.sendable(traced(batches), utf8=is_utf8(connection))
+    batches, plain = copy_lines.sendable(batches, utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.have_no_keys(batches):
             [(task, [args], options, _)] = batches
@@ -301,17 +307,3 @@ def _named(batch: Batch) -> list[tuple[str, str | None]]:
     """Returns (task, idempotency key) of each job."""
     keys = batch.options.get("idempotency_keys") or [batch.options.get("idempotency_key")] * len(batch.args)
     return [(batch.task, key) for key in keys]
-
-
-# ------------------------------------------------------------------ traces
-
-
-def _workflow_span(built: Built) -> AbstractContextManager[None]:
-    return workflow_span([task for task in built.tasks if task is not None])
-
-
-def traced(batches: list[Batch]) -> list[Batch]:
-    headers = carrier()
-    if not headers:
-        return batches
-    return [batch._replace(options={**batch.options, "trace_context": headers}) for batch in batches]

@@ -6,10 +6,11 @@ A workflow is stored by one statement, in one transaction, when it is complete. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Self, Union
 
 from pgqueue.app.handle import checked_id
+from pgqueue.app.sending import sending_workflow
 from pgqueue.app.storing import JobStore
 from pgqueue.app.workflow_handle import WorkflowHandle
 from pgqueue.database.joining import NOT_GIVEN, given, is_async, joined
@@ -136,6 +137,11 @@ class WorkflowBuilder(Nested):
             raise RuntimeError(msg)
         return self._handle
 
+    def _sending(self) -> AbstractContextManager[None]:
+        """Returns the context in which the workflow is built and stored. Its jobs get the trace of this context."""
+        tasks = [node.job.task for node in self._graph.nodes if node.job is not None]
+        return sending_workflow(tasks, self._store.dsn if self._connection is None else None)
+
     def _built(self) -> Built:
         return self._graph.built(carrier(), **self._head)
 
@@ -164,8 +170,9 @@ class Workflow(WorkflowBuilder):
         self._graph.is_closed = True
 
     def store(self) -> WorkflowHandle:
-        built = self._built()
-        return self._noted(built, self._store.insert_workflow(built, self._connection))
+        with self._sending():
+            built = self._built()
+            return self._noted(built, self._store.insert_workflow(built, self._connection))
 
 
 class AsyncWorkflow(WorkflowBuilder):
@@ -182,8 +189,9 @@ class AsyncWorkflow(WorkflowBuilder):
         self._graph.is_closed = True
 
     async def store(self) -> WorkflowHandle:
-        built = self._built()
-        return self._noted(built, await self._store.ainsert_workflow(built, self._connection))
+        with self._sending():
+            built = self._built()
+            return self._noted(built, await self._store.ainsert_workflow(built, self._connection))
 
 
 class Workflows:

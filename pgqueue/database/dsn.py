@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -84,3 +85,22 @@ def find_dsn(explicit: str | None = None) -> str:
         why="looked at, in this order: " + "; ".join(DSN_SOURCES),
         do="export PGQUEUE_DSN=postgresql://user@host/database; without a server: pgq dev -A module:app, or pgq demo",
     )
+
+
+@cache
+def server_of(dsn: str) -> tuple[str, int | None] | None:
+    """Returns the address and the port of the first server of the DSN. None: the DSN names none, or cannot be read.
+
+    If the server is reached by a socket of Unix, the address is the folder of the socket, and there is no port.
+    """
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only a traced process needs it
+
+    try:
+        parts = conninfo_to_dict(dsn)
+    except Exception:  # noqa: BLE001 - psycopg's error contains the DSN, and so perhaps a password
+        return None
+    host = str(parts.get("host") or os.environ.get("PGHOST", "")).split(",")[0]
+    port = str(parts.get("port") or os.environ.get("PGPORT", "5432")).split(",")[0]
+    if not host:
+        return None
+    return host, int(port) if port.isdecimal() and not host.startswith("/") else None

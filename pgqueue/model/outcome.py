@@ -94,7 +94,7 @@ class Outcome:
     attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no job with the same concurrency_key starts;
     if the job has no such key, no job of its task starts. ``progress``: the handler's last progress, if it is not written yet.
     ``recounted``: this attempt counts as attempt 1, because it has stored a checkpoint. ``requests``: the sleeps and waits of an attempt
-    that is suspended, which suspend.sql writes.
+    that is suspended, which suspend.sql writes. ``span``: the span of this attempt, to which that of the next attempt is linked.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending", "waiting"]
@@ -111,6 +111,7 @@ class Outcome:
     progress: Mapping[str, object] | None = None
     recounted: bool = False
     requests: tuple[Request, ...] = ()
+    span: str | None = None
 
     @classmethod
     def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:

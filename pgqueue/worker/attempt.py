@@ -65,9 +65,35 @@ class Attempt:
     """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row that ``claim.sql`` returned."""
 
     __slots__ = (
-        "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "has_checkpoint", "id",
-        "keeper", "known", "lease_id", "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "ran", "rare", "run_at", "started_at",
-        "suspension", "task", "timeout", "trace_context", "worker_id",
+        "args",
+        "attempt",
+        "claimed",
+        "claimed_at",
+        "concurrency_key",
+        "crash_count",
+        "created_at",
+        "ending",
+        "has_checkpoint",
+        "id",
+        "keeper",
+        "known",
+        "lease_id",
+        "max_attempts",
+        "may_have_seats",
+        "own_commit",
+        "priority",
+        "progress",
+        "queue",
+        "ran",
+        "rare",
+        "run_at",
+        "span",
+        "started_at",
+        "suspension",
+        "task",
+        "timeout",
+        "trace_context",
+        "worker_id",
     )  # fmt: skip
 
     def __init__(self, worker_id: int, row: Row, *, may_have_seats: bool = True) -> None:
@@ -83,6 +109,9 @@ class Attempt:
         self.started_at = 0.0
         self.ran: float | None = (
             None  # for how many seconds the handler ran; None: it has not ended, or was not called
+        )
+        self.span: str | None = (
+            None  # the text by which the next attempt of the job finds the span of this one
         )
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
@@ -142,6 +171,13 @@ class Attempt:
     def with_progress(self, outcome: Outcome) -> Outcome:
         """Returns the outcome. If the handler's last progress is not yet written to the database, the returned outcome contains it."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
+
+    def with_notes(self, outcome: Outcome) -> Outcome:
+        """Returns the outcome with the progress and, if another attempt can follow, with the attempt's span."""
+        outcome = self.with_progress(outcome)
+        if self.span is not None and outcome.state in ("retrying", "pending"):
+            outcome = replace(outcome, span=self.span)
+        return outcome
 
     def note_checkpoint(self) -> None:
         self.has_checkpoint = True

@@ -23,6 +23,7 @@ from pgqueue.model.job import FINAL
 from pgqueue.model.new_job import NewJob
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.model.steps import StepCall, named, step_id
+from pgqueue.telemetry.tracing import carrier
 from pgqueue.text.counted import count
 from pgqueue.text.values import with_article
 from pgqueue.worker.attempt import Attempt
@@ -67,7 +68,8 @@ class Gathering:
         """Returns the workflow of the children as JSON text."""
         graph = Graph(self._app.store.rules_of)
         graph.add(Group(self._jobs), "children", (), None)
-        trace = {} if self._attempt.trace_context is None else json.loads(self._attempt.trace_context)
+        stored = self._attempt.trace_context
+        trace = carrier() or ({} if stored is None else json.loads(stored))
         return graph.built(trace, name=self._name).text
 
     def wait(self, steps: Steps, workflow_id: int, nth: int) -> StepFlow[None]:

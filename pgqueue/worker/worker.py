@@ -216,7 +216,7 @@ class Worker:
             return
         if conclusion.reason != "released":
             self._recycling.count()
-        self._settler.add(attempt, attempt.with_progress(conclusion))
+        self._settler.add(attempt, attempt.with_notes(conclusion))
         if 0 < conclusion.delay < self.settings.poll:
             self._again[attempt] = conclusion.delay
 

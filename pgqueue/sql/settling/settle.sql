@@ -7,6 +7,7 @@
 -- task pause. If the job has a key, its run_at does not change, so it keeps its place among the jobs of that key.
 -- A job that goes back to the queue can no longer expire, because it has been started. But if no handler has seen the job yet, it can still
 -- expire.
+-- If the attempt was traced, the next attempt finds its span among the headers in trace_context (telemetry/tracing.py).
 -- A finished job leaves jobs_live by a delete and an insert, never by an update that moves it to another partition. Such an update would
 -- cause errors in other transactions that wait for a lock on the row.
 -- `hooks` are the names of the hooks that this worker knows, in the form <task>:on_<event>. If an outcome concerns one of them, the
@@ -17,10 +18,10 @@
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
-           o.begun, o.paused, o.recounted, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
+           o.begun, o.paused, o.recounted, o.span, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
-        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, recounted boolean, progress jsonb)
+        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, recounted boolean, span text, progress jsonb)
 ), with_seats as materialized (
     select j.id, j.seats_taken, j.concurrency_key, j.queue from pgqueue.jobs_live j
     where j.id = any(array(select w.id from outcome w)) and j.seats_taken is not null
@@ -42,7 +43,10 @@ with outcome as materialized (
         run_at = case when o.paused and j.concurrency_key is not null then j.run_at else clock_timestamp() + make_interval(secs => o.delay) end,
         attempt = case when o.recounted then 1 else j.attempt - (not o.counted)::int end, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error), expires_at = case when not o.begun then j.expires_at end,
-        progress = coalesce(o.progress, j.progress)
+        progress = coalesce(o.progress, j.progress),
+        trace_context = case when o.span is null or jsonb_typeof(j.trace_context) <> 'object' or octet_length(j.trace_context::text) > 100000
+                             then j.trace_context
+                             else coalesce(j.trace_context, '{}') || jsonb_build_object('pgqueue-attempt', o.span) end
     from outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))

@@ -15,16 +15,19 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from pgqueue import __version__
 from pgqueue.app.app import App
+from pgqueue.database.dsn import server_of
 from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.model.hooks import Call
 from pgqueue.model.job import Job
+from pgqueue.model.outcome import Cancel, RateLimited, Snooze
 from pgqueue.model.redaction import masked
 from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import JsonObject
-from pgqueue.telemetry.tracing import mark_failed, run_span
+from pgqueue.telemetry.tracing import Attempted, mark_failed, process_span, stored_attempt
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
@@ -35,6 +38,8 @@ from pgqueue.worker.running.contexts import OwnContext
 from pgqueue.worker.running.middleware import around, around_async
 from pgqueue.worker.running.work import Kind, TimeLimit
 from pgqueue.worker.secret_values import secret_values
+
+NO_FAILURES = (Snooze, RateLimited, Cancel)  # instructions after which an attempt does not count as failed
 
 
 def perform(
@@ -48,8 +53,8 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
-        own = OwnContext(runner)
-        with span_of(spec, attempt, traced):
+        with span_of(spec, attempt, app, traced):
+            own = OwnContext(runner)  # a copy of the context, so it is made when the span is the current one
             if app.layers and not spec.is_internal:
                 value = _call_within(spec, attempt, app, arguments, own)
             else:
@@ -69,7 +74,7 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
         has_deadline = attempt.rare is not None and attempt.until_deadline() is not None
         if attempt.timeout is None and not has_deadline and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**arguments))
-        with span_of(spec, attempt, traced):
+        with span_of(spec, attempt, app, traced):
             async with TimeLimit(attempt) as limit:
                 if app.layers and not spec.is_internal:
                     value = await _call_within_async(spec, attempt, app, arguments, limit)
@@ -124,17 +129,24 @@ def undecodable(what: str, error: Exception) -> UndecodableJobError:
 
 
 @contextmanager
-def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
-    """Opens the span of an attempt around the block. If the block raises an error, the span is marked as failed."""
+def span_of(spec: TaskSpec, attempt: Attempt, app: App, traced: bool) -> Iterator[None]:
+    """Opens the span of an attempt around the block. If the block raises an error that is a failure, the span is marked as failed."""
     if not traced:
         yield
         return
-    with run_span(spec.name, attempt.id, attempt.queue, attempt.attempt, attempt.trace_context) as span:
+    of = Attempted(
+        attempt.id, attempt.task, attempt.queue, attempt.attempt, attempt.max_attempts, attempt.worker_id,
+        None if attempt.rare is None else attempt.rare.workflow_id, attempt.trace_context, __version__, server_of(app.dsn),
+    )  # fmt: skip
+    with process_span(of) as span:
+        if span is not None:
+            attempt.span = stored_attempt(span, attempt.id)
         try:
             yield
         except BaseException as error:
-            if span is not None and not is_suspension(error):
-                mark_failed(span, error, partial(masked, values=secret_values(spec, attempt)))
+            cause = attempt.cause_of(error)
+            if span is not None and not is_suspension(error) and not issubclass(type(cause), NO_FAILURES):
+                mark_failed(span, cause, partial(masked, values=secret_values(spec, attempt)))
             raise
 
 

@@ -59,7 +59,14 @@ def checkpointed(attempt: Attempt, *, certain: bool) -> bytes:
 def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
     what = {"outcome": asdict(concluded)} if isinstance(concluded, Outcome) else {"nothing": concluded.name}
     ran = monotonic() - attempt.started_at if attempt.started_at else None
-    return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, ran=ran, **what)
+    return _line(
+        id=attempt.id,
+        progress=attempt.progress,
+        own_commit=attempt.own_commit,
+        ran=ran,
+        span=attempt.span,
+        **what,
+    )
 
 
 def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
@@ -70,7 +77,7 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
         attempt.note_checkpoint() if said["checkpointed"] else attempt.doubt_checkpoint()
     if "own_commit" not in said:
         return None
-    attempt.own_commit, attempt.ran = OwnCommit(said["own_commit"]), said["ran"]
+    attempt.own_commit, attempt.ran, attempt.span = OwnCommit(said["own_commit"]), said["ran"], said["span"]
     return _outcome(said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
 
 

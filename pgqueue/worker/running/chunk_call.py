@@ -231,7 +231,7 @@ def _middleware(
     The caller sends the handler's result for this item to the yield. If the result is an error, the caller throws it there.
     """
     call = _call_of(item, app)
-    with span_of(spec, item.attempt, traced), around(app.layers, call, OwnContext(runner)):
+    with span_of(spec, item.attempt, app, traced), around(app.layers, call, OwnContext(runner)):
         call.result = value_of((yield))
     return call.result
 
@@ -239,7 +239,7 @@ def _middleware(
 async def _middleware_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
     """Like ``_middleware``. An async generator cannot return a value, so its second yield passes the result out."""
     call = _call_of(item, app)
-    with span_of(spec, item.attempt, traced):
+    with span_of(spec, item.attempt, app, traced):
         async with around_async(app.layers, call):
             call.result = value_of((yield))
     yield call.result
