@@ -6,7 +6,7 @@ A store is not safe for use by several threads at the same time: its owner (metr
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pgqueue.runtime.clock import monotonic
@@ -54,10 +54,11 @@ class Histogram:
     def __init__(self, counts: list[int], total: float = 0.0) -> None:
         self.counts, self.total = counts, total
 
-    def observe(self, limits: tuple[float, ...], values: Iterable[float]) -> None:
+    def observe(self, limits: tuple[float, ...], values: Collection[float]) -> None:
+        counts = self.counts
         for value in values:
-            self.counts[bisect_left(limits, value)] += 1
-            self.total += value
+            counts[bisect_left(limits, value)] += 1
+        self.total += sum(values)
 
 
 class Store:
@@ -78,7 +79,7 @@ class Store:
         series[labels] = series.get(labels, 0) + count
         return labels
 
-    def observe(self, instrument: Instrument, labels: Labels, values: Iterable[float]) -> Labels:
+    def observe(self, instrument: Instrument, labels: Labels, values: Collection[float]) -> Labels:
         """Adds values to a histogram. Returns the labels under which it counted."""
         labels = self._values.bounded(instrument, labels)
         self._histogram(instrument, labels).observe(instrument.buckets, values)

@@ -8,7 +8,7 @@ Without an SDK and without a worker that serves metrics, the recorder does not s
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
@@ -185,9 +185,9 @@ def _claimed(recorder: Recorder, fact: JobsClaimed) -> None:
 
 
 def _taken(recorder: Recorder, fact: JobsTaken) -> None:
-    by_queue: dict[str, list[float]] = {}
+    by_queue: defaultdict[str, list[float]] = defaultdict(list)
     for queue, wait in fact.waits:
-        by_queue.setdefault(queue, []).append(wait)
+        by_queue[queue].append(wait)
     for queue, waits in by_queue.items():
         recorder.add(i.CONSUMED, ("receive", SYSTEM, queue), len(waits))
         recorder.observe(i.WAIT_DURATION, (queue,), waits)
@@ -196,16 +196,13 @@ def _taken(recorder: Recorder, fact: JobsTaken) -> None:
 def _written(recorder: Recorder, fact: OutcomesWritten) -> None:
     if fact.seconds is not None:
         recorder.observe(i.OPERATION_DURATION, (fact.operation, SYSTEM, "", ""), [fact.seconds])
-    outcomes: Counter[tuple[str, str, str]] = Counter()
-    by_error: dict[tuple[str, str, str], list[float]] = {}
+    groups: defaultdict[tuple[str, str, str, str], list[float | None]] = defaultdict(list)
     for queue, task, outcome, error, seconds in fact.ended:
-        outcomes[queue, task, outcome] += 1
-        if seconds is not None:
-            by_error.setdefault((queue, task, error), []).append(seconds)
-    for labels, count in outcomes.items():
-        recorder.add(i.COMPLETIONS, labels, count)
-    for (queue, task, error), took in by_error.items():
-        recorder.observe(i.PROCESS_DURATION, ("process", SYSTEM, queue, task, error), took)
+        groups[queue, task, outcome, error].append(seconds)
+    for (queue, task, outcome, error), times in groups.items():
+        recorder.add(i.COMPLETIONS, (queue, task, outcome), len(times))
+        if took := [one for one in times if one is not None]:
+            recorder.observe(i.PROCESS_DURATION, ("process", SYSTEM, queue, task, error), took)
 
 
 def _lease_lost(recorder: Recorder, _: LeaseLost) -> None:

@@ -9,6 +9,7 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import (
+    Ended,
     JobCancelled,
     JobCompleted,
     JobDead,
@@ -68,11 +69,16 @@ def emit_written(
     operation: Literal["ack", "settle"], batch: Sequence[tuple[Attempt, Outcome]], seconds: float
 ) -> None:
     """Emits that one statement has written these outcomes. Call this only if OutcomesWritten has subscribers."""
-    ended = tuple([
-        (attempt.queue, attempt.task, OUTCOMES.get(outcome.reason) or OUTCOMES[outcome.state], _error_type(outcome), attempt.ran)
-        for attempt, outcome in batch
-    ])  # fmt: skip
-    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, ended))
+    if operation == "ack":
+        ended = [(attempt.queue, attempt.task, "success", "", attempt.ran) for attempt, _ in batch]
+    else:
+        ended = [_ended(*item) for item in batch]
+    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, tuple(ended)))
+
+
+def _ended(attempt: Attempt, outcome: Outcome) -> Ended:
+    called = OUTCOMES.get(outcome.reason) or OUTCOMES[outcome.state]
+    return attempt.queue, attempt.task, called, _error_type(outcome), attempt.ran
 
 
 def emit_committed(attempt: Attempt, conclusion: NothingToSettle) -> None:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import json, sys
+import psycopg
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -52,7 +53,9 @@ def bad():
 good.enqueue_many([{} for _ in range(5)])
 for task in (thread, own, bad):
     task.enqueue()
-Worker(app, WorkerSettings(queues={"mail": None}, drain=True)).run()
+with psycopg.connect(sys.argv[1], autocommit=True) as conn:
+    while conn.execute("select from pgqueue.jobs_live").fetchone() is not None:
+        Worker(app, WorkerSettings(queues={"mail": None}, drain=True)).run()
 app.close()
 print(json.dumps({"prometheus": prometheus_text().decode(), "sdk": json.loads(reader.get_metrics_data().to_json())}))
 """
