@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pgqueue.model.redact import Redact
     from pgqueue.model.retry import RetryPolicy
     from pgqueue.model.suspension import Signal, Suspended
+    from pgqueue.telemetry.job_context import JobContext, JobFields, current_job
+    from pgqueue.telemetry.json_lines import JsonFormatter
 
 __version__ = "0.1.0"
 
@@ -47,7 +49,10 @@ __all__ = [
     "Failure",
     "Group",
     "Job",
+    "JobContext",
+    "JobFields",
     "JobHandle",
+    "JsonFormatter",
     "LeaseLostError",
     "NewJob",
     "Node",
@@ -66,6 +71,7 @@ __all__ = [
     "WorkflowHandle",
     "WorkflowProgress",
     "chain",
+    "current_job",
     "errors",
     "group",
 ]
@@ -90,6 +96,8 @@ _HOMES = {
     "model.redact": ("Redact",),
     "model.retry": ("RetryPolicy",),
     "model.suspension": ("Signal", "Suspended"),
+    "telemetry.job_context": ("JobContext", "JobFields", "current_job"),
+    "telemetry.json_lines": ("JsonFormatter",),
 }
 
 log_output.begin()

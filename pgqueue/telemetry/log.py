@@ -23,6 +23,7 @@ from pgqueue.telemetry.events.jobs import (
 from pgqueue.telemetry.events.maintenance import LeadEnded, LeaderElected, Measured
 from pgqueue.telemetry.lines import Line, Wording, database, jobs, maintenance, users, workers
 from pgqueue.telemetry.log_output import LOG
+from pgqueue.telemetry.record_fields import fields_of
 from pgqueue.text.described import TRACEBACK, plain
 
 EMITTER = 5  # the number of frames between the call of the logger and the code that called emit
@@ -57,9 +58,14 @@ def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]
 
 
 def _write(line: Line | None, fact: Fact) -> None:
-    if line is not None:
+    if line is not None and LOG.isEnabledFor(line.level):
         LOG.log(
-            line.level, line.text, *line.args, exc_info=_exception(fact), extra=line.extra, stacklevel=EMITTER
+            line.level,
+            line.text,
+            *line.args,
+            exc_info=_exception(fact),
+            extra=fields_of(fact),
+            stacklevel=EMITTER,
         )
 
 

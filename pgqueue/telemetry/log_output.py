@@ -1,6 +1,8 @@
 """Decides where pgqueue's log lines go: to the handlers that the user has configured.
 
-If there are no such handlers, the lines go to stderr, and each line begins with the time in ISO format, with its time zone.
+If there are no such handlers, the lines go to stderr, and each line begins with the time in ISO format, with its time zone. With
+``--log-format json``, each line is a JSON object. With ``json`` or ``text``, the lines of all other loggers go to stderr in the same form,
+too, if the user has configured no handler.
 A configured handler is the user's code, and can raise any exception. If it raises one, only that line is lost.
 The texts of the lines are in the folder lines/.
 """
@@ -14,13 +16,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pgqueue.telemetry.guard import Failure, guarded
-from pgqueue.text.shown import Cleaning
+from pgqueue.telemetry.job_context import OwnFields, current_job
+from pgqueue.text.shown import Cleaning, visible
 
 LOG = logging.getLogger("pgqueue")
 # The loggers of libraries that run the worker's loop and connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
 # psycopg's pools warn of each connection that they drop or cannot open. pgqueue's own lines and errors say the same, once.
 POOLS = logging.getLogger("psycopg.pool")
+_formats: list[str] = ["auto"]  # the last one is the format that the settings ask for
 _chosen: list[int] = []  # the log level that the command line asked for; empty if it asked for none
 
 
@@ -81,7 +85,20 @@ class Own(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
         self._logger = logger
         self.setLevel(level)
-        self.setFormatter(Lines("%(asctime)s %(levelname)-7s %(message)s"))
+        self.choose_formatter()
+
+    def choose_formatter(self) -> None:
+        is_ours = self._logger is not logging.getLogger()
+        text: logging.Formatter = (
+            Lines("%(asctime)s %(levelname)-7s %(message)s") if is_ours else LinesOfOthers()
+        )
+        if chosen_format() == "json":
+            from pgqueue.telemetry.json_lines import (
+                JsonFormatter,
+            )  # imports json, which few programs need here
+
+            text = JsonFormatter()
+        self.setFormatter(text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not is_configured(self._logger) and bool(super().filter(record))
@@ -93,10 +110,25 @@ class Lines(logging.Formatter):
         return moment.strftime(datefmt) if datefmt else moment.isoformat(timespec="milliseconds")
 
 
+class LinesOfOthers(Lines):
+    """Formats the lines of the loggers of users and libraries, with the name of the logger and the job for which the line was written."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line, job = visible(super().formatMessage(record)), current_job()
+        if job is None:
+            return line
+        which = f"job {job.job_id}" if job.job_id is not None else f"{len(job.job_ids)} jobs"
+        return f"{line} [{which}, {job.task}]"
+
+
 def begin() -> None:
     """Prepares pgqueue's logger. The import of the package calls this once."""
     _make(LOG, NeverDisabled)
     LOG.addFilter(Cleaning())
+    LOG.addFilter(OwnFields())
 
 
 def guard_others() -> None:
@@ -134,14 +166,42 @@ def chosen() -> int:
     return _chosen[-1] if _chosen else 0
 
 
+def choose_format(name: str) -> None:
+    """Stores the format that the settings ask for: auto, text or json."""
+    _formats[:] = [name]
+
+
+def chosen_format() -> str:
+    return _formats[-1]
+
+
 def set_up() -> None:
     """Adds pgqueue's own handlers. Call this after the user's code had the chance to configure logging."""
+    root = logging.getLogger()
+    if (
+        chosen_format() != "auto"
+        and not is_configured(root)
+        and not any(isinstance(one, Own) for one in root.handlers)
+    ):
+        of_others = Own(root)
+        of_others.addFilter(Cleaning())
+        of_others.addFilter(_is_of_others)
+        root.addHandler(of_others)
     if not any(isinstance(handler, Own) for handler in LOG.handlers):
         LOG.addHandler(Own())
         of_pools = Own(POOLS, logging.ERROR)
         of_pools.addFilter(Cleaning())
         POOLS.addHandler(of_pools)
+    for logger in (root, LOG, POOLS):
+        for handler in logger.handlers:
+            if isinstance(handler, Own):
+                handler.choose_formatter()
     if _chosen:
         LOG.setLevel(_chosen[-1])
     elif not is_configured() and LOG.level == logging.NOTSET:
         LOG.setLevel(logging.INFO)
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Returns whether no handler of pgqueue's own loggers has written the record already."""
+    return record.name not in (LOG.name, POOLS.name)

@@ -210,7 +210,7 @@ def _lease_lost(recorder: Recorder, _: LeaseLost) -> None:
 
 
 def _broke(recorder: Recorder, fact: ConnectionBroke) -> None:
-    if fact.name == LISTENING:
+    if fact.connection == LISTENING:
         recorder.add(i.RECONNECTS)
 
 

@@ -24,6 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from pgqueue.telemetry import conventions as names
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import SpanNotBegun, SpanNotEnded, SpanNotMarked
+from pgqueue.telemetry.job_context import trace as trace_of_records
 from pgqueue.text.described import message
 from pgqueue.text.described import trace as trace_of
 from pgqueue.text.values import name_of
@@ -62,6 +63,17 @@ def carrier() -> dict[str, str]:
     headers: dict[str, str] = {}
     inject(headers)
     return headers
+
+
+def ids() -> dict[str, str]:
+    """Returns the ids of the current trace and span, as log records have them. Without a span, returns none."""
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return {}
+    return {"trace_id": trace.format_trace_id(span.trace_id), "span_id": trace.format_span_id(span.span_id)}
+
+
+trace_of_records.ids = ids
 
 
 def is_traced() -> bool:

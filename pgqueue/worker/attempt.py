@@ -24,13 +24,17 @@ from pgqueue.model.job import Job
 from pgqueue.model.lease import Lease
 from pgqueue.model.outcome import Cancel, Outcome
 from pgqueue.model.progress import Progress
+from pgqueue.model.redaction import masked
 from pgqueue.model.steps import Checkpoint, Question
 from pgqueue.model.suspension import Request, Suspended, Suspension
+from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
+from pgqueue.telemetry.job_context import JobContext
 from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.rare_fields import RareFields
+from pgqueue.worker.secret_values import secret_values
 
 TICK = 0.01  # a timer can fire up to this many seconds early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
@@ -88,6 +92,7 @@ class Attempt:
         "rare",
         "run_at",
         "span",
+        "spec",
         "started_at",
         "suspension",
         "task",
@@ -106,6 +111,7 @@ class Attempt:
         self.worker_id = worker_id
         self.may_have_seats = may_have_seats  # False: the job has surely taken no seat of a limit
         self.claimed_at = monotonic()
+        self.spec: TaskSpec | None = None  # set when the handler is called
         self.started_at = 0.0
         self.ran: float | None = (
             None  # for how many seconds the handler ran; None: it has not ended, or was not called
@@ -128,6 +134,18 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"job {self.id} ({self.task})"
+
+    def context(self) -> JobContext:
+        """Returns what log records say of the attempt."""
+        return JobContext(self.id, self.task, self.queue, self.attempt, self.worker_id)
+
+    def mask(self, text: str) -> str:
+        """Returns the text with a mask in the place of each secret value in the arguments of the job."""
+        return masked(text, self.secrets())
+
+    def secrets(self) -> frozenset[str]:
+        """Returns the secret values in the arguments of the job. Raises no error."""
+        return frozenset() if self.spec is None else secret_values(self.spec, self.args)
 
     def row(self) -> list[object]:
         """Returns the claimed row for a child process. In it, expiry and deadline are given as the seconds that are left until them."""

@@ -1,4 +1,4 @@
-"""Masks the secret values of a job in its error and traceback before they are logged and stored."""
+"""Finds the secret values of a job, and masks them in its error and traceback before they are logged and stored."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ from pgqueue.errors import PgQueueError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.redaction import NAMES, masked, secrets
 from pgqueue.model.task import TaskSpec
-from pgqueue.worker.attempt import Attempt
+from pgqueue.telemetry.job_context import running
 
 
-def masked_outcome(spec: TaskSpec, attempt: Attempt, outcome: Outcome) -> Outcome:
-    """Returns the outcome with MASK in its error and traceback, in the place of each secret value in the arguments of the job."""
+def masked_outcome(spec: TaskSpec, args: str, outcome: Outcome) -> Outcome:
+    """Returns the outcome with MASK in its error and traceback, in the place of each secret value in ``args``, the arguments of the job as JSON."""
     if outcome.error is None:
         return outcome
-    values = secret_values(spec, attempt)
-    if not values:
-        return outcome
-    traceback = outcome.traceback and masked(outcome.traceback, values)
-    return replace(outcome, error=masked(outcome.error, values), traceback=traceback)
+    values, here = secret_values(spec, args), running.get()
+
+    def mask(text: str) -> str:
+        text = masked(text, values)
+        return (
+            text if here is None else here.mask(text)
+        )  # the error of a chunk can contain values of its other jobs
+
+    return replace(
+        outcome, error=mask(outcome.error), traceback=outcome.traceback and mask(outcome.traceback)
+    )
 
 
-def secret_values(spec: TaskSpec, attempt: Attempt) -> frozenset[str]:
+def secret_values(spec: TaskSpec, args: str) -> frozenset[str]:
     """Returns the secret values in the arguments of a job. Raises no error."""
     try:
-        arguments = json.loads(attempt.args)
+        arguments = json.loads(args)
     except (ValueError, RecursionError):
         return frozenset()  # nobody can decode such arguments, so no handler gets them
     try:

@@ -57,6 +57,7 @@ def chunked(items: list[Item]) -> list[None]:
 @pay.on_completed
 def paid(job: Job) -> None:
     assert "CANARY" in str(job.args)
+    raise ValueError(f"hook {job.args['key']}")
 """
 
 
@@ -66,7 +67,9 @@ def canary() -> str:
 
 
 @pytest.fixture
-def finished(dsn: str, db: Connection[Any], tmp_path: Path, canary: str) -> tuple[Done, list[int]]:
+def finished(
+    request: pytest.FixtureRequest, dsn: str, db: Connection[Any], tmp_path: Path, canary: str
+) -> tuple[Done, list[int]]:
     """Enqueues jobs with the canary in all that can be secret, and runs them. Returns what the worker has said, and the jobs' ids."""
     (tmp_path / "mine.py").write_text(APP)
     secret_dsn = psycopg.conninfo.make_conninfo(dsn, password=canary)
@@ -81,6 +84,7 @@ def finished(dsn: str, db: Connection[Any], tmp_path: Path, canary: str) -> tupl
         ("login", {"user": "bad", "password": canary}, {"max_attempts": 1}),
         ("child", {"key": canary}, {"max_attempts": 1}),
         ("chunked", {"key": canary}, {"max_attempts": 1}),
+        ("chunked", {"key": f"{canary}-other"}, {"max_attempts": 1}),
     ]
     ids = [
         db.execute(
@@ -88,9 +92,21 @@ def finished(dsn: str, db: Connection[Any], tmp_path: Path, canary: str) -> tupl
         ).fetchone()[0]  # type: ignore[index]
         for task, args, options in jobs
     ]
-    return pgq("-v", "work", "-A", "mine:app", "--drain", "--log-jobs", cwd=tmp_path, dsn=secret_dsn), ids
+    return pgq(
+        "-v",
+        "work",
+        "-A",
+        "mine:app",
+        "--drain",
+        "--log-jobs",
+        "--log-format",
+        getattr(request, "param", "json"),
+        cwd=tmp_path,
+        dsn=secret_dsn,
+    ), ids
 
 
+@pytest.mark.parametrize("finished", ["text", "json"], indirect=True)
 def test_no_secret_value_of_a_job_is_in_a_log_line_or_a_stored_error(
     finished: tuple[Done, list[int]], db: Connection[Any], canary: str
 ) -> None:

@@ -25,6 +25,7 @@ from pgqueue.telemetry import events, log
 from pgqueue.telemetry.events.jobs import Ended, JobCompleted, Run
 from pgqueue.telemetry.events.maintenance import QueueMeasured
 from pgqueue.telemetry.guard import Failure
+from pgqueue.telemetry.record_fields import event_name
 from tests.package import MODULES, PACKAGE
 
 PARTS = sorted(path.stem for path in (PACKAGE / "telemetry/events").glob("*.py") if path.stem != "__init__")
@@ -160,11 +161,11 @@ def levels(kind: Any) -> str:
 def row(kind: Any) -> str:
     fields = ", ".join(f"`{name}`" for name in kind._fields) or "-"
     modules = ", ".join(f"`{module}`" for module in sorted(emitted()[kind.__name__]))
-    return f"| `{kind.__name__}` | {fields} | {modules} | {levels(kind)} |"
+    return f"| `{kind.__name__}` | `{event_name(kind)}` | {fields} | {modules} | {levels(kind)} |"
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_log_levels(part):
+def test_the_page_lists_the_facts_of_each_part_with_their_events_emitters_and_log_levels(part):
     table = "\n".join(row(kind) for kind in FACTS if kind.__module__.endswith(f".{part}"))
     section = re.search(rf"^## .*`events/{part}\.py`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section

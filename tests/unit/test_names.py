@@ -29,9 +29,9 @@ from tests.package import MODULES, PACKAGE
 
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
-        "App", "AsyncOpenBatch", "AsyncWorkflow", "BatchHandle", "BatchProgress", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobHandle", "LeaseLostError",
+        "App", "AsyncOpenBatch", "AsyncWorkflow", "BatchHandle", "BatchProgress", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobContext", "JobFields", "JobHandle", "JsonFormatter", "LeaseLostError",
         "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Redact", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
-        "WorkflowHandle", "WorkflowProgress", "chain", "errors", "group",
+        "WorkflowHandle", "WorkflowProgress", "chain", "current_job", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
     with pytest.raises(AttributeError, match="module 'pgqueue' has no attribute 'Manager'"):

@@ -20,7 +20,7 @@ class OutageOver(NamedTuple):
 class ConnectionBroke(NamedTuple):
     """The connection will be opened again. ``is_silent``: the server gave no answer within the time limit."""
 
-    name: str
+    connection: str
     why: str
     is_silent: bool
 

@@ -205,12 +205,12 @@ class ClaimsForgotten(NamedTuple):
 
 
 class TimeoutIgnored(NamedTuple):
-    """A handler on a thread did not end after its timeout. ``attempt`` describes its job or its chunk of jobs in words."""
+    """A handler on a thread did not end after its timeout. ``call`` describes its job or its chunk of jobs in words."""
 
-    attempt: str
+    call: str
 
 
 class EndedLate(NamedTuple):
-    """A handler on a thread ended only after its worker had ended. ``attempt`` describes its job or its chunk of jobs in words."""
+    """A handler on a thread ended only after its worker had ended. ``call`` describes its job or its chunk of jobs in words."""
 
-    attempt: str
+    call: str

@@ -104,7 +104,7 @@ class OverdueJobFinished(NamedTuple):
 class PartitionChanged(NamedTuple):
     """A partition was changed, or could not be changed. If the same change fails again and again, the fact is emitted only once."""
 
-    name: str
+    partition: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
     why: str | None
 
@@ -112,27 +112,27 @@ class PartitionChanged(NamedTuple):
 class RebuildPutOff(NamedTuple):
     """The rebuild of an index waits, because these sessions hold a snapshot or a lock."""
 
-    name: str
+    index_name: str
     holders: tuple[str, ...]
 
 
 class IndexOfAnotherOwner(NamedTuple):
     """The index has a fault. The leader is not allowed to mend it, because another role owns it. The owner can mend it by ``command``."""
 
-    name: str
+    index_name: str
     fault: str
     command: str
 
 
 class IndexNotMended(NamedTuple):
-    name: str
+    index_name: str
     error: Exception
 
 
 class IndexMended(NamedTuple):
     """``before`` and ``after`` are the sizes of the index in bytes."""
 
-    name: str
+    index_name: str
     fault: str
     seconds: float
     before: int

@@ -36,7 +36,7 @@ class HookFailed(NamedTuple):
     """
 
     hook: str
-    name: str
+    hook_task: str
     job_id: object
     raised: BaseException
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from logging import DEBUG, ERROR, INFO, WARNING
 from operator import attrgetter
@@ -15,23 +15,20 @@ class Line(NamedTuple):
     level: int
     text: str
     args: tuple[object, ...] = ()
-    extra: Mapping[str, object] | None = None  # attributes of the log record
 
 
 Wording = Callable[[Any], Line | None]  # makes a line from a fact, or returns None if the fact gets no line
 
 
-def words(level: int, text: str, *args: str | Callable[[Any], object], extra: Sequence[str] = ()) -> Wording:
+def words(level: int, text: str, *args: str | Callable[[Any], object]) -> Wording:
     """Returns a wording with this text. Each argument is the name of a field of the fact, or a function that is called with the fact.
 
     The name ``run.job_id`` means the field ``job_id`` of the fact's field ``run``.
     """
     getters = [attrgetter(arg) if isinstance(arg, str) else arg for arg in args]
-    attributes = {name.rpartition(".")[2]: attrgetter(name) for name in extra}
 
     def line(fact: Fact) -> Line:
-        given = tuple(get(fact) for get in getters)
-        return Line(level, text, given, {name: get(fact) for name, get in attributes.items()} or None)
+        return Line(level, text, tuple(get(fact) for get in getters))
 
     return line
 

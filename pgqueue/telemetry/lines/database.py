@@ -14,7 +14,7 @@ LINES: dict[type[Fact], Wording] = {
     d.ConnectionBroke: by(
         "is_silent",
         {
-            silent: words(level, "the connection %r broke and is opened again: %s", "name", "why")
+            silent: words(level, "the connection %r broke and is opened again: %s", "connection", "why")
             for silent, level in ((True, WARNING), (False, INFO))
         },
     ),

@@ -9,7 +9,6 @@ from pgqueue.text.counted import listed
 
 JOB = ("job_id", "task")
 RUN = ("run.job_id", "run.task")
-FIELDS = (*RUN, "run.queue", "run.attempt")  # the attributes of the log record of an attempt that has ended
 
 LINES: dict[type[Fact], Wording] = {
     j.JobsClaimed: debug(
@@ -18,10 +17,10 @@ LINES: dict[type[Fact], Wording] = {
     ),
     j.JobRetried: warning(
         "job %d (%s) failed, attempt %d of %d, next in %.1f s: %s",
-        *RUN, "run.attempt", "run.max_attempts", "delay", "error", extra=FIELDS,
+        *RUN, "run.attempt", "run.max_attempts", "delay", "error",
     ),
-    j.JobDead: error("job %d (%s) is dead (%s): %s", *RUN, "reason", "error", extra=FIELDS),
-    j.JobCancelled: info("job %d (%s) is cancelled: %s", *RUN, "error", extra=FIELDS),
+    j.JobDead: error("job %d (%s) is dead (%s): %s", *RUN, "reason", "error"),
+    j.JobCancelled: info("job %d (%s) is cancelled: %s", *RUN, "error"),
     j.JobSuspended: debug(
         "job %d (%s) %s", *RUN,
         lambda fact: "waits for the signal " + " or ".join(fact.signals) if fact.signals else f"sleeps for {fact.delay:.1f} s",
@@ -64,9 +63,9 @@ LINES: dict[type[Fact], Wording] = {
         lambda fact: listed("job", fact.job_ids),
     ),
     j.TimeoutIgnored: error(
-        "%s does not end after its timeout; its thread is abandoned, but its handler still runs and can have effects", "attempt"
+        "%s does not end after its timeout; its thread is abandoned, but its handler still runs and can have effects", "call"
     ),
-    j.EndedLate: debug("%s ended after its worker", "attempt"),
+    j.EndedLate: debug("%s ended after its worker", "call"),
 }  # fmt: skip
 
 ENDING = info(  # the line that --log-jobs adds for each completed job
@@ -76,5 +75,4 @@ ENDING = info(  # the line that --log-jobs adds for each completed job
     "run.attempt",
     "run.max_attempts",
     "run.queue",
-    extra=(*FIELDS, "seconds"),
 )

@@ -34,26 +34,26 @@ LINES: dict[type[Fact], Wording] = {
     m.PartitionChanged: by(
         "what",
         {
-            **dict.fromkeys(("made", "attached", "dropped"), info("%s partition %s", "what", "name")),
-            "locked": info("another transaction holds the tables of %s; the worker tries again soon", "name"),
+            **dict.fromkeys(("made", "attached", "dropped"), info("%s partition %s", "what", "partition")),
+            "locked": info("another transaction holds the tables of %s; the worker tries again soon", "partition"),
             "crowded": warning(
                 "many finished rows lie in the default partition, so %s cannot be made; retention deletes the rows later",
-                "name",
+                "partition",
             ),
-            "refused": warning("%s is detached and cannot be attached: %s", "name", "why"),
+            "refused": warning("%s is detached and cannot be attached: %s", "partition", "why"),
         },
     ),
     m.RebuildPutOff: info(
-        "the rebuild of %s waits for: %s", "name", lambda fact: "; ".join(fact.holders)
+        "the rebuild of %s waits for: %s", "index_name", lambda fact: "; ".join(fact.holders)
     ),
     m.IndexOfAnotherOwner: warning(
         "index %s is %s, and only its owner is allowed to mend it; let the owner run: %s",
-        "name", "fault", "command",
+        "index_name", "fault", "command",
     ),
-    m.IndexNotMended: info("index %s could not be mended now: %s", "name", "error"),
+    m.IndexNotMended: info("index %s could not be mended now: %s", "index_name", "error"),
     m.IndexMended: info(
         "index %s was %s and is mended in %.1f s: %.0f MB became %.0f MB",
-        "name", "fault", "seconds", lambda fact: fact.before / 1e6, lambda fact: fact.after / 1e6,
+        "index_name", "fault", "seconds", lambda fact: fact.before / 1e6, lambda fact: fact.after / 1e6,
     ),
     m.AlertOpened: warning("alert %d is open: %s", "alert_id", "text"),
     m.AlertResolved: info("alert %d is resolved: %s", "alert_id", "text"),

@@ -21,7 +21,7 @@ LINES: dict[type[Fact], Wording] = {
         "job_id", "task",
     ),
     u.HookFailed: error(
-        "the hook %s of %s failed for job %s; the job stays as it is", "hook", "name", "job_id"
+        "the hook %s of %s failed for job %s; the job stays as it is", "hook", "hook_task", "job_id"
     ),
     u.EndOfWorkerAsked: error(
         "a job, or a task or callback that it left on the loop, asked the worker to end; the request is ignored"

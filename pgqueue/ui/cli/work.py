@@ -12,6 +12,7 @@ import typer
 from pgqueue.config import WorkerSettings, read_file, worker_sources
 from pgqueue.errors import InvalidSettingError
 from pgqueue.model.setting import read_given
+from pgqueue.telemetry import log_output
 from pgqueue.ui.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.ui.cli.options import with_settings
 
@@ -86,6 +87,8 @@ def work(
     path = app_path(app)
     loaded = app_with_database(path, dsn)
     settings = settings_for(loaded, **flags)
+    log_output.choose_format(settings.log_format)
+    log_output.set_up()
     if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():
         raise InvalidSettingError(
             f"--max-rss {settings.max_rss >> 20}M leaves no room for jobs.",

@@ -16,7 +16,7 @@ from pgqueue.worker.secret_values import secret_values
 def masked_findings(findings: Findings, spec: TaskSpec, attempt: Attempt) -> Findings:
     """Returns the findings with MASK in the place of each secret value of the job, and of each value under a secret name."""
     names, paths = secret_names(), spec.redaction.result
-    values, shown = secret_values(spec, attempt), findings.value
+    values, shown = secret_values(spec, attempt.args), findings.value
     if shown is not None:
         try:
             result = json.loads(shown)

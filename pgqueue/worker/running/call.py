@@ -27,6 +27,7 @@ from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import JsonObject
+from pgqueue.telemetry.job_context import running
 from pgqueue.telemetry.tracing import Attempted, mark_failed, process_span, stored_attempt
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
@@ -50,6 +51,8 @@ def perform(
 
 
 def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, traced: bool) -> Conclusion:
+    attempt.spec = spec
+    running.set(attempt)
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -67,7 +70,12 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
 
 
 async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Conclusion:
-    """Calls an async handler on this loop. If the attempt has no time limit, no span and no middleware, these steps are left out."""
+    """Calls an async handler on this loop. If the attempt has no time limit, no span and no middleware, these steps are left out.
+
+    It runs in a context of its own, so that what it sets there does not reach other attempts.
+    """
+    attempt.spec = spec
+    running.set(attempt)
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -146,7 +154,7 @@ def span_of(spec: TaskSpec, attempt: Attempt, app: App, traced: bool) -> Iterato
         except BaseException as error:
             cause = attempt.cause_of(error)
             if span is not None and not is_suspension(error) and not issubclass(type(cause), NO_FAILURES):
-                mark_failed(span, cause, partial(masked, values=secret_values(spec, attempt)))
+                mark_failed(span, cause, partial(masked, values=secret_values(spec, attempt.args)))
             raise
 
 

@@ -1,7 +1,8 @@
-"""``python -m pgqueue.worker.running.child module:app FD LEVEL``: runs attempts or chunks for a worker, one after the other.
+"""``python -m pgqueue.worker.running.child module:app FD LEVEL FORMAT``: runs attempts or chunks for a worker, one after the other.
 
 The worker is the parent of this process, and FD is a socket to it. When the parent ends, this process ends. If a handler starts a program,
 the program does not inherit the socket. LEVEL is the level of the log, or 0 if the command line did not set one.
+FORMAT is the format of the log lines.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def main() -> None:
         parent.send(describe(error).replace("\n", " ").encode() + b"\n")
         sys.exit(1)
     log_output.choose(int(sys.argv[3]) or None)
+    log_output.choose_format(sys.argv[4])
     log_output.set_up()
     ignore_stops()  # again, because the import of the app can have changed the handling of signals
     forked.begin()

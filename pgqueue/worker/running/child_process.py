@@ -38,7 +38,7 @@ class ChildProcess:
             fd = theirs.fileno()
             self._process = Spawned(
                 "pgqueue.worker.running.child",
-                [app_path, str(fd), str(log_output.chosen())],
+                [app_path, str(fd), str(log_output.chosen()), log_output.chosen_format()],
                 [fd],
                 environment,
                 deaf=True,

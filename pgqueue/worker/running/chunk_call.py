@@ -20,7 +20,9 @@ from typing_extensions import TypeIs
 from pgqueue.app.app import App
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.hooks import Call
+from pgqueue.model.redaction import masked
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.job_context import JobContext, running
 from pgqueue.text.counted import count
 from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.attempt import Attempt
@@ -88,6 +90,8 @@ class Item:
         )
         self.conclusion: Conclusion | None = None
         self.context = copy_context()  # the middleware of this attempt runs in this context
+        attempt.spec = spec
+        self.context.run(running.set, attempt)
         self.middleware: Any = (
             None  # the generator of ``_middleware``; during the call, it waits at its yield
         )
@@ -116,6 +120,23 @@ class Item:
             self.conclusion = self.context.run(succeeded, spec, self.attempt, result)
 
 
+class Together:
+    """The attempts of one call, for log records."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self._attempts = [item.attempt for item in items]
+
+    def context(self) -> JobContext:
+        first = self._attempts[0]
+        if len(self._attempts) == 1:
+            return first.context()
+        ids = tuple(attempt.id for attempt in self._attempts)
+        return JobContext(None, first.task, first.queue, None, first.worker_id, ids)
+
+    def mask(self, text: str) -> str:
+        return masked(text, frozenset[str]().union(*(attempt.secrets() for attempt in self._attempts)))
+
+
 def perform_chunk(
     spec: ChunkSpec, chunk: Chunk, app: App, runner: asyncio.Runner, *, traced: bool
 ) -> list[Conclusion]:
@@ -133,6 +154,7 @@ def _perform_chunk(
                 item.middleware = _middleware(spec, item, app, runner, traced)
                 item.context.run(next, item.middleware)
     if held := taking_part(items):
+        running.set(Together(held))
         try:
             results = spec.results_of(OwnContext(runner).call(call_handler, spec, held), len(held))
         except BaseException as error:  # noqa: BLE001
@@ -153,6 +175,7 @@ async def perform_chunk_async(spec: ChunkSpec, chunk: Chunk, app: App, *, traced
                 await steps_in(item.context, anext(item.middleware))
     if held := taking_part(items):
         try:
+            running.set(Together(held))
             async with TimeLimit(chunk):
                 value = await steps_in(copy_context(), _called(spec, held))
             results = spec.results_of(value, len(held))

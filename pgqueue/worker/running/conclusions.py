@@ -125,10 +125,10 @@ def failed(
         error = Cancel("cancelled on request")
     decided = partial(_outcome, spec, attempt, crashed=crashed, crash_limit=crash_limit)
     try:
-        return masked_outcome(spec, attempt, decided(error, spec.retry))
+        return masked_outcome(spec, attempt.args, decided(error, spec.retry))
     except BaseException as broken:  # noqa: BLE001
         emit(OutcomeUndecided(attempt.id, attempt.task, broken))
-        return masked_outcome(spec, attempt, decided(plain(error), DEFAULT_POLICY))
+        return masked_outcome(spec, attempt.args, decided(plain(error), DEFAULT_POLICY))
 
 
 def _outcome(
