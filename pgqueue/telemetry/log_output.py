@@ -93,9 +93,8 @@ class Own(logging.StreamHandler):  # type: ignore[type-arg]
             Lines("%(asctime)s %(levelname)-7s %(message)s") if is_ours else LinesOfOthers()
         )
         if chosen_format() == "json":
-            from pgqueue.telemetry.json_lines import (
-                JsonFormatter,
-            )  # imports json, which few programs need here
+            # Not at the top, because it imports json, which few programs need here.
+            from pgqueue.telemetry.json_lines import JsonFormatter  # noqa: PLC0415
 
             text = JsonFormatter()
         self.setFormatter(text)
