@@ -20,6 +20,7 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.upkeep import Upkeep
 from pgqueue.maintenance.waits import time_out_waits_forever
 from pgqueue.maintenance.workflows import Nodes, finish_workflows_forever
+from pgqueue.model.tally import Tally
 from pgqueue.runtime.services import hidden_task
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import (
@@ -53,9 +54,10 @@ class Leader:
         link: Link,
         upkeep: Link,
         settings: WorkerSettings,
+        tally: Tally,
         *services: Service,
     ) -> None:
-        self._election, self._link, self._settings = election, link, settings
+        self._election, self._link, self._settings, self._tally = election, link, settings, tally
         self._services = (Upkeep(upkeep), *services)
         self._nodes = Nodes(link)
         self._beside: list[asyncio.Task[None]] = []  # the tasks that run while this worker leads
@@ -113,8 +115,10 @@ class Leader:
 
     def _begin(self) -> None:
         if not self._beside:
-            loops = (finish_overdue_forever, finish_workflows_forever, time_out_waits_forever)
-            runs = [*(loop(self._link) for loop in loops), *(service.run() for service in self._services)]
+            runs = [
+                finish_overdue_forever(self._link, self._tally), finish_workflows_forever(self._link),
+                time_out_waits_forever(self._link), *(service.run() for service in self._services),
+            ]  # fmt: skip
             self._beside = [hidden_task(run) for run in runs]
             emit(LeaderElected(self.worker_id))
 
@@ -126,7 +130,7 @@ class Leader:
             trouble.after(error)
 
     async def _rescue(self) -> None:
-        await rescue_all(self._link, self._settings.crash_limit)
+        await rescue_all(self._link, self._settings.crash_limit, self._tally)
         self._rescuing.over()
 
     async def _adopt(self) -> None:

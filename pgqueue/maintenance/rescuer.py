@@ -5,14 +5,15 @@ from __future__ import annotations
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
+from pgqueue.model.tally import Tally
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import CrashLoopEnded, JobsRescued
 
 RESCUES_AT_ONCE = 500
 
 
-async def rescue_all(link: Link, crash_limit: int) -> int:
-    """Rescues up to RESCUES_AT_ONCE jobs at a time, until none is left. Returns the number of rescued jobs."""
+async def rescue_all(link: Link, crash_limit: int, tally: Tally) -> int:
+    """Rescues up to RESCUES_AT_ONCE jobs at a time, until none is left. Counts them. Returns the number of rescued jobs."""
     total = 0
     while True:
         rescued = await sift_jobs(
@@ -23,6 +24,7 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
         )
         total += len(rescued)
         for job in rescued:
+            tally.ended(job.queue, job.task, job.state, crashed=True)
             if job.state == "dead":
                 emit(CrashLoopEnded(job.id, job.task))
         if rescued:

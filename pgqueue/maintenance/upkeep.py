@@ -1,4 +1,7 @@
-"""The leader's slow work: it makes and drops day tables, purges over-age rows, checkpoints and signals, and rebuilds outgrown indexes."""
+"""The leader's slow work.
+
+It makes and drops day tables, purges over-age rows, checkpoints and signals, rolls up statistics, and rebuilds outgrown indexes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leftovers import checkpoints, signals
 from pgqueue.maintenance.partitions import Partitions
+from pgqueue.maintenance.stats import Stats
 
 UPKEEP_EVERY = 600.0  # seconds between two calls of ``once``
 TRY_AGAIN_AFTER = (
@@ -24,6 +28,7 @@ class Upkeep:
         self._trouble = Trouble("upkeep")
         self._partitions = Partitions(link)
         self._checkpoints, self._signals = checkpoints(link), signals(link)
+        self._stats = Stats(link)
         self._indexes = Indexes(link)
 
     async def run(self) -> None:
@@ -41,7 +46,9 @@ class Upkeep:
         Returns False, so that ``run`` tries again soon, if a part failed or another session was in the way.
         """
         done = True
-        for step in (self._partitions.keep, self._checkpoints.keep, self._signals.keep, self._indexes.keep):
+        for step in (
+            self._partitions.keep, self._checkpoints.keep, self._signals.keep, self._stats.keep, self._indexes.keep,
+        ):  # fmt: skip
             try:
                 done = await step() and done
             except Exception as error:  # noqa: BLE001 - it is logged

@@ -27,6 +27,7 @@ NAMES: dict[type[Fact], str] = {
     j.JobRetried: "job.retry_scheduled",
     j.EndedLate: "handler.ended_late",
     j.TimeoutIgnored: "handler.timeout_ignored",
+    w.CountsLost: "stats.counts_lost",
     w.GoodbyeFailed: "worker.goodbye_failed",
     w.LastOutcomesNotTaken: "outcomes.not_taken",
     w.BlockageNotNoted: "loop.blockage_not_noted",

@@ -44,9 +44,18 @@ ToStatement = Callable[[Batch], Statement[list[int]]]
 
 
 class Settler:
-    def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
-        """``hooks`` are the names of the app's hook tasks. The statement that writes outcomes also enqueues jobs of these tasks."""
-        self._link, self._freed, self._hooks = link, freed, hooks
+    def __init__(
+        self,
+        link: Link,
+        freed: Callable[[list[Attempt]], None],
+        hooks: Sequence[str] = (),
+        settled: Callable[[Batch], object] = lambda _: None,
+    ) -> None:
+        """``hooks`` are the names of the app's hook tasks. The statement that writes outcomes also enqueues jobs of these tasks.
+
+        ``settled`` is called with the outcomes that were written.
+        """
+        self._link, self._freed, self._hooks, self._settled = link, freed, hooks, settled
         self._outcomes: Batch = []
         self._kept = 0  # how many outcomes could not be written; the settler tries each of them again later
         self._waited: set[Attempt] = (
@@ -190,8 +199,7 @@ class Settler:
         for waiting in (self._waited, self._alone):
             if waiting:
                 waiting.difference_update(attempts)
-        if has_subscribers(OutcomesWritten):
-            self._emit_written(batch, written, statement, begun, sent_again=sent_again)
+        self._count(batch, written, statement, begun, sent_again=sent_again)
         if len(written) < len(batch) and not sent_again:
             await self._emit_lost(batch, written)
         if unconfirmed := [item for item in batch if item[0].own_commit is UNCONFIRMED]:
@@ -199,13 +207,16 @@ class Settler:
         self._freed(attempts)
         return written
 
-    def _emit_written(
+    def _count(
         self, batch: Batch, written: list[int], statement: ToStatement, begun: float, *, sent_again: bool
     ) -> None:
+        """Counts the outcomes that were written. If the batch was sent twice, this is not known, and all of them count."""
         if not sent_again and len(written) < len(batch):
             ids = set(written)
             batch = [item for item in batch if item[0].id in ids]
         if batch:
+            self._settled(batch)
+        if batch and has_subscribers(OutcomesWritten):
             emit_written("ack" if statement == self._complete else "settle", batch, monotonic() - begun)
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
@@ -233,6 +244,7 @@ class Settler:
         committed = await self._link.run(statements.find_committed(crashed)) if crashed else []
         for attempt, outcome in missing:
             if attempt.id in committed:
+                self._settled([(attempt, COMPLETED)])
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "made", "completed"))
             else:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
@@ -243,6 +255,7 @@ class Settler:
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
             if attempt.id in committed:
+                self._settled([(attempt, COMPLETED)])
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "made", "completed"))
             elif attempt.id in written:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "not made", outcome.state))
@@ -284,6 +297,7 @@ class Settler:
             return
         try:
             await make_dead(self._link.once, attempt.id, self.worker_id, error)
+            self._settled([item])
             self._freed([attempt])
         except Exception as another:  # noqa: BLE001 - it is logged
             self._keep([item], self._trouble.after(another))

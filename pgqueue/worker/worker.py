@@ -27,6 +27,7 @@ from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.measuring import Measuring
 from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN
+from pgqueue.model.tally import Tally
 from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
@@ -68,6 +69,7 @@ from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.running.pulse import Pulse
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
+from pgqueue.worker.stats_writer import StatsWriter
 from pgqueue.worker.stopping import finish
 
 # A claimer that asks the database is expected to be back after two time limits of a statement and this many seconds for a new connection.
@@ -107,27 +109,20 @@ class Worker:
         )  # fmt: skip
         self._checkpointer = self._runner.keeper = Checkpointer(links.steps, self._cancel, self._runner.lose)
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
-        self._settler = Settler(links.settle, self._free, hook_names(app))
+        self._stats_writer = StatsWriter(links.claim, tally := Tally())
+        self._settler = Settler(links.settle, self._free, hook_names(app), tally.settled)
         self._claimer = Claimer(
             links.claim, settings, [*sorted(self._specs), *versions.accepted], self._in_flight, self._take, self._runner.ahead,
         )  # fmt: skip
         self._progress_writer = ProgressWriter(links.claim, self._runner.running)
+        # The grace is at least two times a leader's lease of three heartbeats.
+        scheduler = Scheduler(links.schedules, grace=max(MISSED_AFTER, 6 * settings.heartbeat))
         self._leader = Leader(
-            links.claim,
-            links.leading,
-            links.upkeep,
-            settings,
-            Scheduler(
-                links.schedules,
-                # at least two times a leader's lease of three heartbeats
-                grace=max(MISSED_AFTER, 6 * settings.heartbeat),
-            ),
+            links.claim, links.leading, links.upkeep, settings, tally, scheduler,
             Watch(links.leading, alerts, settings.heartbeat),
             Measuring(links.measuring),
-        )
-        self._listener = Listener(
-            links.listen, settings.queues, self._wake_claimer, self._cancelled, self._leader.stand
-        )
+        )  # fmt: skip
+        self._listener = Listener(links.listen, settings.queues, self._wake_claimer, self._cancelled, self._leader.stand)  # fmt: skip
         self._declarations = Declarations(
             app.name, list(app.schedules.values()), settings.heartbeat,
             [task.spec for task in app.tasks.values()], named=app.named,
@@ -185,6 +180,7 @@ class Worker:
         return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.ahead())
 
     def _take(self, attempts: list[Attempt]) -> None:
+        self._stats_writer.tally.claimed(attempts)
         self._checkpointer.load_ahead(attempts)
         self._runner.take(attempts)
         if self._supervisor is not None:
@@ -212,6 +208,8 @@ class Worker:
         if isinstance(conclusion, NothingToSettle):
             self._recycling.count()
             emit_committed(attempt, conclusion)
+            if conclusion is NothingToSettle.COMMITTED:
+                self._stats_writer.tally.settled([(attempt, COMPLETED)])
             self._free([attempt])
             return
         if conclusion.reason != "released":
@@ -307,6 +305,7 @@ class Worker:
         background = [
             self._leader.run(), self._watch(), self._recycling.run(), self._progress_writer.run(),
             self._declarations.run(self._links.declarations), self._lease.keep_own(), self._checkpointer.run(),
+            self._stats_writer.run(),
         ]  # fmt: skip
         if self._supervisor is not None:
             background += [self._supervisor.run(), MetricsSender(self._supervisor.say).run()]
@@ -390,6 +389,7 @@ class Worker:
         return 128 + self._hurried_by if self._hurry.is_set() else UNFINISHED
 
     async def _say_goodbye(self) -> None:
+        await self._stats_writer.last()
         await self._lease.end()
         await self._links.close()
         await self._leader.close()

@@ -17,6 +17,7 @@ from pgqueue.errors import SchemaMissingError
 from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.model.outcome import COMPLETED
+from pgqueue.model.tally import Tally
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
@@ -185,7 +186,7 @@ def test_the_other_jobs_are_rescued_or_ended_whatever_a_trigger_raises_for_one_j
     db.execute(f"insert into pgqueue.jobs (task, expires_at, tags) select 'old', now(), {odd}".encode())
     refuse(db, code, "update or delete")
     expire_lease(db, hand.id)
-    with_link(dsn, lambda made: rescue_all(made, 3))
-    with_link(dsn, finish_overdue_once)
+    with_link(dsn, lambda made: rescue_all(made, 3, Tally()))
+    with_link(dsn, lambda made: finish_overdue_once(made, Tally()))
     assert states(db, odd=False) == {"retrying", "cancelled"}
     assert states(db, odd=True) == {"running", "pending"}

@@ -23,6 +23,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
+from pgqueue.model.tally import Tally
 from tests.waiting import wait_until
 
 SMALLEST_OUTGROWN = 200_000  # an index with fewer bytes is never rebuilt
@@ -205,7 +206,7 @@ def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
         )
         watch = Watch(Link(dsn, "watch", outage), AlertSettings(), 0.1)
         leader = Leader(
-            election, link, upkeep, WorkerSettings(queues={"default": None}, heartbeat=0.1), watch
+            election, link, upkeep, WorkerSettings(queues={"default": None}, heartbeat=0.1), Tally(), watch
         )
         leader.worker_id = 1
         running = asyncio.create_task(leader.run())
@@ -231,7 +232,7 @@ def test_the_leader_makes_the_day_tables_and_closes_the_connection_of_upkeep(db,
         election, link = Link(dsn, "claim", outage), Link(dsn, "leader", outage)
         leader = Leader(
             election, link, Link(dsn, "upkeep", outage, session=ORDINARY),
-            WorkerSettings(queues={"default": None}, heartbeat=0.1), Watch(Link(dsn, "watch", outage), AlertSettings(), 0.1),
+            WorkerSettings(queues={"default": None}, heartbeat=0.1), Tally(), Watch(Link(dsn, "watch", outage), AlertSettings(), 0.1),
         )  # fmt: skip
         leader.worker_id = 1
         running = asyncio.create_task(leader.run())

@@ -21,6 +21,7 @@ from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.tally import Tally
 from pgqueue.worker.claiming.lost_claims import jobs_of_lost_claims
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
@@ -163,7 +164,7 @@ def test_a_job_on_which_a_rescue_fails_is_made_dead_and_the_other_jobs_are_rescu
         " where id = (select max(id) from pgqueue.jobs_live)"
     )
     expire_lease(db, hand.id)
-    with_link(dsn, lambda made: rescue_all(made, 3))
+    with_link(dsn, lambda made: rescue_all(made, 3, Tally()))
     assert db.execute("select state, count(*) from pgqueue.jobs group by 1 order by 1").fetchall() == [
         ("dead", 1),
         ("retrying", 20),
@@ -182,7 +183,7 @@ def test_a_job_on_which_finish_overdue_fails_is_made_dead_and_the_other_jobs_are
         "insert into pgqueue.jobs (id, task, state, finished_at) values (%s, 'old', 'cancelled', now())",
         [job],
     )
-    with_link(dsn, finish_overdue_once)
+    with_link(dsn, lambda made: finish_overdue_once(made, Tally()))
     assert count_states(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
 
 

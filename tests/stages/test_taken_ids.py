@@ -20,6 +20,7 @@ from pgqueue.database.run import run
 from pgqueue.errors import TakenIdError
 from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.model.tally import Tally
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.ui.cli.doctor import examine
@@ -130,8 +131,8 @@ def test_jobs_with_ids_of_dead_jobs_end_if_they_are_rescued_or_past_their_deadli
     assert [attempt.id for attempt in hand.claim()] == [1]
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     db.execute("insert into pgqueue.jobs (id, task, deadline_at) values (2, 't', now() - interval '1 s')")
-    linked(leader, lambda link: rescue_all(link, 3))
-    linked(leader, finish_overdue_once)
+    linked(leader, lambda link: rescue_all(link, 3, Tally()))
+    linked(leader, lambda made: finish_overdue_once(made, Tally()))
     assert jobs(db) == [(None, "dead")] * 4
     for job in (1, 2):
         assert db.execute(

@@ -18,6 +18,7 @@ class Rescued:
     task: str
     state: str
     worker_id: int
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class OverdueJob:
     task: str
     state: Literal["dead", "cancelled"]
     reason: str
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> S
     """Rescues up to ``count`` jobs. ``only``: if it is not None, rescues only jobs whose ids are in it."""
     return statement(
         "rescue",
-        lambda rows: [Rescued(*row[:4]) for row in rows],
+        lambda rows: [Rescued(*row[:5]) for row in rows],
         crash_limit=crash_limit,
         count=count,
         only=maybe_array(only),
@@ -127,7 +129,7 @@ def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[l
     """Finishes up to ``count`` overdue jobs. ``only``: if it is not None, finishes only jobs whose ids are in it."""
     return statement(
         "finish_overdue",
-        lambda rows: [OverdueJob(*row[:4]) for row in rows],
+        lambda rows: [OverdueJob(*row[:5]) for row in rows],
         count=count,
         only=maybe_array(only),
     )

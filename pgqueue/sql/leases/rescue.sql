@@ -77,7 +77,7 @@ with expired as materialized (
         attempt = (select v.counts_as from judged v where v.id = j.id), expires_at = null,
         last_error = (select v.error from judged v where v.id = j.id)
     where j.ctid = any(array(select v.spot from judged v where v.final is null))
-    returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from judged v where v.id = j.id),
+    returning j.id, j.queue, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from judged v where v.id = j.id),
         j.last_error as error, to_jsonb(j) as job
 ), moved as (
     insert into pgqueue.jobs (
@@ -123,10 +123,10 @@ with expired as materialized (
                     and (w.id = e.worker_id or w.state in ('running', 'draining') and w.expires_at > clock_timestamp()))
     returning pgqueue.wake(h.queue)
 )
-select b.id, b.task, 'retrying' as state, b.worker_id, pg_notify('pgqueue', '')::text,
+select b.id, b.task, 'retrying' as state, b.worker_id, b.queue, pg_notify('pgqueue', '')::text,
     (select r.done::text from released r), null
 from back b
 union all
-select f.id, f.task, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.worker_id, null,
+select f.id, f.task, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.worker_id, f.queue, null,
     (select r.done::text from released r), (select r.released from resolved r)
 from finished f

@@ -67,6 +67,13 @@ class LastOutcomesNotTaken(NamedTuple):
     """The worker had to end before it could write its last outcomes, so their jobs will run again."""
 
 
+class CountsLost(NamedTuple):
+    """Counts for ``pgqueue.stats`` are lost, because they could not be written. ``lost``: how many starts and ends of attempts they count."""
+
+    lost: int
+    why: str
+
+
 class GoodbyeFailed(NamedTuple):
     worker_id: int
     why: str

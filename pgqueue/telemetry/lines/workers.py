@@ -46,6 +46,9 @@ LINES: dict[type[Fact], Wording] = {
     w.LastOutcomesNotTaken: warning(
         "the database did not take the last outcomes in time; those jobs will run again"
     ),
+    w.CountsLost: warning(
+        "the counts of %s starts and ends of attempts are missing in pgqueue.stats: %s", "lost", "why"
+    ),
     w.GoodbyeFailed: warning("the stopping worker could not end its lease: %s", "why"),
     w.LeaseLost: error(
         "worker %d lost its lease and registers again; jobs given up: %d", "worker_id", "jobs"

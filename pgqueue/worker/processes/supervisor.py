@@ -14,6 +14,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage, one_line
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.model.tally import Tally
 from pgqueue.runtime import origin
 from pgqueue.telemetry.events import Fact, emit
 from pgqueue.telemetry.events.workers import (
@@ -33,6 +34,7 @@ from pgqueue.worker.processes import metrics_sender
 from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
 from pgqueue.worker.processes.process_seat import ProcessSeat, exit_code, is_clean, is_refusal
 from pgqueue.worker.spawning import Spawned
+from pgqueue.worker.stats_writer import StatsWriter
 
 LATER = 10.0  # a worker is killed if it still runs this many seconds after its grace period
 STAGGER = 2.0  # the starts of the first workers are spread over this many seconds
@@ -270,7 +272,9 @@ class Supervisor:
         try:
             async with asyncio.timeout(SOON):
                 if await link.once(statements.end_lease(worker_id, pid)):
-                    await rescue_all(link, self._settings.crash_limit)
+                    tally = Tally()
+                    await rescue_all(link, self._settings.crash_limit, tally)
+                    await StatsWriter(link, tally).last()
         except Exception as error:  # noqa: BLE001 - it is logged
             emit(LeaseNotEnded(worker_id, one_line(error)))
         finally:

@@ -1,0 +1,33 @@
+"""Keeps ``pgqueue.stats`` small: turns old minutes into hours, and deletes old hours, a thousand rows at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+
+MINUTES_KEPT = 86_400.0  # minutes become hours after this many seconds
+HOURS_KEPT = 90 * 86_400.0  # hours are deleted after this many seconds
+ROWS_AT_ONCE = 1000
+STATEMENTS = (
+    200  # one call of ``keep`` runs at most this many statements of each kind; the next call does the rest
+)
+PAUSE = 0.02  # seconds between two statements, so that the workers can use the disk
+
+
+class Stats:
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def keep(self) -> bool:
+        """Always returns True (the caller need not try again soon), because locked rows are left for the next call."""
+        for age, statement in (
+            (MINUTES_KEPT, statements.roll_up_stats),
+            (HOURS_KEPT, statements.purge_stats),
+        ):
+            for _ in range(STATEMENTS):
+                if await self._link.once(statement(age, ROWS_AT_ONCE)) < ROWS_AT_ONCE:
+                    break
+                await asyncio.sleep(PAUSE)
+        return True
