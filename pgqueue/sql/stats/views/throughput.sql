@@ -1,5 +1,6 @@
 -- What happened to the attempts of each queue and task in each minute, for people who draw charts with SQL. Rows of minutes that are more
 -- than a day old are hours: `seconds` is 60 or 3600. Times are in seconds. The p50 and the p95 are estimates (functions/quantiles.sql).
+-- docs/stats.md explains the columns.
 create or replace view pgqueue.throughput with (security_invoker) as
     select s.at, s.seconds, s.queue::text as queue, s.task::text as task, s.started, s.completed, s.retried, s.dead, s.cancelled,
            s.put_back, s.crashed, s.completed / s.seconds::float8 as completed_per_second,
