@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from pgqueue.config import secret_names
 from pgqueue.database import statements
 from pgqueue.database.statements.decoding import plain
 from pgqueue.database.statements.jobs import JobTogether, TimelineEntry, Why
 from pgqueue.errors import JobNotFoundError
 from pgqueue.model.job import FINAL, Job
+from pgqueue.model.redaction import masked_value
 from pgqueue.model.steps import named
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.jobs import said
@@ -44,6 +46,7 @@ async def job(reader: Reader, asked: Asked) -> Page:
     timeline = await reader.ask(listing)
     loading = statements.load_checkpoints([number])
     steps = (await reader.ask(loading))[number]
+    secrets = await reader.ask(statements.get_secrets(number)) if steps else frozenset[str]()
     gathering = statements.list_together(number, found.created_at)
     together = await reader.ask(gathering)
 
@@ -69,7 +72,7 @@ async def job(reader: Reader, asked: Asked) -> Page:
             Table(
                 name="steps", title="Steps done", empty="", query=shown(loading, f"pgq jobs steps {number}"),
                 columns=(Column("name", "Step", "code"), Column("kind", "Kind"), Column("at", "When", "time"), Column("value", "Value", "json")),
-                rows=[{"name": named(one.step_id), "kind": one.kind, "at": one.at, "value": plain(one.value)} for one in steps],
+                rows=[{"name": named(one.step_id), "kind": one.kind, "at": one.at, "value": masked_value(plain(one.value), secrets, secret_names())} for one in steps],
             )
         )  # fmt: skip
     if found.meta:

@@ -92,21 +92,13 @@ async def limit(reader: Reader, asked: Asked) -> Page:
         ),
     ]  # fmt: skip
     actions = [
-        Action("set_limit", "Change", {"limit": str(number)}, asks=_asks(found)),
+        Action("set_limit", "Change", {"limit": str(number)}, asks=[("allows", "At most how many")]),
         Action("remove_limit", "Remove", {"limit": str(number)}, is_careful=True),
     ]
     return Page(
         name="limit", title=f"Limit {number}", path=path_to("limits", number), blocks=blocks, above=("Limits", path_to("limits")),
         actions=actions, subtitle=f"{row['rule']} for {row['of']}",
     )  # fmt: skip
-
-
-def _asks(found: Limit) -> list[tuple[str, str]]:
-    return (
-        [("concurrency", "At most how many at once")]
-        if found.concurrency is not None
-        else [("rate", "At most how many in its time")]
-    )
 
 
 def limit_rows(found: Iterable[Limit]) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pgqueue.ui.reading import (
+    audit,
     job,
     jobs,
     limits,
@@ -58,5 +59,7 @@ PAGES: tuple[PageRoute, ...] = (
     PageRoute("/tasks", operations.tasks, "tasks", "Tasks", "t", "Running"),
     PageRoute("/stats", stats.stats, "stats", "Statistics", "c", "Running"),
     PageRoute("/alerts", operations.alerts, "alerts", "Alerts", "a", "Trouble"),
+    PageRoute("/audit", audit.audit, "audit", "Audit", "u", "System"),
+    PageRoute("/audit/{action}", audit.action, "action"),
     PageRoute("/database", operations.database, "database", "Database", "h", "System"),
 )

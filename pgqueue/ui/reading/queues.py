@@ -40,7 +40,6 @@ async def queues(reader: Reader, asked: Asked) -> Page:
         empty="No queue matches." if part else "No queue has been used yet. The first enqueue makes its queue.",
         query=shown(counting, "pgq queues list"),
         note=f"The first {MOST} of {len(matching):,} queues. Search for a part of a name." if len(matching) > MOST else None,
-        selects=[Action("pause", "Pause"), Action("resume", "Resume")],
     )  # fmt: skip
     return Page(
         name="queues", title="Queues", path=path_to("queues"), blocks=[table], search=asked.query.get("q", "")

@@ -16,18 +16,23 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pgqueue.database import statements
 from pgqueue.database.dsn import find_dsn
 from pgqueue.errors import AccessError, NotAllowedError
 from pgqueue.ui.access.access import Access
+from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.documents import as_json
 from pgqueue.ui.reading.pages import PAGES, PageRoute
+from pgqueue.ui.reading.reader import reading
 from pgqueue.ui.reading.text import as_text
+from pgqueue.ui.web.acting import Acting, act
+from pgqueue.ui.web.acts import acts_of
 from pgqueue.ui.web.failures import failed, missing
 from pgqueue.ui.web.headers import PRIVATE, STATIC
 from pgqueue.ui.web.html import render
 from pgqueue.ui.web.live_route import LONGEST_QUERY, live, live_path, query_of
 from pgqueue.ui.web.pages import FRESH, look
-from pgqueue.ui.web.site import WHO, Site, base_of, common, wanted
+from pgqueue.ui.web.site import WHO, Site, base_of, common, wanted, who_of
 
 # A tab that was told of a change gets the page that was made to find the change.
 FRESH_ENOUGH = 10.0
@@ -52,17 +57,21 @@ def create(
     """
     site = Site(lambda: find_dsn(dsn), access or Access(), title=title, environment=environment, acts=actions)
 
+    acting = Acting()
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
+            await acting.close()
             await site.close()
 
     made = Starlette(
         routes=[
             Mount("/static", _Static(directory=str(files("pgqueue.ui.web") / "static")), name="static"),
             Route("/live", live(site)),
+            Route("/actions", act(site, acting), methods=["POST"]),
             *(Route(page.path, _shows(site, page), name=page.name) for page in PAGES),
         ],
         middleware=[Middleware(_Admitting, site=site)],
@@ -125,10 +134,23 @@ def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Respon
         text = render(
             "page.html", **common(site, request), title=page.title, page=page, current=(route.name, _menu_of(route)),
             searched=page.search if route.name == "jobs" else "", live=live_path(request, made.version), here=_here(request),
+            acts=acts_of(who_of(request)) if site.acts else (), done=await _done(site, request),
         )  # fmt: skip
         return HTMLResponse(text, headers=headers)
 
     return show
+
+
+async def _done(site: Site, request: Request) -> dict[str, object] | None:
+    """Returns what the action has done that led here, by its number in the address."""
+    given = request.query_params.get("done", "")
+    if not (given.isascii() and given.isdecimal() and len(given) < 19):
+        return None
+    async with reading(site.pools) as reader:
+        found = await reader.ask(statements.list_audit(audit_id=int(given)))
+    if not found:
+        return None
+    return {"text": sentence(found[0]), "undo": found[0].id if found[0].undo_until else None}
 
 
 def _here(request: Request) -> str:

@@ -17,7 +17,7 @@ POOL = 4  # connections for all pages
 Format = Literal["html", "json", "text"]
 FORMATS: dict[str, Format] = {"html": "html", "json": "json", "text": "text"}
 # Programs by which people look at pages as text.
-TEXT_AGENTS = ("curl/", "wget/", "httpie/", "xh/")
+TEXT_PROGRAMS = ("curl/", "wget/", "httpie/", "xh/")
 WHO = "pgqueue.who"  # the key in a request's scope under which its Who is kept
 
 
@@ -69,5 +69,5 @@ def wanted(request: Request) -> Format:
         return "html"
     if "application/json" in accept:
         return "json"
-    is_terminal = request.headers.get("user-agent", "").lower().startswith(TEXT_AGENTS)
+    is_terminal = request.headers.get("user-agent", "").lower().startswith(TEXT_PROGRAMS)
     return "text" if "text/plain" in accept or is_terminal else "html"

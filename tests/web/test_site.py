@@ -1,0 +1,464 @@
+"""The web page by HTTP: who gets which answer in which form, with which headers, and what an action does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+import httpx2
+import pytest
+from psycopg import Connection
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from pgqueue.ui.access.access import Access
+from pgqueue.ui.access.who import Role
+from pgqueue.ui.reading.pages import PAGES
+from pgqueue.ui.web import create
+from tests.factories import add_jobs, enqueue, look
+from tests.full_queue import CORPUS, Scene, fill
+from tests.waiting import wait_until
+from tests.web.conftest import TOKENS, Server, serving
+
+Serve = Callable[..., Server]
+Db = Connection[Any]
+
+
+def paths(scene: Scene) -> list[str]:
+    """Returns an address for each page."""
+    parts = {
+        "job": scene.jobs["dead"], "queue": "default", "limit": scene.limit, "worker": scene.worker, "workflow": scene.workflow,
+        "batch": scene.batch, "schedule": scene.schedule, "action": 1,
+    }  # fmt: skip
+    return [route.path.format(**parts) for route in PAGES if route.name != "action"]
+
+
+def acted(answer: httpx2.Response) -> str:
+    """Returns the number of the action that was done."""
+    assert answer.status_code == 303, answer.text
+    [found] = re.findall(r"done=(\d+)", answer.headers["location"])
+    return str(found)
+
+
+# ------------------------------------------------------------------ forms of answers
+
+
+def test_each_page_answers_a_browser_in_html_a_program_in_json_and_a_terminal_in_text(db: Db, serve: Serve):
+    scene = fill(db)
+    site = serve(tokens=False)
+    for path in paths(scene):
+        html = site.as_().get(path)
+        assert (html.status_code, html.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
+        program = site.as_(Accept="application/json").get(path)
+        assert json.loads(program.text)["path"].partition("?")[0] == path
+        terminal = site.as_(Accept="*/*", **{"User-Agent": "curl/8.1"}).get(path)
+        assert terminal.headers["content-type"] == "text/plain; charset=utf-8"
+        assert "\x1b" not in terminal.text
+        assert site.as_().get(path + "?format=json").headers["content-type"] == "application/json"
+
+
+def test_no_text_of_a_job_becomes_markup(db: Db, serve: Serve):
+    scene = fill(db)
+    site = serve(actions=True)
+    for path in [*paths(scene), "/jobs?q=" + httpx2.QueryParams({"q": CORPUS[1]})["q"]]:
+        text = site.as_(Role.admin).get(path).text
+        outside = re.sub(r'"[^"]*"', '""', text)
+        assert len(re.findall(r"<script\b", text)) == 4, path
+        assert not re.search(r"<(?:iframe|object|base|math|video|style)\b|\son\w+=|javascript:", outside), (
+            path
+        )
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/jobs", "/nosuch", "/jobs/999", "/static/app.css", "/live?at=/nosuch"]
+)
+def test_each_answer_forbids_scripts_frames_and_other_servers(path: str, serve: Serve):
+    headers = serve(tokens=False).as_().get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "'unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "same-origin"
+    if not path.startswith("/static"):
+        assert headers["cache-control"] == "no-store"
+
+
+def test_no_page_names_another_server(db: Db, serve: Serve):
+    scene = fill(db, "plain")
+    site = serve(tokens=False)
+    for path in paths(scene):
+        text = site.as_().get(path).text
+        for address in re.findall(r'(?:href|src|action)="([^"]*)"', text):
+            assert address.startswith(("/", "#")), address
+
+
+# ------------------------------------------------------------------ who is served
+
+
+def test_without_tokens_programs_on_this_machine_may_read_and_nobody_may_act(db: Db, serve: Serve):
+    job = enqueue(db)
+    site = serve(tokens=False)
+    assert site.as_().get("/jobs").status_code == 200
+    assert "Cancel" not in site.as_().get(f"/jobs/{job}").text
+    answer = site.as_().post("/actions", data={"action": "cancel", "id": job, "confirmed": "yes"})
+    assert answer.status_code == 404
+    assert look(db, job) == "pending"
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_a_request_that_a_proxy_passes_on_needs_a_token(header: str, serve: Serve):
+    site = serve(tokens=False)
+    assert site.as_(**{header: "1.2.3.4"}).get("/").status_code == 401
+
+
+def test_with_tokens_every_address_needs_one(serve: Serve):
+    site = serve()
+    for path in ("/", "/jobs", "/live?at=/", "/static/app.js", "/nosuch"):
+        answer = site.as_().get(path)
+        assert answer.status_code == 401, path
+        assert "Basic" in answer.headers["www-authenticate"]
+        assert (
+            site.as_(Role.viewer)
+            .get(path, headers={"Range": "bytes=0-0"} if "live" in path else {})
+            .status_code
+            != 401
+            or path == ""
+        )
+    assert site.as_(Authorization="Bearer wrong").get("/").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", ""])
+def test_a_request_to_another_host_name_is_refused(host: str, serve: Serve):
+    assert serve(tokens=False).as_(Host=host).get("/").status_code == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.test"},
+        {"Origin": "null"},
+    ],
+)
+def test_an_action_that_another_site_sends_is_refused(headers: dict[str, str], db: Db, serve: Serve):
+    job = enqueue(db)
+    site = serve(actions=True)
+    client = site.as_(Role.admin, **headers)
+    answer = client.post("/actions", data={"action": "cancel", "id": job, "confirmed": "yes"})
+    assert answer.status_code == 403
+    assert look(db, job) == "pending"
+
+
+def test_no_action_is_done_by_get(db: Db, serve: Serve):
+    site = serve(actions=True)
+    job = enqueue(db)
+    answer = site.as_(Role.admin).get(f"/actions?action=cancel&id={job}&confirmed=yes")
+    assert answer.status_code == 405
+    assert look(db, job) == "pending"
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "least"),
+    [
+        ("cancel", {"id": "1"}, Role.operator),
+        ("retry", {"id": "1"}, Role.operator),
+        ("delete", {"id": "1"}, Role.operator),
+        ("undo", {"audit": "1"}, Role.operator),
+        ("pause", {"queue": "default"}, Role.admin),
+        ("set_limit", {"limit": "1", "allows": "5"}, Role.admin),
+        ("run_schedule", {"schedule": "nightly"}, Role.admin),
+    ],
+)
+def test_a_role_that_is_too_low_is_refused_and_changes_nothing(
+    action: str, fields: dict[str, str], least: Role, db: Db, serve: Serve
+):
+    fill(db)
+    before = db.execute("select id, state, priority from pgqueue.jobs order by id").fetchall()
+    site = serve(actions=True)
+    for role in Role:
+        if role < least:
+            answer = site.act(action, role, confirmed="yes", **fields)
+            assert answer.status_code == 403
+            assert f"may not {'' if action != 'undo' else 'undo'}" in answer.text
+    assert db.execute("select id, state, priority from pgqueue.jobs order by id").fetchall() == before
+    assert db.execute("select count(*) from pgqueue.audit").fetchone() == (0,)
+
+
+# ------------------------------------------------------------------ actions
+
+
+def test_an_action_on_one_job_is_done_audited_and_undone(db: Db, serve: Serve):
+    site = serve(actions=True)
+    job = enqueue(db)
+    audit = acted(site.act("cancel", id=job, confirmed="yes", back=f"/jobs/{job}"))
+    assert look(db, job) == "cancelled"
+    assert db.execute(
+        "select actor, source, action from pgqueue.audit where id = %s", [audit]
+    ).fetchone() == ("admin", "web", "cancel")
+    assert "1 job cancelled" in site.as_(Role.admin).get(f"/jobs/{job}?done={audit}").text
+    acted(site.act("undo", audit=audit))
+    assert look(db, job) == "pending"
+
+
+def test_a_careful_action_asks_first_and_counts_what_it_would_change(db: Db, serve: Serve):
+    site = serve(actions=True)
+    add_jobs(db, count=3, queue="mail")
+    done = enqueue(db, queue="mail")
+    db.execute("update pgqueue.jobs_live set cancel_requested = false where id = %s", [done])
+    answer = site.act("cancel", q="queue:mail", all="yes")
+    assert answer.status_code == 200
+    assert "Cancel 4 jobs?" in answer.text
+    assert db.execute("select count(*) from pgqueue.jobs where state = 'cancelled'").fetchone() == (0,)
+    acted(site.act("cancel", q="queue:mail", all="yes", confirmed="yes"))
+    assert db.execute("select count(*) from pgqueue.jobs where state = 'cancelled'").fetchone() == (4,)
+
+
+def test_an_action_by_an_unclear_search_changes_nothing(db: Db, serve: Serve):
+    site = serve(actions=True)
+    job = enqueue(db)
+    answer = site.act("cancel", q="quue:mail", all="yes", confirmed="yes")
+    assert answer.status_code == 400
+    assert "did you mean queue" in answer.text
+    assert look(db, job) == "pending"
+
+
+def test_an_action_on_a_job_that_has_moved_on_says_so(db: Db, serve: Serve):
+    site = serve(actions=True)
+    scene = fill(db, "plain")
+    answer = site.act("retry", id=scene.jobs["completed"], confirmed="yes")
+    assert answer.status_code == 409
+    assert "it is completed" in answer.text
+    assert site.act("retry", id=987654321, confirmed="yes").status_code == 409
+
+
+def test_a_job_is_edited_by_the_form_that_the_page_shows(db: Db, serve: Serve):
+    site = serve(actions=True)
+    job = enqueue(db)
+    asked = site.act("edit", id=job)
+    assert 'name="priority"' in asked.text
+    acted(site.act("edit", id=job, confirmed="yes", priority="-5", queue="mail", run_at="2h"))
+    assert look(db, job, "priority, queue, run_at > now() + interval '1 hour'") == (-5, "mail", True)
+    for wrong in (
+        {"priority": "x"},
+        {"priority": "99999"},
+        {"queue": "a b"},
+        {"run_at": "tomorrow"},
+        {"run_at": "2026-01-01T00:00"},
+        {},
+    ):
+        assert site.act("edit", id=job, confirmed="yes", **wrong).status_code == 400
+
+
+def test_settings_are_changed_and_audited(db: Db, serve: Serve):
+    scene = fill(db, "plain")
+    site = serve(actions=True)
+    acted(site.act("pause", queue="mail"))
+    assert db.execute("select paused from pgqueue.queues where name = 'mail'").fetchone() == (True,)
+    acted(site.act("resume", queue="mail"))
+    acted(site.act("set_limit", limit=scene.limit, allows="7", confirmed="yes"))
+    assert db.execute("select concurrency from pgqueue.limits").fetchall() == [(7,)]
+    acted(site.act("pause_schedule", schedule="nightly"))
+    assert db.execute("select paused from pgqueue.schedules").fetchall() == [(True,)]
+    acted(site.act("resume_schedule", schedule="nightly"))
+    acted(site.act("run_schedule", schedule="nightly"))
+    acted(site.act("cancel_workflow", workflow=scene.workflow, confirmed="yes"))
+    acted(site.act("remove_limit", limit=scene.limit, confirmed="yes"))
+    assert db.execute("select count(*) from pgqueue.limits").fetchone() == (0,)
+    [(alert,)] = db.execute("select id from pgqueue.alerts")
+    acted(site.act("resolve_alert", id=alert))
+    words = [
+        word for (word,) in db.execute("select action from pgqueue.audit where source = 'web' order by id")
+    ]
+    assert len(words) == 9
+
+
+def test_a_workflow_is_retried_from_a_node(db: Db, serve: Serve):
+    from pgqueue.model.outcome import Outcome
+    from tests import workflows
+    from tests.worker_by_hand import Hand
+
+    flow = workflows.store(db, workflows.node("first"), workflows.node("second", "first"))
+    hand = Hand(db, ["t"])
+    [attempt] = hand.claim()
+    assert hand.settle(attempt, Outcome.dead("given_up", ValueError("no")))
+    site = serve(actions=True)
+    assert 'name="node"' in site.act("retry_workflow", workflow=flow).text
+    acted(site.act("retry_workflow", workflow=flow, node="first", confirmed="yes"))
+    assert look(db, attempt.id) == "pending"
+
+
+def test_a_long_action_leads_to_its_row_in_the_audit_which_shows_how_far_it_is(
+    db: Db, serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pgqueue.ui.web.acting.PATIENCE", 0.0)
+    site = serve(actions=True)
+    add_jobs(db, count=3000)
+    answer = site.act("cancel", q="", all="yes", confirmed="yes")
+    assert answer.status_code == 303
+    assert "/audit" in answer.headers["location"]
+    wait_until(
+        lambda: (
+            db.execute("select count(*) from pgqueue.jobs where state = 'cancelled'").fetchone() == (3000,)
+        ),
+        "all are cancelled",
+    )
+    wait_until(lambda: "3,000 jobs cancelled" in site.as_(Role.admin).get("/audit").text, "the audit says so")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{}", "application/json"),
+        (b"action=cancel&id=1", "text/plain"),
+        (b"action=cancel&id=" + b"9" * 30, "application/x-www-form-urlencoded"),
+        (b"action=nosuch", "application/x-www-form-urlencoded"),
+        (b"action=cancel&id=%00", "application/x-www-form-urlencoded"),
+        (b"action=cancel&id=\xff", "application/x-www-form-urlencoded"),
+        (b"action=cancel", "application/x-www-form-urlencoded"),
+        (b"action=cancel&" + b"id=1&" * 2000, "application/x-www-form-urlencoded"),
+        (b"a=" + b"x" * 100_000, "application/x-www-form-urlencoded"),
+        (b"", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_bad_form_is_refused_with_one_sentence(body: bytes, kind: str, serve: Serve):
+    site = serve(actions=True)
+    answer = site.as_(Role.admin, **{"Content-Type": kind}).post("/actions", content=body)
+    assert answer.status_code == 400
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "back", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:alert(1)", "/\r\nX: y", ""]
+)
+def test_an_action_never_leads_to_another_server(back: str, db: Db, serve: Serve):
+    site = serve(actions=True)
+    answer = site.act("cancel", id=enqueue(db), confirmed="yes", back=back)
+    assert re.fullmatch(r"/\?done=\d+", answer.headers["location"])
+
+
+# ------------------------------------------------------------------ errors
+
+
+def test_errors_are_pages_that_say_what_to_do(db: Db, serve: Serve):
+    site = serve(tokens=False)
+    for path, code, said in (
+        ("/nosuch", 404, "There is no such page."),
+        ("/jobs/987654", 404, "987654"),
+        ("/jobs/abc", 404, "whole number"),
+        ("/queues/nosuch", 404, "There is no queue"),
+        ("/jobs?q=" + "x" * 3000, 414, "too long"),
+    ):
+        answer = site.as_().get(path)
+        assert (answer.status_code, said in answer.text) == (code, True), path
+        assert site.as_(Accept="application/json").get(path).json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "before=-1",
+        "before=99999999999999999999999",
+        "before=x",
+        "q=%00",
+        "q=%ff%fe",
+        "q=" + "a" * 1900,
+        "state=%F0%9F%92%A9",
+        "window=99y",
+        "x=1&x=2",
+    ],
+)
+def test_odd_parameters_are_no_server_errors(query: str, db: Db, serve: Serve):
+    fill(db, "plain")
+    site = serve(tokens=False)
+    for page in ("/jobs", "/workflows", "/stats", "/audit", "/queues"):
+        assert site.as_().get(f"{page}?{query}").status_code in (200, 400), page
+
+
+def test_a_page_without_a_database_explains_itself_and_heals_when_the_database_is_back(
+    dsn: str, db: Db, connect, admin: str, serve: Serve
+):
+    site = serve(tokens=False, dsn="postgresql://nobody@127.0.0.1:1/none")
+    answer = site.as_().get("/")
+    assert answer.status_code == 503
+    assert 'http-equiv="refresh"' in answer.text
+    assert "127.0.0.1" in answer.text
+
+
+def test_a_page_without_the_schema_names_the_command_that_makes_it(empty_dsn: str, serve: Serve):
+    answer = serve(tokens=False, dsn=empty_dsn).as_().get("/")
+    assert answer.status_code == 503
+    assert "pgq migrate" in answer.text
+
+
+def test_the_password_of_the_database_is_on_no_page(serve: Serve):
+    site = serve(tokens=False, dsn="postgresql://nobody:CANARY-secret@127.0.0.1:1/none")
+    for form in ("html", "json", "text"):
+        assert "CANARY" not in site.as_().get(f"/?format={form}").text
+
+
+# ------------------------------------------------------------------ in other apps
+
+
+def test_the_page_works_inside_another_app_and_behind_a_prefix(dsn: str, db: Db):
+    scene = fill(db, "plain")
+    app = Starlette(
+        routes=[
+            Mount(
+                "/tools/jobs",
+                create(dsn, actions=True, access=Access(anonymous=None, authenticate=lambda _scope: None)),
+            )
+        ]
+    )
+    from pgqueue.ui.access.who import Who
+
+    app = Starlette(
+        routes=[
+            Mount(
+                "/tools/jobs",
+                create(dsn, actions=True, access=Access(authenticate=lambda _: Who("ann", Role.admin))),
+            )
+        ]
+    )
+    with serving(app) as site:
+        for path in paths(scene):
+            text = site.as_().get("/tools/jobs" + path).text
+            for address in re.findall(r'(?:href|src|action|data-live)="(/[^"]*)"', text):
+                assert address.startswith("/tools/jobs/"), address
+        answer = site.as_().post(
+            "/tools/jobs/actions", data={"action": "pause", "queue": "mail", "back": "/queues"}
+        )
+        assert answer.headers["location"].startswith("/tools/jobs/queues?done=")
+        assert site.as_().get("/tools/jobs/static/app.css").status_code == 200
+
+
+def test_a_proxy_can_show_the_page_under_a_path(dsn: str, db: Db, serve: Serve):
+    site = serve(tokens=False, server={"root_path": "/jobs"})
+    text = site.as_().get("/jobs/queues").text
+    assert 'href="/jobs/static/app.css' in text
+
+
+# ------------------------------------------------------------------ vendored files
+
+
+def test_vendored_files_are_what_their_manifest_says():
+    folder = files("pgqueue.ui.web") / "static/vendor"
+    manifest = json.loads((folder / "vendor.json").read_text())
+    listed = {"vendor.json"}
+    for one in manifest:
+        assert {"name", "version", "licence", "licence_file"} <= set(one)
+        for name, digest in one["files"].items():
+            assert sha256((folder / name).read_bytes()).hexdigest() == digest, name
+            listed.add(name)
+    assert {path.name for path in folder.iterdir()} == listed
+
+
+def test_the_tokens_of_tests_differ():
+    assert len(set(TOKENS.values())) == len(Role)
