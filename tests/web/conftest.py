@@ -58,7 +58,7 @@ def serving(app: Any, **options: Any) -> Iterator[Server]:
     sock = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
-    wait_until(lambda: server.started, "the server starts")
+    wait_until(lambda: server.started)
     made = Server(f"http://127.0.0.1:{sock.getsockname()[1]}", app, server)
     try:
         yield made
