@@ -58,6 +58,7 @@ FIRST_STEP = {
     "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django. If the call should commit by itself, leave the connection out.",
     "CommitUnconfirmedError": "Look for the jobs with the ids in `job_ids`. If `job_ids` is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
     "JobNotFoundError": "Check that the transaction that enqueued the job was committed.",
+    "WorkerNotFoundError": "Use an id that `pgq workers list` prints.",
     "QueueNotFoundError": "Use a name that `pgq queues list` prints.",
     "ScheduleNotFoundError": "Use a name that `pgq cron list` prints.",
     "ActionNotFoundError": "Use an id that `pgq audit list` prints.",

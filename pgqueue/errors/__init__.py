@@ -51,6 +51,7 @@
     ├── NotFoundError                   the thing that a command or call asks for does not exist
     │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed
     │   ├── BatchNotFoundError          PGQ-540   the batch is not committed, or was removed
+    │   ├── WorkerNotFoundError         PGQ-541   no worker has this id, or the worker has ended
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
@@ -149,6 +150,7 @@ from pgqueue.errors.calls import (
     ScheduleNotFoundError,
     StepNotFoundError,
     WaitTimeoutError,
+    WorkerNotFoundError,
     WorkflowNotFoundError,
     WorkflowUnchangedError,
     WrongConnectionError,
@@ -234,6 +236,7 @@ __all__ = [
     "UnnameableTaskError",
     "UnsupportedServerError",
     "WaitTimeoutError",
+    "WorkerNotFoundError",
     "WorkflowNotFoundError",
     "WorkflowUnchangedError",
     "WrongConnectionError",

@@ -191,6 +191,13 @@ class BatchNotFoundError(NotFoundError):
         super().__init__(what, why=why, do=do or "pgq batches list")
 
 
+class WorkerNotFoundError(NotFoundError):
+    code = "PGQ-541"
+
+    def __init__(self, worker_id: int) -> None:
+        super().__init__(f"No living worker has the id {worker_id}.", do="pgq workers list --all")
+
+
 class QueueNotFoundError(NotFoundError):
     code = "PGQ-506"
 

@@ -153,6 +153,8 @@ class Leader:
             pass
         while await self._link.once(statements.purge_workflows(1000)) >= 1000:
             pass
+        while await self._link.once(statements.purge_requests(1000)) == 1000:
+            pass
         while max(await self._link.once(statements.purge_audit(AUDIT_KEPT, 1000))) == 1000:
             pass
 

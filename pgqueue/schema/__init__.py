@@ -9,6 +9,7 @@ from pgqueue.schema.audit import audit, undo_rows
 from pgqueue.schema.base import DOMAINS, metadata
 from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
 from pgqueue.schema.limits import limits, pauses, seats, starts
+from pgqueue.schema.requests import worker_requests
 from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules, tasks
 from pgqueue.schema.stats import stats
 from pgqueue.schema.steps import checkpoints, checkpoints_default, signals
@@ -46,6 +47,7 @@ __all__ = [
     "transitions_default",
     "undo_rows",
     "unresolved",
+    "worker_requests",
     "workers",
     "workflows",
 ]

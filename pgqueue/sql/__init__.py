@@ -47,6 +47,7 @@ PARTS = (
     "claiming",
     "settling",
     "leases",
+    "requests",
     "steps",
     "replay",
     "signals",

@@ -20,6 +20,7 @@ from pgqueue.database import statements
 from pgqueue.database.outage import Outage, Trouble, is_lost
 from pgqueue.database.run import connect, run
 from pgqueue.database.silence import cut, within
+from pgqueue.database.statements.requests import WorkerRequest
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 
@@ -45,12 +46,16 @@ class Heartbeat:
         lost: Callable[[int], object],
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool] = lambda: True,
+        answer: Callable[[WorkerRequest], str] | None = None,
     ) -> None:
-        """``has_jobs`` is called on the thread. If the worker has no jobs, the thread looks for cancels only after a call of ``look``."""
+        """``has_jobs`` is called on the thread. If the worker has no jobs, the thread looks for cancels only after a call of ``look``.
+
+        ``answer`` is called on the thread with each request of a person, and returns the answer.
+        """
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
-        self._lost, self._cancel, self._has_jobs = lost, cancel, has_jobs
+        self._lost, self._cancel, self._has_jobs, self._answer = lost, cancel, has_jobs, answer
         self._life: _Life | None = None
         self.state = "running"
 
@@ -113,10 +118,13 @@ class Heartbeat:
         sent = monotonic()
         if life.stopped.is_set() or sent > life.expires:
             return False
-        if sent >= life.renew_at and not self._renew(life, sent):
+        is_due = sent >= life.renew_at
+        if is_due and not self._renew(life, sent):
             return False
         if not life.is_failing:
             self._look_for_cancels(life, is_asked=is_asked)
+            if self._answer is not None and (is_asked or is_due):
+                self._answer_requests(life, self._answer)
         return True
 
     def _renew(self, life: _Life, sent: float) -> bool:
@@ -144,6 +152,14 @@ class Heartbeat:
             life.looking.over()
         except Exception as error:  # noqa: BLE001 - it is logged
             life.looking.after(error)
+
+    def _answer_requests(self, life: _Life, answer: Callable[[WorkerRequest], str]) -> None:
+        try:
+            for request_id, request in self._ask(life, statements.list_worker_requests(life.worker_id)):
+                self._ask(life, statements.answer_request(life.worker_id, request_id, answer(request)))
+            life.answering.over()
+        except Exception as error:  # noqa: BLE001 - it is logged
+            life.answering.after(error)
 
     def _jittered(self, seconds: float) -> float:
         return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - jitter, not a secret
@@ -178,6 +194,7 @@ class _Life:
         self.worker_id, self.expires = worker_id, expires
         self.renew_at, self.is_failing, self.turns = 0.0, False, 0
         self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the search for cancel requests")
+        self.answering = Trouble("the search for requests to the worker")
         self.stopped, self.due = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
         self.connection: Connection | None = None

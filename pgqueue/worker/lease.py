@@ -21,6 +21,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage, Trouble, one_line
 from pgqueue.database.run import run
+from pgqueue.database.statements.requests import WorkerRequest
 from pgqueue.model.versions import UNVERSIONED, Versions
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.runtime.services import hidden_task
@@ -61,6 +62,7 @@ class Lease:
         asked: Callable[[list[int]], object],
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool],
+        answer: Callable[[WorkerRequest], str] | None = None,
     ) -> None:
         self._link, self._settings, self._tasks, self._versions = link, settings, tasks, versions
         self._began, self._ended, self._running, self._lose_attempts = began, ended, running, lost
@@ -68,17 +70,18 @@ class Lease:
             outage,
             every=settings.heartbeat,
             lease=settings.lease,
-            lost=partial(self._call, self.lose),
+            lost=partial(self.call, self.lose),
             cancel=partial(self._cancel, asked, cancel),
             has_jobs=has_jobs,
+            answer=answer,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Task[None] | None = None
         self._doubt = asyncio.Event()
         self._id, self._asked = 0, 0.0
-        outage.reconnected = partial(self._call, self._doubt.set)
+        outage.reconnected = partial(self.call, self._doubt.set)
 
-    def _call(self, function: Callable[..., object], *args: object) -> None:
+    def call(self, function: Callable[..., object], *args: object) -> None:
         """Calls a function on the loop, from any thread. If the loop has ended, does nothing."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
@@ -88,7 +91,7 @@ class Lease:
         self, asked: Callable[..., object], cancel: Callable[..., object], job_ids: list[int]
     ) -> None:
         asked(job_ids)
-        self._call(cancel, job_ids)
+        self.call(cancel, job_ids)
 
     # ---------------------------------------------------------------- taking and keeping
 

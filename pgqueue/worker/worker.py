@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import nullcontext
 
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
 from pgqueue.database.dsn import redact
 from pgqueue.database.outage import Outage
+from pgqueue.database.statements.requests import WorkerRequest
 from pgqueue.maintenance.alerting.messages import alert_tasks
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
@@ -37,6 +38,7 @@ from pgqueue.telemetry.events.workers import (
     LeaseLost,
     WorkerFailed,
     WorkerOrphaned,
+    WorkerQuiet,
     WorkerStarted,
     WorkerStopped,
     WorkerStopping,
@@ -53,8 +55,8 @@ from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
 from pgqueue.worker.health import scrape
 from pgqueue.worker.health.health import Subject
+from pgqueue.worker.health.of_worker import signs_of_worker
 from pgqueue.worker.health.thread import HealthThread
-from pgqueue.worker.health.vital_signs import Sign, VitalSigns, loop_limit
 from pgqueue.worker.job_facts import emit_committed
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.links import Links
@@ -68,12 +70,11 @@ from pgqueue.worker.running.own_loop import OwnLoop
 from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.running.pulse import Pulse
 from pgqueue.worker.running.runner import Runner
+from pgqueue.worker.running.stacks import on_signal, stacks
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stats_writer import StatsWriter
 from pgqueue.worker.stopping import finish
 
-# A claimer that asks the database is expected to be back after two time limits of a statement and this many seconds for a new connection.
-CONNECTING = 20.0
 LATE = 1.0  # an attempt is released if it has waited this many seconds for a slot in this worker
 
 
@@ -139,13 +140,11 @@ class Worker:
         )  # fmt: skip
         self._lease = Lease(
             links.settle, self._outage, settings, sorted(self._specs), versions, began=self._live_as, ended=self._lose, running=self._runner.running, lost=self._runner.lose,
-            asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
+            asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)), answer=self._answer,
         )  # fmt: skip
-        self._vital_signs = VitalSigns(
-            Sign("loop", self._pulse.mark, loop_limit(settings.blocked)),
-            Sign("claimer", self._unless_cut_off(self._claimer.mark), 2 * links.claim.limit + CONNECTING),
-            Sign("heartbeat", self._unless_cut_off(self._lease.mark), settings.lease * 2 / 3),
-        )
+        self._vital_signs = signs_of_worker(
+            settings, self._outage, links.claim.limit, loop=self._pulse.mark, claimer=self._claimer.mark, heartbeat=self._lease.mark,
+        )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
         # Attempts after whose ends a job is perhaps due before the next poll, each with the seconds from the write of its outcome until then.
         self._again: dict[Attempt, float] = {}
@@ -226,11 +225,8 @@ class Worker:
         ``ends_process``: whether the process ends after this call. If so, signals that arrive after the end of the work are ignored,
         because they would change the exit code. If the worker cannot begin, raises a DatabaseError with the reason.
         """
-        with (
-            HealthThread(self.settings, self._dsn, self._subject(), self._vital_signs.tick)
-            if self._supervisor is None
-            else nullcontext()
-        ):
+        thread = HealthThread(self.settings, self._dsn, self._subject(), self._vital_signs.tick)
+        with nullcontext() if self._supervisor is not None else thread:
             begin(self._dsn, self._declarations, self._lease, self.settings.wait_for_db)
             return run_alone(self._work(ends_process=ends_process))
 
@@ -253,10 +249,7 @@ class Worker:
 
     def _use_up(self, why: str) -> None:
         emit(WorkerUsedUp(self.id, os.getpid(), why, self._supervisor is not None))
-        if self._supervisor is None:
-            self._drain()
-        else:
-            self._supervisor.say("replace")
+        self._drain() if self._supervisor is None else self._supervisor.say("replace")
 
     def _orphaned(self) -> None:
         if not self._stopping.is_set():
@@ -278,25 +271,35 @@ class Worker:
         self._pulse.start()
         log_ending = endings_of(lambda worker_id: worker_id == self.id)
         try:
-            with subscribed(JobCompleted, log_ending) if self.settings.log_jobs else nullcontext():
+            lines = subscribed(JobCompleted, log_ending) if self.settings.log_jobs else nullcontext()
+            with on_signal(self._stacks), lines:
                 return await self._work_watched()
         finally:
             self._pulse.stop()
             if ends_process:
                 self._own_loop.close()
 
+    def _answer(self, request: WorkerRequest) -> str:
+        """Does what a person has asked for, and returns the answer. Called on the thread of the heartbeat."""
+        if request == "stop":
+            self._lease.call(self._use_up, "was asked to stop")
+        elif request == "quiet":
+            emit(WorkerQuiet(self.id))
+            self._lease.drain()
+            self._lease.call(self._claimer.be_quiet)
+        return self._stacks() if request == "stacks" else ""
+
+    def _stacks(self) -> str:
+        return stacks(self._own_loop.loop, self._in_flight.attempts.values())
+
     def _alive(self) -> None:
         if self._supervisor is not None:
             self._vital_signs.tick()
             self._supervisor.say(" ".join(["alive", *self._vital_signs.silent()]))
 
-    def _unless_cut_off(self, mark: Callable[[], object]) -> Callable[[], object]:
-        """Returns ``mark``, but with None during an outage: then the part waits for the database, which no restart of the worker mends."""
-        return lambda: None if self._outage.since is not None else mark()
-
     def _subject(self) -> Subject:
         return Subject(
-            failing=self._vital_signs.failing, started=lambda: bool(self.id), at_work=self._lease.is_valid, draining=self._stopping.is_set,
+            failing=self._vital_signs.failing, started=lambda: bool(self.id), at_work=lambda: self._lease.is_valid() and not self._claimer.is_quiet, draining=self._stopping.is_set,
             doing=lambda: f"worker {self.id}, {len(self._in_flight)} of {self.settings.concurrency} slots in use" if self.id else "starting",
         )  # fmt: skip
 

@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 from pgqueue import App
-from pgqueue.worker import worker
 from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.health import of_worker
 from pgqueue.worker.heartbeat import Heartbeat
 
 app = App()
 is_silent = threading.Event()
-worker.CONNECTING = -8.5  # with a short lease, the claimer then counts as silent after 1.5 s
+of_worker.CONNECTING = -10.5  # with a lease of 6 s, the claimer then counts as silent after 1.5 s
 
 
 @app.task(name="silence")

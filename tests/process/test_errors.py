@@ -80,6 +80,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-205": lambda s: revised(s, "0000"),
     "PGQ-206": lambda s: revised(s, "9999"),
     "PGQ-301": lambda s: s.pgq("work", "-A", "shopp:app"),
+    "PGQ-541": lambda s: s.pgq("workers", "show", "1"),
     "PGQ-720": lambda s: s.pgq("health", "live", "--health-port", "1"),
     "PGQ-302": lambda s: written(s, "app = pgqueue.App()"),
     "PGQ-303": lambda s: s.pgq("enqueue", "gret", "-A", "shop:app"),

@@ -201,7 +201,7 @@ def test_no_process_is_ready_while_none_of_them_works(
     serving(workers, port, *QUICK, "--processes", "2")
     for pid in wait_until(lambda: pids(db) if len(pids(db)) == 2 else None) or ():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: ask(port, "readyz") == (503, ["the process has no lease now"]))
+    wait_until(lambda: ask(port, "readyz") == (503, ["the process takes no jobs now"]))
     assert ask(port, "livez") == (200, [])
     wait_until(lambda: codes(port) == (200, 200, 200))
 

@@ -111,6 +111,13 @@ from pgqueue.database.statements.queues import (
     resume_queue,
 )
 from pgqueue.database.statements.replay import check_deferred, get_replayed, list_writes, refuse_commit
+from pgqueue.database.statements.requests import (
+    answer_request,
+    ask_workers,
+    list_worker_requests,
+    purge_requests,
+    read_answers,
+)
 from pgqueue.database.statements.schedules import (
     add_schedule,
     edit_schedule,
@@ -232,6 +239,8 @@ __all__ = [
     "add_to_batch",
     "adopt_children",
     "adopt_orphans",
+    "answer_request",
+    "ask_workers",
     "before_commit",
     "begin_operation",
     "cancel",
@@ -336,6 +345,7 @@ __all__ = [
     "list_transitions",
     "list_undoable",
     "list_waiting",
+    "list_worker_requests",
     "list_workers",
     "list_workflows",
     "list_writes",
@@ -362,12 +372,14 @@ __all__ = [
     "purge_audit",
     "purge_checkpoints",
     "purge_jobs",
+    "purge_requests",
     "purge_runs",
     "purge_signals",
     "purge_stats",
     "purge_workflows",
     "put_off_unresolved",
     "raise_alerts",
+    "read_answers",
     "read_clock",
     "read_ends",
     "read_schema_version",

@@ -14,6 +14,7 @@ grant insert (job_id, at, taken_by, name, key, sender, payload) on pgqueue.signa
 grant insert (actor, source, action, about, before, after, changed, seen, refused, job_ids, operation, is_last, undoes, undo_until)
     on pgqueue.audit to ROLE;
 grant insert, delete on pgqueue.undo_rows to ROLE;
+grant insert (worker_id, request) on pgqueue.worker_requests to ROLE;
 grant update (value) on pgqueue.checkpoints to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant usage, update on sequence pgqueue.waited_until to ROLE;

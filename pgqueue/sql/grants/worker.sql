@@ -5,6 +5,7 @@ grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.lead
     pgqueue.schedules, pgqueue.schedule_runs, pgqueue.schedule_sets, pgqueue.tasks, pgqueue.alerts, pgqueue.idempotency_keys,
     pgqueue.checkpoints, pgqueue.signals, pgqueue.workflows, pgqueue.nodes, pgqueue.dependencies, pgqueue.unresolved,
     pgqueue.stats to ROLE;
+grant update, delete on pgqueue.worker_requests to ROLE;  -- it answers what it is asked
 grant delete on pgqueue.audit, pgqueue.undo_rows to ROLE;  -- the leader deletes old rows
 grant delete on pgqueue.limits to ROLE;  -- the limit of a batch goes with it
 grant insert on pgqueue.jobs, pgqueue.jobs_done, pgqueue.jobs_dead, pgqueue.transitions, pgqueue.queues to ROLE;

@@ -27,6 +27,12 @@ class WorkerStopping(NamedTuple):
     grace: float
 
 
+class WorkerQuiet(NamedTuple):
+    """A person has asked the worker to take no more jobs. It does not end."""
+
+    worker_id: int
+
+
 class WorkerUsedUp(NamedTuple):
     """The worker drains, because it has run many jobs or uses much memory. ``is_replaced``: whether a supervisor replaces it."""
 

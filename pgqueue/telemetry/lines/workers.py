@@ -30,6 +30,7 @@ LINES: dict[type[Fact], Wording] = {
         "worker_id", "tasks", lambda fact: ",".join(fact.queues), "slots", "executor", "dsn",
     ),
     w.WorkerStopping: worker_stopping,
+    w.WorkerQuiet: info("worker %d was asked to be quiet: it takes no more jobs, and waits for a stop", "worker_id"),
     w.WorkerUsedUp: by(
         "is_replaced",
         {

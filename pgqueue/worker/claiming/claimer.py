@@ -38,6 +38,7 @@ from pgqueue.worker.claiming.wake_ups import WakeUps
 
 # The longest pause, in seconds, after a failed claim if only a few jobs were due. A wake-up ends this pause.
 LONGEST_LONE_PAUSE = 5.0
+QUIET_PAUSE = 5.0  # seconds between two turns of a claimer that takes no jobs
 
 
 class Claimer:
@@ -73,6 +74,7 @@ class Claimer:
         self.drained = asyncio.Event()
         self._wants_room = False  # jobs were left behind because no slot was free
         self._has_more = False  # the last claims can have left due jobs behind although slots are free
+        self.is_quiet = False  # whether a person has asked the worker to take no more jobs
         self._rounds = 0  # how often the groups of queues were put in order
 
     @property
@@ -88,6 +90,11 @@ class Claimer:
     def stop(self) -> None:
         """After this call, no claim begins. If a claim is under way, its jobs are still handed over."""
         self._wake_ups.stop()
+
+    def be_quiet(self) -> None:
+        """After this call, no claim begins, but the claimer does not end. If a claim is under way, its jobs are still handed over."""
+        self.is_quiet = True
+        self._wake_ups.look_again()
 
     def wake(self) -> None:
         """Called if a job was enqueued."""
@@ -123,6 +130,9 @@ class Claimer:
         self._claims.singly.begin_turn()
         if self._claims.lost.is_overdue(monotonic()):
             await self._claims.take_lost()
+        if self.is_quiet:
+            await self._wake_ups.sleep(QUIET_PAUSE)
+            return
         room = self._in_flight.room(self._ahead())
         self._wants_room = not room
         if not room:

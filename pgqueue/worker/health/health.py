@@ -68,7 +68,7 @@ class Health:
         if self.subject.draining():
             failing.append("the process drains")
         elif not self.subject.at_work():
-            failing.append("the process has no lease now")
+            failing.append("the process takes no jobs now")
         trouble = await self._database.get(ANSWER_WITHIN)
         if trouble is None:
             trouble = f"the database has not answered within {ANSWER_WITHIN:g} s"

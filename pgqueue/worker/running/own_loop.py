@@ -19,15 +19,15 @@ class OwnLoop:
     """``signalled`` is called with the number of a signal that asks the worker to stop. Create this object on the loop, in the main thread."""
 
     def __init__(self, signalled: Callable[[int], object]) -> None:
-        self._loop, self._signalled = asyncio.get_running_loop(), signalled
-        self._factory = self._loop.get_task_factory()
+        self.loop, self._signalled = asyncio.get_running_loop(), signalled
+        self._factory = self.loop.get_task_factory()
         self._trial: asyncio.Future[int] | None = None
         self._listen()
         self._usual = {number: signal.getsignal(number) for number in forked.STOPS}
 
     def _listen(self) -> None:
         for number in forked.STOPS:
-            self._loop.add_signal_handler(number, self._signalled, number)
+            self.loop.add_signal_handler(number, self._signalled, number)
 
     def mend(self) -> str:
         """Undoes changes to the handling of signals, the task factory and the executor.
@@ -38,13 +38,13 @@ class OwnLoop:
             if signal.getsignal(number) is not usual:
                 emit(SignalTaken(signal.Signals(number).name))
         self._listen()  # always, because nothing shows whether the loop still has its signal handlers
-        factory = self._loop.get_task_factory()
+        factory = self.loop.get_task_factory()
         if factory is not self._factory:
             self._factory = factory if factory is None or self._makes_tasks() else None
-            self._loop.set_task_factory(self._factory)
+            self.loop.set_task_factory(self._factory)
         if self._has_threads():
             return ""
-        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+        self.loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         if not self._has_threads():
             return "a handler has shut down the threads of the event loop"
         emit(ExecutorShutDown())
@@ -54,7 +54,7 @@ class OwnLoop:
         """Returns whether the loop's executor accepts work. Tries this with a small function, but only if the last trial has ended."""
         if self._trial is None or self._trial.done():
             try:
-                self._trial = self._loop.run_in_executor(None, int)
+                self._trial = self.loop.run_in_executor(None, int)
             except BaseException:  # noqa: BLE001 - a handler can have set an executor that raises any exception
                 return False
         return True
@@ -62,7 +62,7 @@ class OwnLoop:
     def _makes_tasks(self) -> bool:
         trial = asyncio.sleep(0)
         try:
-            self._loop.create_task(trial)
+            self.loop.create_task(trial)
         except BaseException as error:  # noqa: BLE001 - it is logged
             trial.close()
             emit(TaskFactoryFailed(error))
@@ -71,5 +71,5 @@ class OwnLoop:
 
     def close(self) -> None:
         for number in forked.STOPS:
-            self._loop.remove_signal_handler(number)
+            self.loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
