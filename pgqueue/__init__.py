@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pgqueue.model.redact import Redact
     from pgqueue.model.retry import RetryPolicy
     from pgqueue.model.suspension import Signal, Suspended
+    from pgqueue.model.worker_events import WorkerEvent
     from pgqueue.telemetry.job_context import JobContext, JobFields, current_job
     from pgqueue.telemetry.json_lines import JsonFormatter
 
@@ -67,6 +68,7 @@ __all__ = [
     "Snooze",
     "Suspended",
     "Task",
+    "WorkerEvent",
     "Workflow",
     "WorkflowHandle",
     "WorkflowProgress",
@@ -96,6 +98,7 @@ _HOMES = {
     "model.redact": ("Redact",),
     "model.retry": ("RetryPolicy",),
     "model.suspension": ("Signal", "Suspended"),
+    "model.worker_events": ("WorkerEvent",),
     "telemetry.job_context": ("JobContext", "JobFields", "current_job"),
     "telemetry.json_lines": ("JsonFormatter",),
 }

@@ -34,6 +34,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.model.unique import KeyRules, key_rules
 from pgqueue.model.units import seconds
 from pgqueue.model.versions import check_app_version, check_versions
+from pgqueue.model.worker_events import Watched
 from pgqueue.text.nearest import guess
 
 P = ParamSpec("P")
@@ -41,7 +42,7 @@ R = TypeVar("R")
 HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 
 
-class App(Crontab, Workflows, Batches, Hooked):
+class App(Crontab, Workflows, Batches, Hooked, Watched):
     """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
     ``dsn``: the database of the jobs. Without a DSN, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,
@@ -62,6 +63,7 @@ class App(Crontab, Workflows, Batches, Hooked):
     ) -> None:
         Crontab.__init__(self)
         Hooked.__init__(self)
+        Watched.__init__(self)
         self._dsn = dsn
         self.named = name is not None
         self.name = check_name("service", module_of(self) if name is None else name)

@@ -6,8 +6,8 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
 from pgqueue.model.tally import Tally
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.maintenance import CrashLoopEnded, JobsRescued
+from pgqueue.telemetry.events import emit, has_subscribers
+from pgqueue.telemetry.events.maintenance import CrashLoopEnded, JobsRescued, JobStalled
 
 RESCUES_AT_ONCE = 500
 
@@ -25,6 +25,8 @@ async def rescue_all(link: Link, crash_limit: int, tally: Tally) -> int:
         total += len(rescued)
         for job in rescued:
             tally.ended(job.queue, job.task, job.state, crashed=True)
+            if has_subscribers(JobStalled):
+                emit(JobStalled(job.id, job.task, job.worker_id, job.state))
             if job.state == "dead":
                 emit(CrashLoopEnded(job.id, job.task))
         if rescued:

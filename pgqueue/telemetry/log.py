@@ -20,11 +20,12 @@ from pgqueue.telemetry.events.jobs import (
     JobStarted,
     OutcomesWritten,
 )
-from pgqueue.telemetry.events.maintenance import LeadEnded, LeaderElected, Measured
+from pgqueue.telemetry.events.maintenance import JobStalled, LeadEnded, LeaderElected, Measured
 from pgqueue.telemetry.lines import Line, Wording, database, jobs, maintenance, users, workers
 from pgqueue.telemetry.log_output import LOG
 from pgqueue.telemetry.record_fields import fields_of
 from pgqueue.text.described import TRACEBACK, plain
+from pgqueue.text.shown import visible
 
 EMITTER = 5  # the number of frames between the call of the logger and the code that called emit
 
@@ -33,7 +34,7 @@ LINES: dict[type[Fact], Wording] = {
 }  # fmt: skip
 # Facts without a log line. Some of them happen thousands of times a second. The others have a meaning only for other subscribers.
 SILENT: set[type[Fact]] = {
-    JobsEnqueued, EnqueueEnded, JobsTaken, JobStarted, JobCompleted, JobPutBack, JobLost, OutcomesWritten, LeaderElected, LeadEnded, Measured,
+    JobsEnqueued, EnqueueEnded, JobsTaken, JobStarted, JobCompleted, JobPutBack, JobLost, OutcomesWritten, LeaderElected, LeadEnded, Measured, JobStalled,
 }  # fmt: skip
 
 Raised = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -42,6 +43,12 @@ Raised = tuple[type[BaseException], BaseException, TracebackType | None]
 def log_fact(fact: Fact) -> None:
     """Writes the log line of a fact, unless its wording returns None."""
     _write(LINES[type(fact)](fact), fact)
+
+
+def text_of(fact: Fact) -> str:
+    """Returns the words of a fact's log line, on one line."""
+    line = LINES[type(fact)](fact)
+    return "" if line is None else visible(line.text % line.args)
 
 
 def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:

@@ -48,6 +48,7 @@ from pgqueue.telemetry.log import endings_of
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.beginning import begin
+from pgqueue.worker.callbacks import called_back
 from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
@@ -269,10 +270,10 @@ class Worker:
         scrape.begin(self.settings.health_port)
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
-        log_ending = endings_of(lambda worker_id: worker_id == self.id)
+        mine: Callable[[int], bool] = lambda worker_id: worker_id == self.id  # noqa: E731
+        log_endings = subscribed(JobCompleted, endings_of(mine)) if self.settings.log_jobs else nullcontext()
         try:
-            lines = subscribed(JobCompleted, log_ending) if self.settings.log_jobs else nullcontext()
-            with on_signal(self._stacks), lines:
+            with on_signal(self._stacks), log_endings, called_back(self.app, mine):
                 return await self._work_watched()
         finally:
             self._pulse.stop()

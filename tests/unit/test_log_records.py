@@ -245,7 +245,7 @@ def test_the_code_of_the_page_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/logging.md").read_text(encoding="utf-8")
-    by_dict, by_hand, for_structlog = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    by_dict, by_hand, for_structlog, callback = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
     for logger in (logging.getLogger(), logging.getLogger("shop")):
         for name in ("handlers", "level"):
             monkeypatch.setattr(logger, name, getattr(logger, name))
@@ -258,6 +258,8 @@ def test_the_code_of_the_page_runs(
         exec(by_hand, namespace)
         logging.getLogger("shop").warning("paid twice")
         exec(for_structlog, namespace)
+        exec(callback, namespace)
+        assert namespace["app"].callbacks["failed"] == [namespace["tell"]]
         assert namespace["add_job"](None, "", {"a": 1}) == {"a": 1, "job_id": 7, "task": "pay", "attempt": 2}
 
     before = list(logging.getLogger("shop").handlers)

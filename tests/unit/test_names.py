@@ -30,7 +30,7 @@ from tests.package import MODULES, PACKAGE
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
         "App", "AsyncOpenBatch", "AsyncWorkflow", "BatchHandle", "BatchProgress", "Call", "Cancel", "Chain", "Dead", "Failure", "Group", "Job", "JobContext", "JobFields", "JobHandle", "JsonFormatter", "LeaseLostError",
-        "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Redact", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "Workflow",
+        "NewJob", "Node", "NodeEnd", "OpenBatch", "PgQueueError", "RateLimited", "Redact", "Retry", "RetryPolicy", "Signal", "Snooze", "Suspended", "Task", "WorkerEvent", "Workflow",
         "WorkflowHandle", "WorkflowProgress", "chain", "current_job", "errors", "group",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)

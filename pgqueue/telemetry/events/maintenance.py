@@ -79,6 +79,15 @@ class JobsRescued(NamedTuple):
     worker_ids: tuple[int, ...]
 
 
+class JobStalled(NamedTuple):
+    """A job was taken back from a worker that died or lost its lease. ``worker_id``: that worker. ``state``: what the job is now."""
+
+    job_id: int
+    task: str
+    worker_id: int
+    state: str
+
+
 class CrashLoopEnded(NamedTuple):
     """The job was made dead, because too many workers died while they ran it."""
 

@@ -85,3 +85,19 @@ class ForkCameBack(NamedTuple):
     """A handler forked the process ``pid``, and that process returned from the handler."""
 
     pid: int
+
+
+class CallbackFailed(NamedTuple):
+    """A callback of ``@app.on(event)`` raised an error. Its failures are emitted at most once a minute."""
+
+    callback: str
+    on_event: str
+    raised: BaseException
+
+
+class CallbackBehind(NamedTuple):
+    """A callback is so slow that ``waiting`` events wait for it, so it misses events."""
+
+    callback: str
+    on_event: str
+    waiting: int

@@ -23,6 +23,10 @@ LINES: dict[type[Fact], Wording] = {
     u.HookFailed: error(
         "the hook %s of %s failed for job %s; the job stays as it is", "hook", "hook_task", "job_id"
     ),
+    u.CallbackFailed: error("the callback %s of the event %s failed", "callback", "on_event"),
+    u.CallbackBehind: warning(
+        "the callback %s of the event %s is too slow: %d events wait for it, and it misses others", "callback", "on_event", "waiting"
+    ),
     u.EndOfWorkerAsked: error(
         "a job, or a task or callback that it left on the loop, asked the worker to end; the request is ignored"
     ),
