@@ -63,6 +63,7 @@ FIRST_STEP = {
     "ScheduleNotFoundError": "Use a name that `pgq cron list` prints.",
     "ActionNotFoundError": "Use an id that `pgq audit list` prints.",
     "ActionNotUndoneError": "Read in `pgq audit show ID` what has changed since the action, and change it by hand.",
+    "ErrorGroupNotFoundError": "Use a fingerprint that `pgq errors list` prints. It lists the last 7 days.",
     "AlertNotFoundError": "Use an id that `pgq alerts --all` prints.",
     "BatchClosedError": "Store the jobs in another batch. If jobs are added until a later time, make the batch with `open=True`, and seal it then.",
     "BatchNotFoundError": "Use an id that `pgq batches` prints, and check that the transaction that stored the batch was committed.",

@@ -56,6 +56,7 @@
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
     │   ├── ActionNotFoundError         PGQ-513   no action in the audit has this number
+    │   ├── ErrorGroupNotFoundError     PGQ-515   no recent error has this fingerprint
     │   ├── WorkflowNotFoundError       PGQ-530   the workflow is not committed, or was removed
     │   ├── NodeNotFoundError           PGQ-531   the workflow has no node of this name
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
@@ -129,6 +130,7 @@ from pgqueue.errors.calls import (
     CheckFailedError,
     CommitUnconfirmedError,
     DuplicateJobError,
+    ErrorGroupNotFoundError,
     IdempotencyConflictError,
     InvalidArgumentsError,
     InvalidBatchError,
@@ -181,6 +183,7 @@ __all__ = [
     "DuplicateStepError",
     "DuplicateTaskError",
     "EmbeddedPostgresError",
+    "ErrorGroupNotFoundError",
     "ForeignRequestError",
     "IdempotencyConflictError",
     "InvalidArgumentsError",

@@ -214,6 +214,10 @@ class ActionNotFoundError(NotFoundError):
     code = "PGQ-513"
 
 
+class ErrorGroupNotFoundError(NotFoundError):
+    code = "PGQ-515"
+
+
 class StepNotFoundError(NotFoundError):
     code = "PGQ-512"
 

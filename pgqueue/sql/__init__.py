@@ -55,6 +55,7 @@ PARTS = (
     "batches",
     "jobs",
     "actions",
+    "errors",
     "queues",
     "limits",
     "schedules",

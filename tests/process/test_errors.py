@@ -107,6 +107,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-512": lambda s: [s.greet("--name", "Ada"), s.pgq("jobs", "forget-step", "1", "mail")][1],
     "PGQ-513": lambda s: s.pgq("audit", "undo", "7"),
     "PGQ-514": lambda s: [s.pgq("audit", "undo", "1") for _ in [s.pgq("queues", "pause", "mail"), 2]][1],
+    "PGQ-515": lambda s: s.pgq("errors", "show", "0123"),
     "PGQ-540": lambda s: s.pgq("batches", "show", "7"),
     "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
@@ -139,6 +140,7 @@ WORDS = {
     "PGQ-512": "pgq jobs steps 1",
     "PGQ-513": "There is no action 7",
     "PGQ-514": "it was undone already, by action 2",
+    "PGQ-515": "No group of errors has a fingerprint that begins with '0123'",
     "PGQ-540": "There is no batch 7",
 }
 

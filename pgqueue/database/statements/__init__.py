@@ -55,6 +55,7 @@ from pgqueue.database.statements.enqueuing import (
     reserve_ids,
     wake,
 )
+from pgqueue.database.statements.errors import list_dead_of_error, list_errors, list_failures
 from pgqueue.database.statements.jobs import (
     JobFilter,
     cancel,
@@ -321,7 +322,10 @@ __all__ = [
     "list_awaited",
     "list_batches",
     "list_cancel_requests",
+    "list_dead_of_error",
     "list_ends",
+    "list_errors",
+    "list_failures",
     "list_follow_ups",
     "list_function_bodies",
     "list_holders",

@@ -13,6 +13,7 @@ from pgqueue.ui.cli import (
     doctor,
     edit,
     enqueue,
+    errors,
     health,
     jobs,
     limits,
@@ -62,6 +63,7 @@ cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
 cli.add_typer(audit.commands, name="audit")
+cli.add_typer(errors.commands, name="errors")
 cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")
 cli.add_typer(health.commands, name="health")

@@ -1,0 +1,64 @@
+"""The statements that group errors by their fingerprint: the class of the error, and the innermost frame of the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pgqueue.database.statements.decoding import column, each, statement
+from pgqueue.sql import Statement
+
+FAILURES_READ = 10_000  # so many failures, and so many dead jobs, does a list of errors read at most
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failures of one origin, such as ``ValueError in charge (shop/billing.py)``.
+
+    ``error``, ``job_id``: the newest failure. ``in_hour``, ``in_day``, ``in_week``: numbers of failed attempts. ``dead``: dead jobs now.
+    ``tasks``, ``queues``: of the 20 newest jobs. ``read_since``: failures before this time were not read, so the numbers can be larger;
+    None: all failures of the last 7 days were read.
+    """
+
+    fingerprint: str
+    origin: str
+    error: str
+    in_hour: int
+    in_day: int
+    in_week: int
+    first_at: datetime | None
+    last_at: datetime | None
+    dead: int
+    job_id: int
+    tasks: list[str]
+    queues: list[str]
+    read_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A failed attempt. ``to_state``: retrying, dead or cancelled."""
+
+    at: datetime
+    job_id: int
+    to_state: str
+    error: str
+    traceback: str | None
+
+
+def list_errors(
+    fingerprint: str | None = None, *, count: int = 50, most: int = FAILURES_READ
+) -> Statement[list[ErrorGroup]]:
+    """Lists groups of errors, the one that failed last first. With a fingerprint, only that group."""
+    return statement("list_errors", each(ErrorGroup), fingerprint=fingerprint, count=count, most=most)
+
+
+def list_failures(
+    fingerprint: str, *, count: int = 10, most: int = FAILURES_READ
+) -> Statement[list[FailedAttempt]]:
+    return statement("list_failures", each(FailedAttempt), fingerprint=fingerprint, count=count, most=most)
+
+
+def list_dead_of_error(fingerprint: str, *, most: int = FAILURES_READ) -> Statement[list[int]]:
+    """Returns the ids of the dead jobs with this fingerprint, the newest first."""
+    return statement("list_dead_of_error", column, fingerprint=fingerprint, most=most)
