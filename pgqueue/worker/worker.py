@@ -32,8 +32,7 @@ from pgqueue.model.tally import Tally
 from pgqueue.model.versions import Versions
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
-from pgqueue.telemetry.events import emit, subscribed
-from pgqueue.telemetry.events.jobs import JobCompleted
+from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.workers import (
     LeaseLost,
     WorkerFailed,
@@ -44,7 +43,6 @@ from pgqueue.telemetry.events.workers import (
     WorkerStopping,
     WorkerUsedUp,
 )
-from pgqueue.telemetry.log import endings_of
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.beginning import begin
@@ -270,10 +268,11 @@ class Worker:
         scrape.begin(self.settings.health_port)
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
-        mine: Callable[[int], bool] = lambda worker_id: worker_id == self.id  # noqa: E731
-        log_endings = subscribed(JobCompleted, endings_of(mine)) if self.settings.log_jobs else nullcontext()
         try:
-            with on_signal(self._stacks), log_endings, called_back(self.app, mine):
+            reported = called_back(
+                self.app, lambda worker_id: worker_id == self.id, log_jobs=self.settings.log_jobs
+            )
+            with on_signal(self._stacks), reported:
                 return await self._work_watched()
         finally:
             self._pulse.stop()
