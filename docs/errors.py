@@ -76,6 +76,8 @@ FIRST_STEP = {
     "TooManyGuessesError": "Wait as long as `Retry-After` says, then send the right token.",
     "ForeignRequestError": "Send the request from a page of the same server, or from a program.",
     "UnknownHostError": "Add the name of the server to its allowed hosts.",
+    "InvalidRequestError": "Correct what the message names. The OpenAPI document lists what each route takes.",
+    "ServerBusyError": "Send the request again later, or ask for less.",
     "LeaseLostError": "Let the handler stop, because the job runs again. If this error comes often, find out why the worker could not renew its lease.",
     "ProcessDiedError": "Find out from the system's log why the process ended. Often it used too much memory.",
     "LoopBlockedError": 'Make the handler a plain `def`, or give its task `executor="process"`.',

@@ -119,6 +119,10 @@ class Enqueuer(Generic[P, R_co]):
             return NewJob(self.spec.name, text, self._shared(), self._key(), results)
         return self._job(args, kwargs)
 
+    def job_of(self, args: Mapping[str, object]) -> NewJob:
+        """``job`` for arguments in a mapping, of which one can have any name, such as ``self``."""
+        return self._job((), args)
+
     def _job(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
         return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
 

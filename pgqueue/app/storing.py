@@ -61,7 +61,7 @@ class JobStore:
             connection, committing = joining(connection, asynchronous=False)
             if any(batch.args for batch in batches):
                 with sending(batches) as sent, committing:
-                    stored = _accepted(batches, drive(connection, insertion(connection, sent.batches)))
+                    stored = accepted(batches, drive(connection, insertion(connection, sent.batches)))
                     sent.note([row.id for row in stored])
         elif any(batch.args for batch in batches):
             copied: list[Reserved] = []
@@ -70,7 +70,7 @@ class JobStore:
                     self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
                     sending(batches, self.dsn) as sent,
                 ):
-                    stored = _accepted(batches, drive(own, insertion(own, sent.batches, copied)))
+                    stored = accepted(batches, drive(own, insertion(own, sent.batches, copied)))
                     sent.note([row.id for row in stored])
             except CommitUnconfirmedError as error:
                 resolve_copied(self.dsn(), copied, error)
@@ -83,7 +83,7 @@ class JobStore:
             connection, committing = joining(connection, asynchronous=True)
             if any(batch.args for batch in batches):
                 with sending(batches) as sent, committing:
-                    stored = _accepted(
+                    stored = accepted(
                         batches, await drive_async(connection, insertion(connection, sent.batches))
                     )
                     sent.note([row.id for row in stored])
@@ -92,7 +92,7 @@ class JobStore:
             try:
                 async with self.pools.aconnection(autocommit=not is_copied(batches), own=True) as own:
                     with sending(batches, self.dsn) as sent:
-                        stored = _accepted(
+                        stored = accepted(
                             batches, await drive_async(own, insertion(own, sent.batches, copied))
                         )
                         sent.note([row.id for row in stored])
@@ -270,7 +270,7 @@ def _created(ids: Sequence[int]) -> Iterator[Stored]:
 # ------------------------------------------------------------------ the answer
 
 
-def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
+def accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
     """Returns the rows. For the first row that was refused, raises DuplicateJobError or IdempotencyConflictError."""
     stored = list(rows)
     for index, row in enumerate(stored):

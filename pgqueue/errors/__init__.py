@@ -69,6 +69,8 @@
     │   ├── TooManyGuessesError         PGQ-703   too many wrong tokens came from one address
     │   ├── ForeignRequestError         PGQ-704   a page of another web site sent the request
     │   └── UnknownHostError            PGQ-705   the header Host is not a name of this server
+    ├── InvalidRequestError             PGQ-710   an HTTP request has a part that its route does not take
+    ├── ServerBusyError                 PGQ-711   too many requests wait, or the database is too slow for a request
     └── AttemptError                    why an attempt of a job failed
         ├── LeaseLostError              PGQ-601   another worker is allowed to run the job now
         ├── ProcessDiedError            PGQ-602   the process crashed, or was killed from outside
@@ -96,8 +98,10 @@ from __future__ import annotations
 from pgqueue.errors.access import (
     AccessError,
     ForeignRequestError,
+    InvalidRequestError,
     NotAllowedError,
     NotAuthenticatedError,
+    ServerBusyError,
     TooManyGuessesError,
     UnknownHostError,
 )
@@ -192,6 +196,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidOptionError",
     "InvalidPayloadError",
+    "InvalidRequestError",
     "InvalidScheduleError",
     "InvalidSettingError",
     "InvalidWorkflowError",
@@ -224,6 +229,7 @@ __all__ = [
     "SchemaNotUpgradedError",
     "SchemaTooNewError",
     "SchemaTooOldError",
+    "ServerBusyError",
     "SignalTimeoutError",
     "StepError",
     "StepNotFoundError",

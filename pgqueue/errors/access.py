@@ -33,3 +33,30 @@ class ForeignRequestError(AccessError):
 
 class UnknownHostError(AccessError):
     code = "PGQ-705"
+
+
+class InvalidRequestError(PgQueueError):
+    """``http_code``: the HTTP status code of the answer. ``listed``: each wrong field, as ``at`` and ``message``."""
+
+    code = "PGQ-710"
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        do: str = "",
+        http_code: int = 400,
+        headers: dict[str, str] | None = None,
+        listed: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(what, why=why, do=do)
+        self.http_code = http_code
+        self.headers = headers or {}
+        self.listed = listed or []
+
+
+class ServerBusyError(PgQueueError):
+    code = "PGQ-711"
+    exit_code = 3

@@ -46,13 +46,14 @@ class Batch(NamedTuple):
         """Returns the same batch, but all characters outside ASCII are JSON escapes in the arguments."""
         return self._replace(args=[NOT_ASCII.sub(escaped, args) for args in self.args])
 
-    def item(self) -> str:
-        """Returns the JSON text of these jobs, as one item of ``pgqueue.enqueue_many``."""
+    def item(self, *, declared: bool = True) -> str:
+        """Returns the JSON text of these jobs, as one item of ``pgqueue.enqueue_many``.
+
+        ``declared`` False: the options are only those of the call, so the database adds those that the task declares.
+        """
         keys = {} if self.keys is None else {"keys": self.keys}
-        return (
-            json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
-            + f', "each": [{",".join(self.args)}]}}'
-        )
+        head = {"task": self.task, "declared": True} if declared else {"task": self.task}
+        return json.dumps({**head, **self.options, **keys})[:-1] + f', "each": [{",".join(self.args)}]}}'
 
 
 def escaped(found: re.Match[str]) -> str:

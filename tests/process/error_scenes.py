@@ -22,6 +22,8 @@ from pgqueue.errors import NotAuthenticatedError
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.tokens import Token
 from pgqueue.ui.access.who import Role, Who
+from pgqueue.ui.api.service import Service
+from pgqueue.ui.api.strict_json import decode
 from pgqueue.worker.attempt_lease import AttemptLease
 from tests.command_line import pgq
 from tests.proxy import proxy_to
@@ -183,6 +185,12 @@ def admitted(access: Access, **headers: str) -> Who:
     )
 
 
+def no_room(scene: Scene) -> None:
+    service = Service(scene.app(), is_own=True, most_waiting=0)
+    with service.waiting():
+        pass
+
+
 def eleven_wrong_tokens(scene: Scene) -> None:
     access = Access([Token("0" * 64, Who("ada"))])
     for _ in range(10):
@@ -211,4 +219,6 @@ RAISED: dict[str, Callable[[Scene], object]] = {
     "PGQ-703": eleven_wrong_tokens,
     "PGQ-704": lambda s: admitted(Access(), sec_fetch_site="cross-site"),
     "PGQ-705": lambda s: admitted(Access(), host="evil.test"),
+    "PGQ-710": lambda s: decode(b"{"),
+    "PGQ-711": no_room,
 }

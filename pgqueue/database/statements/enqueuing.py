@@ -30,9 +30,9 @@ class Stored(NamedTuple):
     error: str | None = None
 
 
-def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
-    """Returns one ``Stored`` for each job, in the order of the jobs."""
-    jobs = "[" + ",".join(batch.item() for batch in batches) + "]"
+def enqueue_many(batches: Sequence[Batch], *, declared: bool = True) -> Statement[list[Stored]]:
+    """Returns one ``Stored`` for each job, in the order of the jobs. ``declared``: as in ``Batch.item``."""
+    jobs = "[" + ",".join(batch.item(declared=declared) for batch in batches) + "]"
     return statement("enqueue_many", stored, jobs=jobs)
 
 

@@ -19,7 +19,7 @@ class JobFilter:
     """Chooses the jobs that fit every field that is not None.
 
     ``error``: a part of the last error. ``named``: a part of the task's name. ``args``: JSON within the arguments. ``since``, ``until``: a
-    job is created at ``since`` or later, and before ``until``.
+    job is created at ``since`` or later, and before ``until``. ``queues``: patterns of LIKE, of which the queue must match one.
     """
 
     states: list[str] | None = None
@@ -36,6 +36,7 @@ class JobFilter:
     workflow_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    queues: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

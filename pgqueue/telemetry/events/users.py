@@ -101,3 +101,11 @@ class CallbackBehind(NamedTuple):
     callback: str
     on_event: str
     waiting: int
+
+
+class RequestFailed(NamedTuple):
+    """The HTTP API or the web page could not serve a request. The caller was told only that, and not the error."""
+
+    method: str
+    path: str
+    raised: BaseException

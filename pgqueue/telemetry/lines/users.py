@@ -39,4 +39,5 @@ LINES: dict[type[Fact], Wording] = {
     u.ForkCameBack: warning(
         "a process (pid %d) that a handler forked returned from the handler, and is ended", "pid"
     ),
+    u.RequestFailed: error("the request %s %s could not be served", "method", "path"),
 }  # fmt: skip

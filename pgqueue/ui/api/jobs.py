@@ -1,0 +1,189 @@
+"""The routes that read jobs and change them. A job of a queue that the caller may not see counts as missing."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.responses import Response
+
+from pgqueue.database import statements
+from pgqueue.database.run import run_async
+from pgqueue.database.statements import JobFilter, Who
+from pgqueue.database.statements.actions import JobAction
+from pgqueue.errors import (
+    InvalidRequestError,
+    JobFailedError,
+    JobNotFoundError,
+    JobUnchangedError,
+    ServerBusyError,
+)
+from pgqueue.model.job import Job
+from pgqueue.model.payload import signal_text
+from pgqueue.model.suspension import signal_name
+from pgqueue.ui.api.answers import etag, shown_event, shown_job, shown_reason
+from pgqueue.ui.api.calls import Answer, Call
+from pgqueue.ui.api.shapes import Listing, SentSignal, Waiting, moment_of
+from pgqueue.ui.api.strict_json import decode, encode
+from pgqueue.ui.api.waiting import wait_for_end
+
+AGAIN = {"Retry-After": "1"}
+# Why a job is not retried: words of sql/actions/functions/act.sql.
+REASONS = {
+    "unique_key": "an unfinished job has its unique key",
+    "node": "its workflow does not let it run again",
+    "children": "its children have not ended",
+    "alone": "its workflow does not let it run again",
+}
+MOST_EVENTS = 1000  # of a job; the last ones are answered
+
+
+async def get_job(call: Call) -> Answer | Response:
+    job = await _job(call)
+    wait = call.asks(Waiting).wait
+    if wait and not job.is_final:
+        await wait_for_end(call, job, wait)
+        job = await _job(call)
+    body = encode(shown_job(job))
+    headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
+    if not job.is_final:
+        headers |= AGAIN
+    if _has(call.request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, "application/json")
+
+
+def _has(given: str | None, tag: str) -> bool:
+    """Whether a header If-None-Match names the tag. A proxy that has compressed the answer makes ``W/`` of its tag."""
+    return given is not None and any(
+        part.strip().removeprefix("W/") in (tag, "*") for part in given.split(",")
+    )
+
+
+async def get_result(call: Call) -> Answer:
+    job = await _job(call)
+    wait = call.asks(Waiting).wait
+    if wait and not job.is_final:
+        await wait_for_end(call, job, wait)
+        job = await _job(call)
+    if not job.is_final:
+        waits = {"id": str(job.id), "state": job.state, "status_url": call.url(f"/jobs/{job.id}")}
+        return Answer(waits, 202, AGAIN)
+    if job.state != "completed":
+        raise JobFailedError(job.id, job.state, job.last_error)
+    return Answer({"id": str(job.id), "state": job.state, "result": job.result})
+
+
+async def list_jobs(call: Call) -> Answer:
+    asked = call.asks(Listing)
+    which = _filter(call, asked)
+    after = None if asked.after is None else int(asked.after)
+    async with call.service.reading() as reader:
+        found = await reader.ask(statements.list_jobs(which, before=after, count=asked.limit + 1))
+    page = found[: asked.limit]
+    more = str(page[-1].id) if len(found) > len(page) else None
+    return Answer({"items": [shown_job(job) for job in page], "next": more})
+
+
+def _filter(call: Call, asked: Listing) -> JobFilter:
+    if asked.args is not None and not isinstance(decode(asked.args.encode(), "args"), dict):
+        raise InvalidRequestError("args is not a JSON object.", do='send it as in ?args={"tenant":"t1"}')
+    return JobFilter(
+        states=asked.state,
+        queue=asked.queue,
+        queues=None if call.who.sees_all else [like(pattern) for pattern in call.who.queues],
+        task=asked.task,
+        tag=asked.tag,
+        error=asked.error,
+        unique_key=asked.unique_key,
+        idempotency_key=asked.idempotency_key,
+        concurrency_key=asked.concurrency_key,
+        args=asked.args,
+        named=asked.named,
+        worker_id=None if asked.worker is None else int(asked.worker),
+        workflow_id=None if asked.workflow is None else int(asked.workflow),
+        since=None if asked.since is None else moment_of(asked.since),
+        until=None if asked.until is None else moment_of(asked.until),
+    )
+
+
+async def cancel(call: Call) -> Answer:
+    said = await _act(call, "cancel")
+    if said not in ("cancelled", "requested"):
+        raise JobUnchangedError(f"Job {call.job_id} was not cancelled: it is {said}.")
+    return _changed(call, said, 202 if said == "requested" else 200)
+
+
+async def retry(call: Call) -> Answer:
+    said = await _act(call, "retry")
+    if said != "revived":
+        because = REASONS.get(said, f"it is {said}")
+        raise JobUnchangedError(f"Job {call.job_id} cannot run again: {because}.")
+    return _changed(call, "pending", 202)
+
+
+async def _act(call: Call, action: JobAction) -> str:
+    """Does an action with the job, and writes it into the audit. Returns the word of sql/actions/functions/act.sql."""
+    async with call.service.writing() as connection:
+        _seen(call, await run_async(connection, statements.get_job(call.job_id)))
+        [done] = await run_async(connection, statements.act(action, [call.job_id], auditor(call)))
+    if done.result == "locked":
+        raise ServerBusyError(f"Another transaction has locked job {call.job_id}.", do="try again")
+    if done.result == "not found":
+        raise JobNotFoundError(call.job_id)
+    return done.result
+
+
+def auditor(call: Call) -> Who:
+    """Returns who acts, as the audit writes it."""
+    return Who(call.who.name, "api")
+
+
+async def signal(call: Call) -> Answer:
+    sent = call.sends(SentSignal)
+    name, text = signal_name(sent.name), None if sent.payload is None else signal_text(sent.payload)
+    async with call.service.writing() as connection:
+        _seen(call, await run_async(connection, statements.get_job(call.job_id)))
+        made = statements.signal(call.job_id, name, text, sent.key, call.who.name, who=auditor(call))
+        said = await run_async(connection, made)
+    if said != "sent":
+        raise JobUnchangedError(f"Job {call.job_id} takes no signal: it is {said}.")
+    return _changed(call, said, 202)
+
+
+async def why(call: Call) -> Answer:
+    async with call.service.reading() as reader:
+        _seen(call, await reader.ask(statements.get_job(call.job_id)))
+        return Answer(shown_reason(await reader.ask(statements.why(call.job_id))))
+
+
+async def timeline(call: Call) -> Answer:
+    async with call.service.reading() as reader:
+        _seen(call, await reader.ask(statements.get_job(call.job_id)))
+        entries = await reader.ask(statements.list_timeline(call.job_id))
+    return Answer({"items": [shown_event(entry) for entry in entries[-MOST_EVENTS:]]})
+
+
+def like(pattern: str) -> str:
+    """Returns a pattern of LIKE for a pattern in which ``*`` stands for any text."""
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
+
+
+async def _job(call: Call) -> Job:
+    async with call.service.reading() as reader:
+        return _seen(call, await reader.ask(statements.get_job(call.job_id)))
+
+
+def _seen(call: Call, job: Job | None) -> Job:
+    """Returns the job. Raises JobNotFoundError if there is none, or if the caller may not see its queue."""
+    if job is None or not call.who.may_see(job.queue):
+        raise JobNotFoundError(call.job_id)
+    return job
+
+
+def _changed(call: Call, state: str, code: int) -> Answer:
+    url = call.url(f"/jobs/{call.job_id}")
+    return Answer(
+        {"id": str(call.job_id), "state": state, "status_url": url},
+        code,
+        {"Location": url} if code == 202 else {},
+    )

@@ -1,0 +1,49 @@
+"""schemathesis calls every route of the HTTP API as the OpenAPI document describes it, and checks every answer against the document.
+
+PGQUEUE_SCHEMA_EXAMPLES sets the number of examples of each route. The default is small, so that the test takes less than a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pgqueue.ui import api
+from pgqueue.ui.access import guesses
+from pgqueue.ui.api import waiting
+from tests.factories import add_jobs
+from tests.http_servers import Tokens, served
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = os.environ.get("PGQUEUE_SCHEMA_EXAMPLES", "8")
+
+
+# Which options of a job exclude each other, and that args contains an object, is said in words only.
+CONFIG = """
+[[operations]]
+include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs"]
+checks.positive_data_acceptance.enabled = false
+"""
+
+
+def test_every_answer_fits_the_openapi_document(dsn, db, tmp_path, monkeypatch):
+    monkeypatch.setattr(guesses, "ALLOWED", 10**9)  # schemathesis also tries wrong tokens
+    monkeypatch.setattr(waiting, "LONGEST", 0.05)
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    add_jobs(db, count=5)
+    tokens = Tokens()
+    with served(api.create(dsn, access=tokens.access())) as port:
+        done = subprocess.run(
+            [
+                Path(sys.executable).with_name("schemathesis"), "run", f"http://127.0.0.1:{port}/api/v1/openapi.json",
+                "--header", f"Authorization: Bearer {tokens.add()}", "--max-examples", EXAMPLES, "--seed", "1",
+                # PostgreSQL stores no U+0000, and no pattern of the document can say so of every text inside any JSON.
+                "--generation-allow-x00", "false", "--no-color", "--workers", "1",
+                "--continue-on-failure",
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.http_formats"},
+            cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
