@@ -592,6 +592,6 @@ def test_every_command_that_changes_something_says_who_acts() -> None:
             if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "statements":
                 name = call.func.attr
                 given = {keyword.arg for keyword in call.keywords}
-                positional = {"act", "undo", "begin_operation", "end_operation"}
+                positional = {"act", "undo", "begin_operation", "end_operation", "note_import"}
                 assert name not in takes_who - positional or "who" in given, (module, call.lineno, name)
                 assert name not in {"cancel", "revive", "edit"}, (module, call.lineno, name)

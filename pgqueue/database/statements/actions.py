@@ -180,3 +180,8 @@ def list_audited_jobs(
 def purge_audit(keep: float, count: int) -> Statement[tuple[int, int]]:
     """Deletes what undos no longer need, and actions older than ``keep`` seconds. Returns how many rows of each kind."""
     return statement("purge_audit", lambda rows: (rows[0][0], rows[0][1]), keep=keep, count=count)
+
+
+def note_import(job_ids: Collection[int], seen: int, who: Who) -> Statement[int]:
+    """Writes that these jobs were imported, of ``seen`` ones."""
+    return statement("note_import", one, job_ids=array(job_ids), seen=seen, who=who.as_json())

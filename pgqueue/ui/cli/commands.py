@@ -7,6 +7,7 @@ from pgqueue.ui.cli import (
     api,
     audit,
     batches,
+    carrying,
     changes,
     cron,
     db,
@@ -45,6 +46,7 @@ why.add(cli)
 metrics.add(cli)
 web.add(cli)
 changes.add(jobs.commands)
+carrying.add(jobs.commands)
 edit.add(jobs.commands)
 signal.add(jobs.commands)
 steps.add(jobs.commands)

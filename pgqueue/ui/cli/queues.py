@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,14 +10,15 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
+from pgqueue.database.statements import JobFilter
 from pgqueue.errors import QueueInUseError, QueueNotFoundError
 from pgqueue.model.names import check_name
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.changes import operator
+from pgqueue.ui.cli.changes import DryRun, Forget, Limit, action, change, operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
-from pgqueue.ui.cli.output import emit, emit_items, say
+from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import span
 from pgqueue.ui.cli.unserved import unserved
@@ -67,6 +69,60 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
         if gap.version is not None:
             what, do = unserved(gap)
             say("note", f"{what} Do: {do}")
+
+
+@commands.command()
+def show(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Show one queue with its numbers of jobs, and the limits that hold for it alone."""
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        found = run(connection, statements.list_queues())
+        depth = next((one for one in found if one.queue == queue), None)
+        if depth is None:
+            raise _not_found(queue, [one.queue for one in found])
+        limits = [one for one in run(connection, statements.list_limits()) if one.queue == queue]
+    if as_json:
+        emit({**as_dict(depth), "limits": [as_dict(one) for one in limits]})
+        return
+    for name, value in as_dict(depth).items():
+        if value is not None:
+            tell(span(depth.oldest_due) if name == "oldest_due" else value, f"{name:<11} ")
+    for one in limits:
+        tell(f"{one.id}: pgq limits list", "limit       ")
+
+
+@commands.command()
+def move(
+    queue: QueueName,
+    to: Annotated[str, typer.Argument(help="The queue to which the jobs move.", show_default=False)],
+    limit: Limit = 1_000_000,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Move the jobs of a queue that do not run to another queue. `pgq audit undo` moves them back for an hour."""
+    check_name("queue", to)
+    wanted = action("edit", None, JobFilter(queue=check_name("queue", queue)), limit)
+    change(dsn, replace(wanted, changes={"queue": to}), dry_run, as_json)
+
+
+@commands.command()
+def purge(
+    queue: QueueName,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Jobs in this state; default: pending, retrying and waiting.", show_default=False),
+    ] = None,
+    limit: Limit = 1_000_000,
+    forget: Forget = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Delete the jobs of a queue that wait. `pgq audit undo` brings them back for an hour, unless --forget is given."""
+    states = [word for item in state or ("pending,retrying,waiting",) for word in item.split(",")]
+    wanted = action("delete", None, JobFilter(queue=check_name("queue", queue), states=states), limit)
+    change(dsn, replace(wanted, forget=forget), dry_run, as_json)
 
 
 @commands.command()
