@@ -19,9 +19,11 @@ class Sending:
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
+        self.ids: Sequence[int] = ()
 
     def note(self, ids: Sequence[int]) -> None:
         """Called with the ids of all jobs, in order, when they are stored."""
+        self.ids = ids
 
 
 class _Traced(Sending):
@@ -39,6 +41,7 @@ class _Traced(Sending):
         self._span, self._created, self._is_one = span, list(created), is_one
 
     def note(self, ids: Sequence[int]) -> None:
+        super().note(ids)
         if self._is_one and ids:
             tracing.note_id(self._span, ids[0])
         if self._created:
@@ -68,25 +71,30 @@ def sending(batches: list[Batch], dsn: Callable[[], str] | None = None) -> Abstr
 @contextmanager
 def _observed(batches: list[Batch], dsn: Callable[[], str] | None, *, is_traced: bool) -> Iterator[Sending]:
     queue, count = _common({queue_of(batch) for batch in batches}), sum(len(batch.args) for batch in batches)
-    with _measured(queue, count):
+    with _measured(queue, count) as stored:
         if is_traced:
             with _spans(batches, queue, count, None if dsn is None else server_of(dsn())) as traced:
                 yield traced
+            stored.extend(traced.ids)
         else:
-            yield Sending(with_headers(batches))
+            sent = Sending(with_headers(batches))
+            yield sent
+            stored.extend(sent.ids)
 
 
 @contextmanager
-def _measured(queue: str, count: int) -> Iterator[None]:
-    begun, error_type = monotonic(), ""
+def _measured(queue: str, count: int) -> Iterator[list[int]]:
+    """Yields a list that takes the ids of the stored jobs."""
+    begun, error_type, stored = monotonic(), "", list[int]()
     try:
-        yield
+        yield stored
     except BaseException as error:
         error_type = name_of(error)
         raise
     finally:
         if has_subscribers(EnqueueEnded):
-            emit(EnqueueEnded(queue, count, monotonic() - begun, error_type))
+            job_id = stored[0] if len(stored) == 1 else None
+            emit(EnqueueEnded(queue, count, monotonic() - begun, error_type, job_id))
 
 
 @contextmanager

@@ -8,14 +8,14 @@ its worker dies.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -52,11 +52,13 @@ class Call:
 
     ``arguments``: the values that the handler gets, checked and converted. They are its keyword arguments or, in a chunk, the job's item.
     ``result``: the value that the handler returned. If middleware changes ``arguments`` or ``result``, pgqueue uses the new values.
+    ``headers``: of the trace in which the job was created, such as ``traceparent``.
     """
 
     job: Job
     arguments: Any
     result: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 CompletedHook = Callable[[Job], object]

@@ -5,7 +5,7 @@ A store is not safe for use by several threads at the same time: its owner (metr
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +17,7 @@ Labels = tuple[str, ...]
 
 MOST = 200  # a label has at most this many values; every further value counts as OTHER
 OTHER = "other"
+MANY = 50  # values
 LONGEST = 128  # characters of a label's value
 # Labels whose values come from the database or from exceptions, so that there can be any number of them. Labels of one kind share a limit.
 OPEN = {
@@ -56,9 +57,17 @@ class Histogram:
 
     def observe(self, limits: tuple[float, ...], values: Collection[float]) -> None:
         counts = self.counts
-        for value in values:
-            counts[bisect_left(limits, value)] += 1
         self.total += sum(values)
+        if len(values) < MANY:
+            for value in values:
+                counts[bisect_left(limits, value)] += 1
+            return
+        ordered, before = sorted(values), 0  # to find the limits among many values is faster than the reverse
+        for at, limit in enumerate(limits):
+            until = bisect_right(ordered, limit, before)
+            counts[at] += until - before
+            before = until
+        counts[-1] += len(ordered) - before
 
 
 class Store:

@@ -39,7 +39,7 @@ from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.telemetry.instruments import INSTRUMENTS, OF_THE_QUEUE, Instrument
 from pgqueue.telemetry.measures import Labels, Store
 
-MANY = 64  # so many facts are added to the numbers at once
+MANY = 32  # so many facts are added to the numbers at once
 SYSTEM = "pgqueue"
 LISTENING = "pgqueue listen"  # the name of the connection on which notifications arrive
 _failure = Failure("OpenTelemetry's metrics failed, so some numbers are missing")
@@ -92,9 +92,12 @@ class Recorder:
             self.store.merge(rows)
 
     def _count(self) -> None:
+        by_handler: defaultdict[Callable[[Recorder, list[Any]], None], list[Fact]] = defaultdict(list)
         while self._pending:
             fact = self._pending.popleft()
-            HANDLERS[type(fact)](self, fact)
+            by_handler[HANDLERS[type(fact)]].append(fact)
+        for handler, facts in by_handler.items():
+            handler(self, facts)
 
     # ------------------------------------------------------------------ writing numbers
 
@@ -169,62 +172,80 @@ def is_metered() -> bool:
 
 
 # ------------------------------------------------------------------ from facts to numbers
+# Each function gets several facts of a class, because to add many values together is cheaper.
 
 
-def _enqueued(recorder: Recorder, fact: JobsEnqueued) -> None:
-    recorder.add(i.SENT, ("send", SYSTEM, fact.queue, fact.task), fact.jobs)
+def _enqueued(recorder: Recorder, facts: list[JobsEnqueued]) -> None:
+    for fact in facts:
+        recorder.add(i.SENT, ("send", SYSTEM, fact.queue, fact.task), fact.jobs)
 
 
-def _enqueue_ended(recorder: Recorder, fact: EnqueueEnded) -> None:
-    recorder.observe(i.OPERATION_DURATION, ("send", SYSTEM, fact.queue, fact.error), [fact.seconds])
+def _enqueue_ended(recorder: Recorder, facts: list[EnqueueEnded]) -> None:
+    for fact in facts:
+        recorder.observe(i.OPERATION_DURATION, ("send", SYSTEM, fact.queue, fact.error), [fact.seconds])
 
 
-def _claimed(recorder: Recorder, fact: JobsClaimed) -> None:
-    if fact.jobs:  # idle polls would hide how long claims take
-        recorder.observe(i.OPERATION_DURATION, ("receive", SYSTEM, "", ""), [fact.seconds])
+def _claimed(recorder: Recorder, facts: list[JobsClaimed]) -> None:
+    # idle polls would hide how long claims take
+    if seconds := [fact.seconds for fact in facts if fact.jobs]:
+        recorder.observe(i.OPERATION_DURATION, ("receive", SYSTEM, "", ""), seconds)
 
 
-def _taken(recorder: Recorder, fact: JobsTaken) -> None:
+def _taken(recorder: Recorder, facts: list[JobsTaken]) -> None:
     by_queue: defaultdict[str, list[float]] = defaultdict(list)
-    for queue, wait in fact.waits:
-        by_queue[queue].append(wait)
+    for fact in facts:
+        now = fact.now
+        for queue, run_at in fact.jobs:
+            by_queue[queue].append(now - run_at)
     for queue, waits in by_queue.items():
+        if min(waits) < 0:  # the clocks of the worker and the database can differ a little
+            waits[:] = [max(wait, 0.0) for wait in waits]
         recorder.add(i.CONSUMED, ("receive", SYSTEM, queue), len(waits))
         recorder.observe(i.WAIT_DURATION, (queue,), waits)
 
 
-def _written(recorder: Recorder, fact: OutcomesWritten) -> None:
-    if fact.seconds is not None:
-        recorder.observe(i.OPERATION_DURATION, (fact.operation, SYSTEM, "", ""), [fact.seconds])
+def _written(recorder: Recorder, facts: list[OutcomesWritten]) -> None:
     groups: defaultdict[tuple[str, str, str, str], list[float | None]] = defaultdict(list)
-    for queue, task, outcome, error, seconds in fact.ended:
-        groups[queue, task, outcome, error].append(seconds)
+    completed: defaultdict[tuple[str, str], list[float | None]] = defaultdict(list)
+    durations: defaultdict[str, list[float]] = defaultdict(list)
+    for fact in facts:
+        if fact.seconds is not None:
+            durations[fact.operation].append(fact.seconds)
+        for queue, task, ran in fact.completed:
+            completed[queue, task].append(ran)
+        for queue, task, outcome, error, ran in fact.ended:
+            groups[queue, task, outcome, error].append(ran)
+    for (queue, task), times in completed.items():
+        groups[queue, task, "success", ""] += times
+    for operation, seconds in durations.items():
+        recorder.observe(i.OPERATION_DURATION, (operation, SYSTEM, "", ""), seconds)
     for (queue, task, outcome, error), times in groups.items():
         recorder.add(i.COMPLETIONS, (queue, task, outcome), len(times))
         if took := [one for one in times if one is not None]:
             recorder.observe(i.PROCESS_DURATION, ("process", SYSTEM, queue, task, error), took)
 
 
-def _lease_lost(recorder: Recorder, _: LeaseLost) -> None:
-    recorder.add(i.LEASE_LOSSES)
+def _lease_lost(recorder: Recorder, facts: list[LeaseLost]) -> None:
+    recorder.add(i.LEASE_LOSSES, count=len(facts))
 
 
-def _broke(recorder: Recorder, fact: ConnectionBroke) -> None:
-    if fact.connection == LISTENING:
-        recorder.add(i.RECONNECTS)
+def _broke(recorder: Recorder, facts: list[ConnectionBroke]) -> None:
+    if count := sum(fact.connection == LISTENING for fact in facts):
+        recorder.add(i.RECONNECTS, count=count)
 
 
-def _measured(recorder: Recorder, fact: Measured) -> None:
-    recorder.store.set_gauges(gauges(fact), fact.valid_until)
+def _led(recorder: Recorder, facts: list[Measured | LeadEnded]) -> None:
+    """Sets the gauges of the whole queue, by the last fact: a measurement, or the end of the lead, after which another worker measures."""
+    last = facts[-1]
+    if isinstance(last, Measured):
+        recorder.store.set_gauges(gauges(last), last.valid_until)
+    else:
+        recorder.store.set_gauges({})
 
 
-def _lead_ended(recorder: Recorder, _: LeadEnded) -> None:
-    recorder.store.set_gauges({})
-
-
-HANDLERS: Mapping[type[Fact], Callable[[Recorder, Any], None]] = {
+HANDLERS: Mapping[type[Fact], Callable[[Recorder, list[Any]], None]] = {
     JobsEnqueued: _enqueued, EnqueueEnded: _enqueue_ended, JobsClaimed: _claimed, JobsTaken: _taken,
-    OutcomesWritten: _written, LeaseLost: _lease_lost, ConnectionBroke: _broke, Measured: _measured, LeadEnded: _lead_ended,
+    OutcomesWritten: _written, LeaseLost: _lease_lost, ConnectionBroke: _broke, Measured: _led, LeadEnded: _led,
 }  # fmt: skip
 
 STATES = ("due", "scheduled", "waiting", "running", "dead")

@@ -24,6 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from pgqueue.telemetry import conventions as names
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import SpanNotBegun, SpanNotEnded, SpanNotMarked
+from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.telemetry.job_context import trace as trace_of_records
 from pgqueue.text.described import message
 from pgqueue.text.described import trace as trace_of
@@ -56,12 +57,23 @@ class Attempted(NamedTuple):
     server: Server | None
 
 
-def carrier() -> dict[str, str]:
+_sources: tuple[Callable[[], dict[str, str]], ...] = ()
+_failure = Failure("another tracer failed, so its headers are missing")
+
+
+def add_source(source: Callable[[], dict[str, str]]) -> None:
+    """Makes ``carrier`` also return the headers of another tracer, which ``source`` returns."""
+    global _sources  # noqa: PLW0603
+    _sources = (*_sources, source)
+
+
+def carrier(within: context.Context | None = None) -> dict[str, str]:
     """Returns the current trace as W3C headers, which are stored with a job. Outside a trace, returns no headers."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return {}
     headers: dict[str, str] = {}
-    inject(headers)
+    for source in _sources:
+        guarded(_failure, lambda found=source: headers.update(found()))
+    if trace.get_current_span(within).get_span_context().is_valid:
+        inject(headers, within)
     return headers
 
 
@@ -126,9 +138,7 @@ def create(queue: str, task: str, server: Server | None) -> Created:
     span = tracer.start_span(
         f"create {queue}", kind=SpanKind.PRODUCER, attributes=_attributes("create", queue, task, server)
     )
-    headers: dict[str, str] = {}
-    inject(headers, trace.set_span_in_context(span))
-    return Created(span, headers, time.time_ns())
+    return Created(span, carrier(trace.set_span_in_context(span)), time.time_ns())
 
 
 @contextmanager
@@ -205,7 +215,7 @@ def _attributes_of(of: Attempted) -> Attributes:
 
 def _related(of: Attempted) -> tuple[context.Context, list[Link]]:
     """Returns the context in which the attempt runs, and the links of its span. The context has the baggage of the stored headers."""
-    headers = _headers(of.trace_context)
+    headers = headers_of(of.trace_context)
     stored = extract(headers, context.Context())
     creation = trace.get_current_span(stored).get_span_context()
     links: list[Link] = []
@@ -221,7 +231,7 @@ def _related(of: Attempted) -> tuple[context.Context, list[Link]]:
     return stored, links
 
 
-def _headers(trace_context: str | None) -> dict[str, str]:
+def headers_of(trace_context: str | None) -> dict[str, str]:
     """Returns the headers that a job's row contains. Returns none if the text is empty or cannot be read.
 
     The text can be anything, because it is not checked when it is stored.

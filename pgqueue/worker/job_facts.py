@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 from pgqueue.model.outcome import Outcome
@@ -19,6 +20,7 @@ from pgqueue.telemetry.events.jobs import (
     JobStarted,
     JobSuspended,
     OutcomesWritten,
+    Ran,
     Run,
 )
 from pgqueue.worker.attempt import Attempt
@@ -32,6 +34,7 @@ KINDS: dict[str, type[Any]] = {
     "pending": JobPutBack,
     "suspended": JobSuspended,
 }
+RAN = attrgetter("queue", "task", "ran")
 # What metrics call an outcome, by its reason or else by its state.
 OUTCOMES = {
     "completed": "success", "retrying": "retry", "dead": "failed", "cancelled": "cancelled", "pending": "snoozed", "sleeping": "suspended",
@@ -69,11 +72,13 @@ def emit_written(
     operation: Literal["ack", "settle"], batch: Sequence[tuple[Attempt, Outcome]], seconds: float
 ) -> None:
     """Emits that one statement has written these outcomes. Call this only if OutcomesWritten has subscribers."""
+    completed: tuple[Ran, ...] = ()
+    ended: tuple[Ended, ...] = ()
     if operation == "ack":
-        ended = [(attempt.queue, attempt.task, "success", "", attempt.ran) for attempt, _ in batch]
+        completed = tuple(map(RAN, map(itemgetter(0), batch)))
     else:
-        ended = [_ended(*item) for item in batch]
-    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, tuple(ended)))
+        ended = tuple([_ended(*item) for item in batch])
+    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, completed, ended))
 
 
 def _ended(attempt: Attempt, outcome: Outcome) -> Ended:
@@ -85,8 +90,7 @@ def emit_committed(attempt: Attempt, conclusion: NothingToSettle) -> None:
     """Emits that a handler's own transaction has completed its job, if it has."""
     if conclusion is not NothingToSettle.COMMITTED or not has_subscribers(OutcomesWritten):
         return
-    ended = ((attempt.queue, attempt.task, "success", "", attempt.ran),)
-    emit(OutcomesWritten(attempt.worker_id, "ack", None, ended))
+    emit(OutcomesWritten(attempt.worker_id, "ack", None, (RAN(attempt),), ()))
 
 
 def _error_type(outcome: Outcome) -> str:

@@ -93,8 +93,7 @@ class Worker:
         supervisor: tuple[int, ...] | None = None,
         alerts: AlertSettings | None = None,
     ) -> None:
-        alerts = alerts or AlertSettings()
-        settings = serving(settings, app, alerts)
+        settings = serving(settings, app, alerts := alerts or AlertSettings())
         self.app, self.settings = app, settings
         app.make_room(settings.concurrency)
         self._specs = {**handlers(app), **alert_tasks(alerts)}

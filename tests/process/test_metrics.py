@@ -5,17 +5,25 @@ A process can set its meter provider only once, so a script in a new process run
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg import Connection
 
 from pgqueue.telemetry.instruments import INSTRUMENTS, label_name
 from tests.factories import add_jobs
+from tests.process.worker_processes import QUICK, WorkerProcesses
+from tests.waiting import STARTS, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,3 +147,30 @@ def test_pgq_metrics_prints_the_numbers_of_the_whole_queue(pgq, db):
     assert found["pgqueue_queue_latency_seconds", frozenset({("queue", "mail")})] > 0
     assert found["pgqueue_worker_count", frozenset()] == 0
     assert ("pgqueue_table_dead_tuple_count", frozenset({("table", "jobs_live")})) in found
+
+
+def test_counters_do_not_go_back_if_a_worker_process_is_killed_and_the_leader_alone_reports_the_queue(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = int(one.getsockname()[1])
+
+    def scraped() -> Series:
+        with contextlib.suppress(OSError):
+            connection = HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/metrics")
+            return of_prometheus(connection.getresponse().read().decode())
+        return {}
+
+    def completed() -> float:
+        return sum(value for (name, _), value in scraped().items() if name == "pgqueue_job_completions")
+
+    workers.start("-A", "tests.apps.silent_parts:app", *QUICK, "--processes", "2", "--health-port", str(port))
+    add_jobs(db, task="nothing", count=20)
+    wait_until(lambda: completed() == 20, STARTS)
+    wait_until(lambda: ("pgqueue_worker_count", frozenset()) in scraped())
+    pid = db.execute("select pid from pgqueue.workers order by id limit 1").fetchone()
+    assert pid is not None
+    os.kill(pid[0], signal.SIGKILL)
+    add_jobs(db, task="nothing", count=5)
+    wait_until(lambda: completed() == 25)

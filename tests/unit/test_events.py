@@ -22,7 +22,7 @@ import pytest
 
 from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import events, log
-from pgqueue.telemetry.events.jobs import Ended, JobCompleted, Run
+from pgqueue.telemetry.events.jobs import Ended, JobCompleted, Ran, Run
 from pgqueue.telemetry.events.maintenance import QueueMeasured
 from pgqueue.telemetry.guard import Failure
 from pgqueue.telemetry.record_fields import event_name
@@ -48,6 +48,7 @@ SAMPLES: dict[Any, Any] = {
     Run: Run(1, 2, "task", "queue", 1, 6),
     tuple[tuple[str, float], ...]: (("queue", 1.5),),
     tuple[tuple[str, int], ...]: (("jobs_live", 7),),
+    tuple[Ran, ...]: (("queue", "task", 1.5),),
     tuple[Ended, ...]: (("queue", "task", "success", "", 1.5),),
     tuple[QueueMeasured, ...]: (QueueMeasured("queue", 1, 2, 3, 4, 5, 1.5, None),),
     Exception: ValueError("why"),

@@ -25,7 +25,7 @@ PUBLIC = {
 
 # The folders at the top of the package.
 FOLDERS = {
-    "app", "database", "dev", "errors", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
+    "app", "database", "dev", "errors", "integrations", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
 }  # fmt: skip
 
 

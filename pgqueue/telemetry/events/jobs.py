@@ -29,12 +29,17 @@ class JobsEnqueued(NamedTuple):
 
 
 class EnqueueEnded(NamedTuple):
-    """A call that enqueues ``jobs`` jobs has ended. ``error``: the name of the error's class; empty if it succeeded."""
+    """A call that enqueues ``jobs`` jobs has ended, on the thread and in the context of the call.
+
+    ``queue``: empty if the jobs have several queues. ``job_id``: None unless the call has stored one job. ``error``: the name of the error's
+    class; empty if the call succeeded.
+    """
 
     queue: str
     jobs: int
     seconds: float
     error: str
+    job_id: int | None
 
 
 class JobsClaimed(NamedTuple):
@@ -51,10 +56,11 @@ class JobsClaimed(NamedTuple):
 
 
 class JobsTaken(NamedTuple):
-    """A worker has claimed jobs. ``waits``: for each job, its queue, and for how many seconds it was due before the claim."""
+    """A worker has claimed jobs. ``jobs``: the queue and the run_at of each job. ``now``: the database's time. Both are seconds of Unix time."""
 
     worker_id: int
-    waits: tuple[tuple[str, float], ...]
+    now: float
+    jobs: tuple[tuple[str, float], ...]
 
 
 class JobStarted(NamedTuple):
@@ -124,20 +130,23 @@ class JobLost(NamedTuple):
 # ------------------------------------------------------------------ settled, or not
 
 
-# One attempt whose outcome is written: its queue, its task, its outcome, the name of the class of its error (empty: no error), and for how
-# many seconds its handler ran (None: it was not called).
+# One attempt whose outcome is written: its queue, its task, and for how many seconds its handler ran (None: it was not called).
+Ran = tuple[str, str, float | None]
+# The same, with the outcome and the name of the class of the error (empty: no error).
 Ended = tuple[str, str, str, str, float | None]
 
 
 class OutcomesWritten(NamedTuple):
     """One statement has written the outcomes of attempts, in ``seconds``. ``operation``: the name of the operation on the jobs.
 
-    ``seconds`` is None if the handler's own transaction has written the outcome.
+    ``seconds`` is None if the handler's own transaction has written the outcome. ``completed``: attempts after which the job is completed.
+    There are thousands of them in a second, so they need no further fields. ``ended``: attempts with other outcomes, or with any outcome.
     """
 
     worker_id: int
     operation: Literal["ack", "settle"]
     seconds: float | None
+    completed: tuple[Ran, ...]
     ended: tuple[Ended, ...]
 
 

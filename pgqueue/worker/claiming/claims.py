@@ -23,6 +23,7 @@ from pgqueue.worker.claiming.pace import Pace
 from pgqueue.worker.claiming.singly import Beginning, SingleClaims
 from pgqueue.worker.claiming.turns import Turns
 
+WAITED = attrgetter("queue", "run_at")
 URGENCY = attrgetter("priority", "run_at", "id")  # the most urgent attempt has the smallest of these
 
 
@@ -131,8 +132,7 @@ class Claims:
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=URGENCY)
         if attempts and has_subscribers(JobsTaken):
-            now = server_time.now()
-            emit(JobsTaken(worker_id, tuple([(one.queue, max(now - one.run_at, 0.0)) for one in attempts])))
+            emit(JobsTaken(worker_id, server_time.now(), tuple(map(WAITED, attempts))))
         self._in_flight.add(attempts)
         self._hand_over(attempts)
         return attempts

@@ -28,7 +28,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import JsonObject
 from pgqueue.telemetry.job_context import running
-from pgqueue.telemetry.tracing import Attempted, mark_failed, process_span, stored_attempt
+from pgqueue.telemetry.tracing import Attempted, headers_of, mark_failed, process_span, stored_attempt
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
@@ -184,7 +184,7 @@ async def _call_within_async(
 
 def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject) -> Call:
     job = arguments[spec.job_parameter] if spec.job_parameter is not None else job_of(attempt, app)
-    return Call(job, arguments)
+    return Call(job, arguments, headers=headers_of(attempt.trace_context))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pgqueue.model.hooks import Call
 from pgqueue.model.redaction import masked
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.job_context import JobContext, running
+from pgqueue.telemetry.tracing import headers_of
 from pgqueue.text.counted import count
 from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.attempt import Attempt
@@ -100,7 +101,8 @@ class Item:
             attempt.started_at = monotonic()
             if spec.wants_jobs or app.layers:
                 job = job_of(attempt, app)
-                self.call = Call(job, argument if spec.parameters[0] is not None else job.args)
+                given = argument if spec.parameters[0] is not None else job.args
+                self.call = Call(job, given, headers=headers_of(attempt.trace_context))
             else:
                 self.call = argument
 
@@ -269,8 +271,9 @@ async def _middleware_async(spec: ChunkSpec, item: Item, app: App, traced: bool)
 
 
 def _call_of(item: Item, app: App) -> Call:
-    call: Call = item.call if isinstance(item.call, Call) else Call(job_of(item.attempt, app), item.call)
-    return call
+    if isinstance(item.call, Call):
+        return item.call
+    return Call(job_of(item.attempt, app), item.call, headers=headers_of(item.attempt.trace_context))
 
 
 def _leave_middleware(item: Item, result: object) -> Any:
