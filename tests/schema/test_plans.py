@@ -45,6 +45,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.preview_action("retry", statements.JobFilter(queue="q"), [1, 2]),
         statements.purge_audit(86_400, 100),
         statements.undo(1, ANN),
+        statements.list_events(0.0, 0),
         statements.note_import([1, 2], 3, ANN),
         statements.add_partitions(1),
         statements.add_schedule(NIGHTLY),

@@ -69,6 +69,22 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEvent:
+    """An event of a job. ``reason``: enqueued, completed, failed, revived and others. ``queue``, ``task``: None if the job's row is gone."""
+
+    at: datetime
+    job_id: int
+    from_state: str | None
+    to_state: str
+    reason: str
+    attempt: int
+    worker_id: int | None
+    queue: str | None
+    task: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobCount:
     """The number of jobs with these values. A field is None if jobs are not counted by it. ``tag`` is also None for jobs without a tag."""
 
@@ -209,3 +225,21 @@ def edit(job_id: int, changes: Mapping[str, object]) -> Statement[str | None]:
 
 def mark_waited(seconds: float) -> Statement[None]:
     return statement("mark_waited", nothing, seconds=seconds)
+
+
+def list_events(
+    since: float,
+    after_id: int,
+    *,
+    queue: str | None = None,
+    task: str | None = None,
+    kinds: list[str] | None = None,
+    most: int = 1000,
+) -> Statement[list[JobEvent]]:
+    """Lists events not older than ``since`` (seconds since 1970), the oldest first, at most ``most`` of each kind.
+
+    Enqueues are listed for ids above ``after_id``. ``kinds``: reasons or new states.
+    """
+    return statement(
+        "list_events", each(JobEvent), since=since, after_id=after_id, queue=queue, task=task, kinds=kinds, most=most
+    )  # fmt: skip

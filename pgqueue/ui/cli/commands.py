@@ -15,6 +15,7 @@ from pgqueue.ui.cli import (
     edit,
     enqueue,
     errors,
+    events,
     health,
     jobs,
     limits,
@@ -66,6 +67,7 @@ cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
 cli.add_typer(audit.commands, name="audit")
 cli.add_typer(errors.commands, name="errors")
+cli.add_typer(events.commands, name="events")
 cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")
 cli.add_typer(health.commands, name="health")

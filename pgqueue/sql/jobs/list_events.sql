@@ -1,0 +1,21 @@
+-- Lists the newest events of jobs, the oldest first: enqueues, transitions, completions. `since` is in seconds since 1970, by the server's clock.
+-- Of jobs that are enqueued, only those with larger ids than `after_id`, and only unfinished ones, are found. Filters that are null filter
+-- nothing; `kinds` are reasons or new states. Reads at most `most` events of each kind (functions/recent_events.sql). Locks nothing.
+with bound as materialized (
+    select to_timestamp(%(since)s::float8) as since
+), events as materialized (
+    select e.* from bound b cross join lateral pgqueue.recent_events(b.since, %(most)s::int) e
+    union all
+    (select j.created_at, j.id, null, 'pending', 'enqueued', 0, null, null
+     from bound b, pgqueue.jobs_live j
+     where j.id > %(after_id)s::bigint and j.created_at >= b.since
+     order by j.id desc
+     limit %(most)s::int)
+)
+select e.at, e.job_id, e.from_state, e.to_state, e.reason, e.attempt, e.worker_id, j.queue::text, j.task::text, e.error
+from events e
+left join lateral (select j.queue, j.task from pgqueue.jobs j where j.id = e.job_id limit 1) j on true
+where (%(queue)s::text is null or j.queue = %(queue)s::text)
+  and (%(task)s::text is null or j.task = %(task)s::text)
+  and (%(kinds)s::text[] is null or e.reason = any(%(kinds)s::text[]) or e.to_state = any(%(kinds)s::text[]))
+order by e.at, e.job_id
