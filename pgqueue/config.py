@@ -216,9 +216,18 @@ def read_file(start: Path | None = None) -> dict[str, object]:
 
     Raises InvalidSettingError for an unknown key, and for a file that cannot be read.
     """
+    found = found_file(start)
+    return {} if found is None else checked_table(found[1], FILE_KEYS, f"[tool.pgqueue] of {found[0]}")
+
+
+def found_file(start: Path | None = None) -> tuple[Path, dict[str, object]] | None:
+    """Returns the path of that file, and its table, whose keys and values are not checked. None: there is no such file.
+
+    Raises InvalidSettingError for a file that cannot be read.
+    """
     start = start or working_folder()
     if start is None:
-        return {}
+        return None
     folder = start.resolve()
     for candidate in (folder, *folder.parents):
         path = candidate / "pyproject.toml"
@@ -234,8 +243,8 @@ def read_file(start: Path | None = None) -> dict[str, object]:
                 do="let this user read the file, or run this in a folder outside the folder of the file",
             ) from None
         table = tools.get("pgqueue", {}) if isinstance(tools, dict) else None
-        return checked_table(table, FILE_KEYS, f"[tool.pgqueue] of {path}")
-    return {}
+        return path, checked_table(table, table or (), f"[tool.pgqueue] of {path}")
+    return None
 
 
 def _is_trusted(path: Path, folder: Path) -> bool:

@@ -9,6 +9,7 @@ from pgqueue.ui.cli import (
     batches,
     carrying,
     changes,
+    config,
     cron,
     db,
     doctor,
@@ -16,6 +17,7 @@ from pgqueue.ui.cli import (
     enqueue,
     errors,
     events,
+    explain,
     health,
     jobs,
     limits,
@@ -71,3 +73,5 @@ cli.add_typer(events.commands, name="events")
 cli.add_typer(api.commands, name="api")
 cli.add_typer(db.commands, name="db")
 cli.add_typer(health.commands, name="health")
+cli.add_typer(config.commands, name="config")
+explain.add(cli)
