@@ -32,7 +32,8 @@
   const isBusy = () => {
     const page = document.getElementById("page");
     const focused = document.activeElement;
-    return page.querySelector("input[type=checkbox]:checked") || (focused && page.contains(focused) && /^(INPUT|TEXTAREA|SELECT)$/.test(focused.tagName))
+    const isWriting = focused && page.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select");
+    return isWriting || page.querySelector("input[type=checkbox]:checked")
       || String(getSelection()) !== "";
   };
   const update = async () => {
