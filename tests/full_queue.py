@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from tests import workflows
 from tests.factories import add_limit, enqueue
@@ -78,6 +80,8 @@ class Scene(NamedTuple):
     workflow: int
     batch: int
     schedule: str
+    action: int
+    fingerprint: str
 
 
 def fill(db: Connection[Any], text: str = EVERYTHING) -> Scene:
@@ -145,4 +149,8 @@ def fill(db: Connection[Any], text: str = EVERYTHING) -> Scene:
         "insert into pgqueue.tasks (name, app, options, digest) values ('t', %s, %s, 'x') on conflict do nothing",
         [short[:60], Jsonb({"queue": "mail"})],
     )
-    return Scene(ids, hand.id, limit, workflow, batch, "nightly")
+    run(db, statements.pause_queue("mail", who=statements.Who(short[:60], "cli")))
+    run(db, statements.resume_queue("mail", who=statements.Who("ann", "web")))
+    [(action,)] = db.execute("select min(id) from pgqueue.audit")
+    [group, *_] = run(db, statements.list_errors())
+    return Scene(ids, hand.id, limit, workflow, batch, "nightly", action, group.fingerprint)

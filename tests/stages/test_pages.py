@@ -34,7 +34,8 @@ MOST_QUERIES = 6
 def parts(scene: Scene) -> Mapping[str, str]:
     return {
         "job": str(scene.jobs["dead"]), "queue": "default", "limit": str(scene.limit), "worker": str(scene.worker),
-        "workflow": str(scene.workflow), "batch": str(scene.batch), "schedule": scene.schedule,
+        "workflow": str(scene.workflow), "batch": str(scene.batch), "schedule": scene.schedule, "action": str(scene.action),
+        "fingerprint": scene.fingerprint,
     }  # fmt: skip
 
 

@@ -289,7 +289,7 @@ def test_a_change_does_not_disturb_a_person_who_ticks_rows_or_reads_the_sql(
             "window.changes = 0; new EventSource(document.documentElement.dataset.live).addEventListener('changed', () => { window.changes += 1; })"
         )
         new = enqueue(db)
-        one.page.wait_for_function("window.changes > 0")
+        wait_until(lambda: one.page.evaluate("window.changes > 0"))
         expect(one.page.locator(f"#r-jobs-{new}")).to_have_count(0)
         one.page.locator("td.tick input").first.uncheck()
         expect(one.page.locator(f"#r-jobs-{new}")).to_be_visible()

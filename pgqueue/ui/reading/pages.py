@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pgqueue.ui.reading import (
     audit,
+    errors,
     job,
     jobs,
     limits,
@@ -58,6 +59,8 @@ PAGES: tuple[PageRoute, ...] = (
     PageRoute("/schedules/{schedule}", schedules.schedule, "schedule"),
     PageRoute("/tasks", operations.tasks, "tasks", "Tasks", "t", "Running"),
     PageRoute("/stats", stats.stats, "stats", "Statistics", "c", "Running"),
+    PageRoute("/errors", errors.errors, "errors", "Errors", "e", "Trouble"),
+    PageRoute("/errors/{fingerprint}", errors.error, "error"),
     PageRoute("/alerts", operations.alerts, "alerts", "Alerts", "a", "Trouble"),
     PageRoute("/audit", audit.audit, "audit", "Audit", "u", "System"),
     PageRoute("/audit/{action}", audit.action, "action"),

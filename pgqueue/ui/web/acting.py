@@ -33,6 +33,7 @@ from pgqueue.ui.web.site import Site, base_of, common, who_of
 PATIENCE = 3.0  # seconds for which a request waits for its action
 MOST_AT_ONCE = 4  # actions that this server does at the same time
 TICKED = 200  # rows that one form can name
+OF_ONE_ERROR = 2000  # dead jobs of one error that are retried together
 
 
 class Acting:
@@ -101,7 +102,7 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
 async def _jobs(
     site: Site, acting: Acting, request: Request, form: Form, chosen: Act, actor: Actor
 ) -> Response:
-    action = _action(form, actor)
+    action = await _action(site, form, actor)
     is_confirmed = form.one("confirmed") == "yes"
     if not is_confirmed and (chosen.asks or chosen.is_careful or action.ids is None):
         async with reading(site.pools) as reader:
@@ -111,7 +112,7 @@ async def _jobs(
     return await _finish(request, form, acting.begin(_operate(site, operation)), operation)
 
 
-def _action(form: Form, actor: Actor) -> Action:
+async def _action(site: Site, form: Form, actor: Actor) -> Action:
     name = JOB_ACTIONS[form.one("action")]
     changes = None
     if name == "edit" and form.one("confirmed") == "yes":
@@ -125,6 +126,13 @@ def _action(form: Form, actor: Actor) -> Action:
         if search.job_id is not None:
             return Action(name=name, who=actor, ids=[search.job_id], changes=changes)
         return Action(name=name, who=actor, which=search.which, changes=changes)
+    if fingerprint := form.one("fingerprint"):
+        async with reading(site.pools) as reader:
+            return Action(
+                name=name,
+                who=actor,
+                ids=await reader.ask(statements.list_dead_of_error(fingerprint, most=OF_ONE_ERROR)),
+            )
     ids = form.ids()
     if not ids or len(ids) > TICKED:
         raise InvalidOptionError(

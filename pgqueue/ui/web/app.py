@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pgqueue.database import statements
 from pgqueue.database.dsn import find_dsn
 from pgqueue.errors import AccessError, NotAllowedError
+from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.documents import as_json
@@ -36,6 +37,7 @@ from pgqueue.ui.web.site import WHO, Site, base_of, common, wanted, who_of
 
 # A tab that was told of a change gets the page that was made to find the change.
 FRESH_ENOUGH = 10.0
+API = "/api/v1"  # where the HTTP API is
 
 
 def create(
@@ -46,7 +48,7 @@ def create(
     title: str = "pgqueue",
     environment: str | None = None,
 ) -> Starlette:
-    """Makes the web page as an ASGI app: ``app.mount("/jobs", pgqueue.ui.web.create(dsn))``.
+    """Makes the web page and the HTTP API as an ASGI app: ``app.mount("/jobs", pgqueue.ui.web.create(dsn))``.
 
     ``dsn``: the database; None: from PGQUEUE_DSN, DATABASE_URL, pyproject.toml or PG*. ``access``: who is served; by default only programs
     on this machine, which may only read. ``actions``: whether people may also change jobs, if their role allows it. ``environment``: a word
@@ -58,6 +60,7 @@ def create(
     site = Site(lambda: find_dsn(dsn), access or Access(), title=title, environment=environment, acts=actions)
 
     acting = Acting()
+    jobs_api = api.create(dsn, access=site.access, prefix="")
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -65,6 +68,7 @@ def create(
             yield
         finally:
             await acting.close()
+            await jobs_api.aclose()
             await site.close()
 
     made = Starlette(
@@ -72,6 +76,7 @@ def create(
             Mount("/static", _Static(directory=str(files("pgqueue.ui.web") / "static")), name="static"),
             Route("/live", live(site)),
             Route("/actions", act(site, acting), methods=["POST"]),
+            Mount(API, jobs_api),
             *(Route(page.path, _shows(site, page), name=page.name) for page in PAGES),
         ],
         middleware=[Middleware(_Admitting, site=site)],
@@ -100,7 +105,7 @@ class _Admitting:
         self._app, self._site = app, site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not _is_of_api(scope):
             try:
                 who = await self._site.access.admit(scope)
                 if not who.sees_all:
@@ -114,6 +119,12 @@ class _Admitting:
                 return
             scope[WHO] = who
         await self._app(scope, receive, send)
+
+
+def _is_of_api(scope: Scope) -> bool:
+    """Returns whether the request is one of the HTTP API, which admits callers itself, because it also serves those that see few queues."""
+    path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
+    return path == API or path.startswith(f"{API}/")
 
 
 def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
