@@ -6,19 +6,21 @@
     app = App()
     use_sentry(app)
 
-A retried attempt is no error for Sentry, unless ``every_attempt`` is set. Arguments, results and keys of jobs are never sent, but Sentry
-itself sends the local variables of your functions. ``sentry_sdk.init(include_local_variables=False)`` turns this off.
+A retried attempt is no error for Sentry, unless ``every_attempt`` is set. Arguments, results and keys of jobs are not sent. But Sentry itself
+sends the local variables of your functions: secret values of the job (``Redact``) are masked in them, and
+``sentry_sdk.init(include_local_variables=False)`` leaves them out.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgqueue.app.app import App
 from pgqueue.errors import PackageMissingError
@@ -28,6 +30,7 @@ from pgqueue.model.outcome import Cancel, RateLimited, Snooze
 from pgqueue.model.suspension import is_suspension
 from pgqueue.telemetry.events import subscribe
 from pgqueue.telemetry.events.jobs import EnqueueEnded, JobDead, JobRetried, Run
+from pgqueue.telemetry.job_context import running
 from pgqueue.telemetry.tracing import add_source
 
 try:
@@ -40,6 +43,9 @@ except ImportError as error:
         why=f"the package sentry-sdk is not installed ({error})",
         do="pip install sentry-sdk",
     ) from None
+
+if TYPE_CHECKING:
+    from sentry_sdk.types import Event, Hint
 
 MOST = 100  # exceptions that are kept until it is known whether their jobs run again
 Failed = tuple[
@@ -75,6 +81,8 @@ class _Reporter:
         with sentry_sdk.isolation_scope() as scope:
             scope.clear_breadcrumbs()
             _describe(scope, job.id, job.task, job.queue, job.attempt, job.max_attempts)
+            if (here := running.get()) is not None:
+                scope.add_event_processor(partial(_masked_event, here.mask))
             transaction = sentry_sdk.continue_trace(
                 dict(call.headers),
                 op=OP.QUEUE_PROCESS,
@@ -137,6 +145,22 @@ def _describe(scope: Scope, job_id: int, task: str, queue: str, attempt: int, ma
         "show": f"pgq jobs show {job_id}",
     }
     scope.set_context("pgqueue job", job)
+
+
+def _masked_event(mask: Callable[[str], str], event: Event, _hint: Hint) -> Event:
+    """Masks the secret values of the job in each text of an event: in messages, local variables and names of spans."""
+    masked: Event = _masked(event, mask)
+    return masked
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(inner, mask) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner, mask) for inner in value]
+    return value
 
 
 def _data(job: Job) -> dict[str, Any]:

@@ -25,8 +25,7 @@ class Kept(Transport):
     def capture_envelope(self, envelope):
         sent.extend(item.payload.json for item in envelope.items if item.payload.json)
 
-sentry_sdk.init(dsn="https://key@127.0.0.1/1", transport=Kept, traces_sample_rate=1.0, default_integrations=False,
-                include_local_variables=False)
+sentry_sdk.init(dsn="https://key@127.0.0.1/1", transport=Kept, traces_sample_rate=1.0, default_integrations=False)
 dsn = sys.argv[1]
 app = App(dsn)
 
@@ -40,13 +39,15 @@ STORY = """
 use_sentry(app, every_attempt={every_attempt})
 
 @app.task(name="charge", queue="billing", retry=RetryPolicy(max_attempts=2, wait=wait_fixed(0.01)))
-{how}def charge(card: str): raise ConnectionError("the bank does not answer")
+{how}def charge(password: str):
+    copy = password
+    raise ConnectionError(f"the bank does not know {{password}}")
 
 @app.task(name="later", queue="lazy")
 async def later(): raise Cancel
 
 with sentry_sdk.start_transaction(name="order"):
-    charge.enqueue("CANARY")
+    charge.enqueue("CANARY-1234567890")
     later.enqueue_many([{{}}, {{}}])
 work(executor="{executor}")
 app.close()
@@ -90,7 +91,7 @@ def test_sentry_gets_the_final_failure_with_its_job_and_spans_from_the_enqueue_t
         assert data["messaging.message.id"] == job_id
         assert data["messaging.destination.name"] == "billing"
         assert data["messaging.message.retry.count"] == number
-        assert data["messaging.message.body.size"] == len('{"card": "CANARY"}')
+        assert data["messaging.message.body.size"] == len('{"password": "CANARY-1234567890"}')
         assert data["messaging.message.receive.latency"] >= 0
 
     assert error["exception"]["values"][-1]["type"] == "ConnectionError"
@@ -99,7 +100,9 @@ def test_sentry_gets_the_final_failure_with_its_job_and_spans_from_the_enqueue_t
     assert error["contexts"]["pgqueue job"]["attempt"] == 2
     assert error["contexts"]["pgqueue job"]["show"] == f"pgq jobs show {job_id}"
     assert error["contexts"]["trace"]["trace_id"] == order["contexts"]["trace"]["trace_id"]
-    assert "CANARY" not in json.dumps(sent)
+    assert error["exception"]["values"][-1]["value"] == "the bank does not know [redacted]"
+    assert error["exception"]["values"][-1]["stacktrace"]["frames"][-1]["vars"]
+    assert "CANARY" not in json.dumps(sent), "secret values are masked, in local variables, too"
 
 
 def test_sentry_gets_every_failed_attempt_if_that_is_asked_for(dsn):
