@@ -21,9 +21,14 @@ OPERATIONS = {
     "send": ("send", {"PRODUCER", "CLIENT"}),
     "create": ("create", {"PRODUCER"}),
     "process": ("process", {"CONSUMER"}),
+    "receive": ("receive", {"CLIENT"}),
+    "ack": ("settle", {"CLIENT"}),
+    "settle": ("settle", {"CLIENT"}),
 }
+OWN = {"messaging.destination.name", "messaging.client.id", "messaging.batch.message_count"}
 REQUIRED = {"messaging.system", "messaging.operation.name", "messaging.operation.type"}
 SOMETIMES = {
+    "receive": OWN, "ack": OWN, "settle": OWN,
     "send": {"messaging.destination.name", "messaging.message.id", "messaging.batch.message_count", "server.address", "server.port",
              "error.type", "pgqueue.task.name"},
     "create": {"messaging.destination.name", "messaging.message.id", "server.address", "server.port", "pgqueue.task.name"},
@@ -319,6 +324,21 @@ work()
     }
     again = named(spans, "process snooze")[1]
     assert named(spans, "process snooze")[0]["id"] in again["links"]
+
+
+def test_claims_and_writes_of_outcomes_have_spans_only_if_the_environment_asks_for_them(dsn: str) -> None:
+    script = """
+@app.task(name="t", queue="mail")
+async def t(): ...
+@app.task(name="bad", queue="mail", retry=False)
+async def bad(): raise ValueError
+t.enqueue()
+bad.enqueue()
+work()
+"""
+    own = {"receive", "ack mail", "settle mail"}
+    assert own <= {span["name"] for span in told(dsn, script, PGQUEUE_TRACE_OPERATIONS="1")}
+    assert not own & {span["name"] for span in told(dsn, script)}
 
 
 def test_spans_that_a_sampler_drops_cost_no_job_and_the_decision_travels(dsn: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgqueue.errors import PackageMissingError
-from pgqueue.telemetry import metrics
+from pgqueue.telemetry import metrics, operation_spans
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.workers import HealthFailed
 
@@ -20,11 +20,15 @@ def are_possible() -> bool:
 
 
 def begin(health_port: int | None) -> None:
-    """Begins to count what the worker does, if the health port shows it or the application has set up an SDK for metrics."""
+    """Begins to count what the worker does, if the health port shows it or the application has set up an SDK for metrics.
+
+    Also begins the spans of the worker's own statements, if the environment asks for them.
+    """
     if health_port is not None and are_possible():
         metrics.begin()
     else:
         metrics.begin_if_metered()
+    operation_spans.begin()
 
 
 def text() -> bytes:
