@@ -7,12 +7,14 @@ A thread that can be interrupted has an object in ``here.thread`` (worker/runnin
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # an import of asyncio would make ``import pgqueue`` three times as slow
+    import asyncio
 
 
 class Interruptible(Protocol):
