@@ -27,6 +27,7 @@ from pgqueue.ui.cli import (
     replay,
     schema,
     signal,
+    stats,
     steps,
     tasks,
     wait,
@@ -46,6 +47,7 @@ enqueue.add(cli)
 schema.add(cli)
 doctor.add(cli)
 why.add(cli)
+stats.add(cli)
 metrics.add(cli)
 web.add(cli)
 changes.add(jobs.commands)
