@@ -6,7 +6,7 @@ The hot statements, which workers run all the time, use their index whatever sta
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -325,3 +325,24 @@ def test_hot_statements_use_their_index_and_never_read_the_whole_table(
         assert not re.search(r"Seq Scan on jobs_live", shown), (
             f"{name} under statistics {statistics}:\n{shown}"
         )
+
+
+def test_the_statements_of_statistics_find_their_rows_by_the_index(db: Connection[Any]) -> None:
+    db.execute(
+        "insert into pgqueue.stats (at, queue, task, seconds)"
+        " select now() - make_interval(mins => i), 'q' || j, 't', case when i < 1440 then 60 else 3600 end"
+        " from generate_series(1, 2000) i, generate_series(1, 20) j"
+    )
+    db.execute("vacuum analyze pgqueue.stats")
+    now = datetime.now(UTC)
+    hour = now - timedelta(hours=1)
+    for statement in (
+        statements.sum_stats(hour, now, by=["queue"]),
+        statements.list_stats(hour, now, 60),
+        statements.roll_up_stats(86_400, 1000),
+        statements.purge_stats(90 * 86_400, 1000),
+        statements.estimate_drain(),
+    ):
+        shown = plan(db, statement)
+        assert "stats_pkey" in shown, shown
+        assert "Seq Scan on stats" not in shown, shown

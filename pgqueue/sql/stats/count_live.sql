@@ -1,13 +1,14 @@
--- Counts all jobs by state, at a bounded cost. If a state has at most `most` jobs, its count is nearly always exact. Otherwise the count can be an
--- estimate, and `is_exact` is false. (pgqueue.queue_depth counts every job, however many there are.)
+-- Counts all jobs by state, at a bounded cost. If a state has at most `most` jobs, its count is nearly always exact. Otherwise the count can
+-- be an estimate, and `is_exact` is false. (pgqueue.queue_depth counts every job, however many there are.)
 -- due and scheduled are parts of pending and retrying together: the jobs whose run_at has passed, and the jobs whose run_at has not.
 -- Up to `most` unclaimed, dead and completed or cancelled jobs are read one by one. If these are all jobs of their kind, the count is exact.
--- Beside this, about 2,000 pages of jobs_live and of jobs_done are read, chosen by chance. If the table has no more pages, this count is exact, too.
--- Otherwise it is an estimate. So the jobs in waiting, which no index finds, are estimated in a large table even if they are few.
--- Running jobs are always counted exactly.
+-- Beside this, all pages of jobs_live and of jobs_done are read if the table has at most 2,000 of them, and the count is exact, too. Of a
+-- larger table, about 500 pages are read, chosen by chance, and the count is an estimate. So the jobs in waiting, which no index finds, are
+-- estimated in a large table even if they are few. Running jobs are always counted exactly.
 -- Uses jobs_live_claim_idx, jobs_live_due_idx and jobs_live_worker_idx. Locks nothing. Returns the same nine states in the same order.
 with live as materialized (
-    select least(100, 100.0 * 2000 * current_setting('block_size')::int / greatest(pg_relation_size('pgqueue.jobs_live'), 1)) as percent
+    select case when s.pages <= 2000 then 100 else 100.0 * 500 / s.pages end as percent
+    from (select pg_relation_size('pgqueue.jobs_live') / current_setting('block_size')::int as pages) s
 ), unclaimed as materialized (
     select coalesce(sum(u.count), 0) as count, bool_or(u.count > %(most)s::int) as is_cut, sum(u.retrying) as retrying, sum(u.due) as due
     from (
@@ -32,10 +33,9 @@ with live as materialized (
     select count(*) as count, count(*) filter (where d.state = 'cancelled') as cancelled
     from (select j.state from pgqueue.jobs_done j limit %(most)s::int + 1) d
 ), done as materialized (
-    select case when (select e.count > %(most)s::int from ended e)
-                then least(100, 100.0 * 2000 * current_setting('block_size')::int
-                                / greatest((select sum(pg_relation_size(t.relid)) from pg_partition_tree('pgqueue.jobs_done') t where t.isleaf), 1))
-                else 0 end as percent
+    select case when (select e.count <= %(most)s::int from ended e) then 0 when s.pages <= 2000 then 100 else 100.0 * 500 / s.pages end as percent
+    from (select sum(pg_relation_size(t.relid)) / current_setting('block_size')::int as pages
+          from pg_partition_tree('pgqueue.jobs_done') t where t.isleaf) s
 ), seen_done as materialized (
     select count(*) filter (where j.state = 'cancelled') as cancelled, count(*) filter (where j.state = 'completed') as completed
     from pgqueue.jobs_done j tablesample system ((select d.percent from done d))

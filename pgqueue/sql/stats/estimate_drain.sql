@@ -3,8 +3,8 @@
 -- `seconds`: how much time to look back at. For a queue whose first start of this time was later, the time begins with that start.
 -- Jobs that became due in this time, and were started in it: the share of the started jobs whose wait was shorter than this time had
 -- lasted, taken from the histograms of pgqueue.stats. Jobs that became due in this time, and still are: read from the end of each lane.
--- Reads at most 10,000 due jobs of a lane, and fewer if there are many lanes, so that the cost has a limit. If a lane has more, the
--- number of its queue's jobs is estimated from about 2,000 pages of jobs_live (`is_exact` is false), and the rate at which its jobs become
+-- Reads at most 10,000 due jobs of a lane, and at most 30,000 of all lanes, or 50 of each if there are more than 600 lanes. If a lane has more, the
+-- number of its queue's jobs is estimated from about 1,000 pages of jobs_live (`is_exact` is false), and the rate at which its jobs become
 -- due is that of the jobs that were read.
 -- Uses jobs_live_claim_idx, jobs_live_due_idx and stats_pkey. Locks nothing. Zero rows: no job is due, and none was started lately.
 with recursive lanes as (
@@ -42,7 +42,7 @@ with recursive lanes as (
     union all
     select t.queue, t.priority::smallint, true from pgqueue.lanes_in_turns() t
 ), most as materialized (
-    select least(10000, greatest(1000, 100000 / greatest(count(*), 1))) as jobs from every_lane
+    select least(10000, greatest(50, 30000 / greatest(count(*), 1))) as jobs from every_lane
 ), found as materialized (
     select p.queue, n.due, n.due >= m.jobs as is_cut,
            n.recent / greatest(date_part('epoch', now() - case when n.recent >= m.jobs then n.first else b.at end), 1) as per_second
@@ -65,7 +65,7 @@ with recursive lanes as (
     ) n
 ), part as materialized (
     select case when (select bool_or(f.is_cut) from found f)
-                then least(100, 100.0 * 2000 * current_setting('block_size')::int / greatest(pg_relation_size('pgqueue.jobs_live'), 1)) else 0 end as percent
+                then least(100, 100.0 * 1000 * current_setting('block_size')::int / greatest(pg_relation_size('pgqueue.jobs_live'), 1)) else 0 end as percent
 ), sampled as (
     select j.queue::text, count(*) * 100 / (select p.percent from part p) as due
     from pgqueue.jobs_live j tablesample system ((select p.percent from part p))
