@@ -91,6 +91,14 @@ class Counts:
 Taken = list[tuple[Key, Counts]]
 
 
+def _count_times(times: list[int], measured: Sequence[float], step: int, count: int) -> float:
+    """Counts times by exponent. Each time stands for ``step`` attempts, and all of them for ``count``. Returns the sum for all of them."""
+    for seconds in measured:
+        times[frexp(seconds or TINY)[1]] += step
+    times[frexp(measured[-1] or TINY)[1]] -= len(measured) * step - count  # the last time stands for the rest
+    return sum(measured) * count / len(measured)
+
+
 class Tally:
     """The counts that are not yet written. ``clock`` returns the time in epoch seconds, by the database's clock.
 
@@ -125,11 +133,8 @@ class Tally:
         counts = self._of(attempts[begin])
         counts.started += end - begin
         step = (end - begin) // SAMPLED or 1
-        for index in range(begin, end, step):
-            weight = min(step, end - index)  # for how many attempts this one stands
-            wait = now - attempts[index].run_at
-            counts.waits[frexp(wait or TINY)[1]] += weight
-            counts.wait_seconds += wait * weight
+        waits = [now - attempt.run_at for attempt in attempts[begin:end:step]]
+        counts.wait_seconds += _count_times(counts.waits, waits, step, end - begin)
 
     def settled(self, batch: Sequence[tuple[Timed, Outcome]]) -> None:
         """Counts the ends of attempts whose outcomes are written, and how long their handlers ran."""
@@ -158,11 +163,9 @@ class Tally:
                 if outcome is not COMPLETED:
                     counts.count(outcome.state, crashed=outcome.crashed)
         step = (end - begin) // SAMPLED or 1
-        for index in range(begin, end, step):
-            weight = min(step, end - index)
-            if (ran := batch[index][0].ran) is not None:
-                counts.runs[frexp(ran or TINY)[1]] += weight
-                counts.run_seconds += ran * weight
+        runs = [attempt.ran for attempt, _ in batch[begin:end:step] if attempt.ran is not None]
+        if runs:
+            counts.run_seconds += _count_times(counts.runs, runs, step, min(len(runs) * step, end - begin))
 
     def ended(self, queue: str, task: str, state: str, *, crashed: bool = False) -> None:
         """Counts the end of a job that this worker did not run: of a rescued job (``crashed``), or of an overdue one."""

@@ -14,6 +14,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
+from pgqueue.database.silence import within
 from pgqueue.database.statements.stats import QueueDrain, StateCount, StatsSum
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.names import check_name
@@ -28,6 +29,7 @@ from pgqueue.ui.cli.units import span
 
 BY = ("queue", "task", "state")
 SHORTEST, LONGEST = 60.0, 90 * 86_400.0  # the window, in seconds
+MOST = 20.0  # the time limit of one look, in seconds
 OFTENEST = 0.5  # the shortest time between two looks, in seconds
 CLEAR = "\x1b[H\x1b[2J"
 HEADS = (
@@ -76,7 +78,6 @@ def stats(
         print(";\n\n".join(_text(statement) for statement in view.statements(datetime.now(UTC))) + ";")
         return
     with database(dsn) as connection:
-        connection.execute("set statement_timeout = '10s'; set lock_timeout = '1s'; set jit = off")
         try:
             for number, items in enumerate(_looks(connection, view, pause)):
                 _show(view, items, number, as_json=as_json, watched=pause is not None)
@@ -87,8 +88,10 @@ def stats(
 
 def _looks(connection: Connection, view: _View, pause: float | None) -> Iterator[list[Item]]:
     while True:
-        now = datetime.fromtimestamp(run(connection, statements.read_clock()), UTC)
-        yield view.items([run(connection, statement) for statement in view.statements(now)])
+        with within(connection, MOST):
+            now = datetime.fromtimestamp(run(connection, statements.read_clock()), UTC)
+            answers = [run(connection, statement) for statement in view.statements(now)]
+        yield view.items(answers)
         if pause is None:
             return
         time.sleep(pause)
