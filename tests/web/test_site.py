@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from pgqueue.ui.access.access import Access
-from pgqueue.ui.access.who import Role
+from pgqueue.ui.access.who import Role, Who
 from pgqueue.ui.reading.pages import PAGES
 from pgqueue.ui.web import create
 from tests.factories import add_jobs, enqueue, look
@@ -121,6 +121,20 @@ def test_no_page_names_another_server(db: Db, serve: Serve):
         text = site.as_().get(path).text
         for address in re.findall(r'(?:href|src|action)="([^"]*)"', text):
             assert address.startswith(("/", "#")), address
+
+
+def test_each_link_of_each_page_leads_somewhere(db: Db, serve: Serve):
+    scene = fill(db, "plain")
+    site = serve(tokens=False, actions=True, access=Access(anonymous=Who("local", Role.admin)))
+    client = site.as_()
+    seen: set[str] = set()
+    for path in paths(scene):
+        for tag, attributes in Markup(client.get(path).text).tags:
+            link = attributes.get("href") or ""
+            if tag == "a" and link.startswith("/") and link not in seen:
+                seen.add(link)
+                assert client.get(link).status_code == 200, (path, link)
+    assert len(seen) > 40
 
 
 # ------------------------------------------------------------------ who is served
@@ -437,8 +451,6 @@ def test_the_page_works_inside_another_app_and_behind_a_prefix(dsn: str, db: Db)
             )
         ]
     )
-    from pgqueue.ui.access.who import Who
-
     app = Starlette(
         routes=[
             Mount(

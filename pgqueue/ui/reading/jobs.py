@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
 from pgqueue.database import statements
 from pgqueue.database.statements import JobFilter
+from pgqueue.database.statements.actions import JobAction
 from pgqueue.model.job import STATES, Job
+from pgqueue.ui.acting.operations import ABLE
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Notice, Page, Row, Tab, Table
 from pgqueue.ui.reading.reader import Reader, shown
@@ -28,6 +31,7 @@ COLUMNS = (
     Column("took", "Took", "duration"),
     Column("said", "", "text"),
 )
+ACTED: dict[str, JobAction] = {"retry": "retry", "run_now": "run_now", "cancel": "cancel", "delete": "delete"}
 ACTIONS = (
     Action("retry", "Retry"),
     Action("run_now", "Run now"),
@@ -47,6 +51,11 @@ async def jobs(reader: Reader, asked: Asked) -> Page:
     return Page(
         name="jobs", title="Jobs", path=path_to("jobs", q=text or None), blocks=blocks, search=text, tabs=_tabs(search)
     )  # fmt: skip
+
+
+def actions_for(states: Sequence[str] | None) -> list[Action]:
+    """Returns the actions that can change jobs in one of these states. None: jobs in any state."""
+    return [action for action in ACTIONS if states is None or set(ABLE[ACTED[action.word]]) & set(states)]
 
 
 def _tabs(search: Search) -> list[Tab]:
@@ -90,7 +99,7 @@ async def _found(reader: Reader, asked: Asked, text: str, search: Search) -> Tab
     return Table(
         name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(job) for job in listed], empty=_empty(search, note),
         query=shown(statement, _command(search.which)), older=older, note=note,
-        newest=path_to("jobs", q=text or None) if before else None, selects=ACTIONS,
+        newest=path_to("jobs", q=text or None) if before else None, selects=actions_for(search.which.states),
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ async def overview(reader: Reader, asked: Asked) -> Page:
                  hint="for signals or other jobs"),
             Tile("completed", "Completed", ended["completed"], to=path_to("jobs", q="state:completed"), state="completed",
                  hint="kept until their retention ends"),
-            Tile("dead", "Dead", ended["dead"], to=path_to("dead"), state="dead", hint="need a person"),
+            Tile("dead", "Dead", ended["dead"], to=path_to("jobs", q="state:dead"), state="dead", hint="need a person"),
         ],
     )  # fmt: skip
     blocks: list[Block] = [*_notices(queues, workers, alerts), tiles, *await charts(reader, asked.now)]

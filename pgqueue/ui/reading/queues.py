@@ -16,6 +16,7 @@ from pgqueue.ui.reading.page import Action, Block, Column, Count, Notice, Page, 
 from pgqueue.ui.reading.reader import Reader, shown
 from pgqueue.ui.reading.stats import charts
 
+UNFINISHED = ("running", "pending", "retrying", "waiting")
 MOST = 500  # queues on one page
 
 COLUMNS = (
@@ -74,9 +75,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
     check_name("queue", name)
     counting = statements.count_queues()
     found = next((one for one in await reader.ask(counting) if one.queue == name), None)
-    listing = statements.list_jobs(
-        JobFilter(queue=name, states=["running", "pending", "retrying", "waiting"]), count=20
-    )
+    listing = statements.list_jobs(JobFilter(queue=name, states=[*UNFINISHED]), count=20)
     listed = await reader.ask(listing)
     if found is None:
         raise QueueNotFoundError(f"There is no queue {name!r}.", do="See all queues on the page Queues.")
@@ -106,7 +105,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
         Table(
             name="jobs", title="Unfinished jobs", columns=jobs_page.COLUMNS, rows=[jobs_page.row_of(job) for job in listed],
             empty="No job of this queue is unfinished.", query=shown(listing, f"pgq jobs list --queue {name}"),
-            older=path_to("jobs", q=f"queue:{name}"), selects=jobs_page.ACTIONS,
+            older=path_to("jobs", q=f"queue:{name}"), selects=jobs_page.actions_for(UNFINISHED),
         ),
         Table(
             name="limits", title="Limits", columns=LIMIT_COLUMNS, empty="No limit applies to this queue alone.",

@@ -54,6 +54,7 @@ async def workflow(reader: Reader, asked: Asked) -> Page:
     jobs = [node for node in nodes if node.gives != "members"]
     blocks: list[Block] = [
         _counts(progress),
+        _facts(progress),
         graph(nodes, query),
         Table(
             name="nodes", title="Nodes", empty="It has no nodes.", query=query, rows=[_node(node) for node in jobs[:MOST_NODES]],
@@ -86,8 +87,20 @@ def _counts(progress: WorkflowProgress) -> Tiles:
         items=[
             *(Tile(state, state.capitalize(), Count(progress.counts[state]), state=state) for state in shown_states),
             Tile("nodes", "In all", Count(progress.nodes)),
-            Tile("created_at", "Enqueued", progress.created_at, "time"),
-            Tile("took", "Took", (progress.ended_at - progress.created_at).total_seconds() if progress.ended_at else None, "duration"),
+        ],
+    )  # fmt: skip
+
+
+def _facts(progress: WorkflowProgress) -> Facts:
+    took = (progress.ended_at - progress.created_at).total_seconds() if progress.ended_at else None
+    return Facts(
+        name="workflow", title="Workflow",
+        items=[
+            Fact("key", "Key", progress.key, "code"),
+            Fact("on_failure", "If a node fails", progress.on_failure),
+            Fact("created_at", "Enqueued", progress.created_at, "time"),
+            Fact("ended_at", "Ended", progress.ended_at, "time"),
+            Fact("took", "Took", took, "duration"),
         ],
     )  # fmt: skip
 

@@ -79,6 +79,7 @@ def _environment() -> Environment:
         "document": document,
         "short": short,
         "grouped": grouped,
+        "all": lambda label: " ".join((*label.split(" ")[:1], "all", *label.split(" ")[1:])),
         "mark": mark,
         "filled": filled,
         "allowed": allowed,
