@@ -27,7 +27,9 @@ COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
     ("jobs", "show"), ("jobs", "revive"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
     ("queues", "pause"), ("queues", "resume"), ("queues", "remove"), ("jobs", "count"), ("workers",), ("workers", "list"), ("alerts",),
-    ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"),
+    ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"), ("audit",), ("audit", "list"), ("audit", "undo"), ("errors", "list"),
+    ("errors", "retry"), ("events", "tail"), ("jobs", "delete"), ("jobs", "run-now"), ("jobs", "export"), ("jobs", "import"), ("queues", "move"),
+    ("queues", "purge"), ("tasks", "schema"), ("ls",), ("cancel",), ("revive",),
 ]  # fmt: skip
 
 
