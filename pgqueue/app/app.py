@@ -27,7 +27,7 @@ from pgqueue.model.hooks import EVENTS, CompletedHook, Event, Hook, Hooked, Laye
 from pgqueue.model.job import Job
 from pgqueue.model.names import check_name
 from pgqueue.model.new_job import NewJob, in_batches
-from pgqueue.model.options import RULES
+from pgqueue.model.options import RULES, kept_level
 from pgqueue.model.outcome import Keep
 from pgqueue.model.retry import RetryPolicy
 from pgqueue.model.task import TaskSpec
@@ -105,6 +105,7 @@ class App(Crontab, Workflows, Batches, Hooked, Watched):
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
         store_result: bool = True,
+        keep_logs: bool | str = False,
         executor: str | None = None,
         chunk: int | None = None,
         chunk_wait: float | str | timedelta = 0,
@@ -119,7 +120,8 @@ class App(Crontab, Workflows, Batches, Hooked, Watched):
         one attempt.
         ``keep``: which finished rows stay until retention deletes them: "all", only "failures" (dead and cancelled), or "none".
         ``store_result``: if False, the value that the handler returns is dropped, so it can be anything. If True, a value that is not JSON
-        makes the job dead.
+        makes the job dead. ``keep_logs``: whether the lines that the handler logs are stored with the job, from INFO on, or from the
+        level of this name on.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def runs on the worker's loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
         ``version``: the version of the handler, a whole number, which a job gets with its first checkpoint. A worker claims such a job again
@@ -148,6 +150,7 @@ class App(Crontab, Workflows, Batches, Hooked, Watched):
                 "timeout": None if timeout is None else RULES["timeout"]("timeout", timeout),
                 "keep": keep,
                 "store_result": store_result,
+                "keep_logs": kept_level(keep_logs),
                 "executor": executor,
                 "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}, OPTIONS),
             }
@@ -256,6 +259,7 @@ class _Options(KeyRules, total=False):
     timeout: float | str | timedelta | None
     keep: Keep
     store_result: bool
+    keep_logs: bool | str
     executor: str | None
     version: int | None
     accepts: Iterable[int] | None

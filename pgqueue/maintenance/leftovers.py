@@ -1,4 +1,4 @@
-"""Deletes the checkpoints and signals of jobs whose rows retention has removed, a few hundred jobs at a time."""
+"""Deletes the checkpoints, signals and log lines of jobs whose rows retention has removed, a few hundred jobs at a time."""
 
 from __future__ import annotations
 
@@ -42,3 +42,7 @@ def checkpoints(link: Link) -> Leftovers:
 
 def signals(link: Link) -> Leftovers:
     return Leftovers(link, statements.purge_signals)
+
+
+def job_lines(link: Link) -> Leftovers:
+    return Leftovers(link, statements.purge_job_lines)

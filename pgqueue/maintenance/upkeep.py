@@ -10,7 +10,7 @@ import asyncio
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
-from pgqueue.maintenance.leftovers import checkpoints, signals
+from pgqueue.maintenance.leftovers import checkpoints, job_lines, signals
 from pgqueue.maintenance.partitions import Partitions
 from pgqueue.maintenance.stats import Stats
 
@@ -27,7 +27,7 @@ class Upkeep:
         self._link = link
         self._trouble = Trouble("upkeep")
         self._partitions = Partitions(link)
-        self._checkpoints, self._signals = checkpoints(link), signals(link)
+        self._checkpoints, self._signals, self._job_lines = checkpoints(link), signals(link), job_lines(link)
         self._stats = Stats(link)
         self._indexes = Indexes(link)
 
@@ -47,7 +47,7 @@ class Upkeep:
         """
         done = True
         for step in (
-            self._partitions.keep, self._checkpoints.keep, self._signals.keep, self._stats.keep, self._indexes.keep,
+            self._partitions.keep, self._checkpoints.keep, self._signals.keep, self._job_lines.keep, self._stats.keep, self._indexes.keep,
         ):  # fmt: skip
             try:
                 done = await step() and done

@@ -217,3 +217,17 @@ RULES: dict[str, Callable[[str, object], object]] = {
     "wake": _flag,
 }
 EDITS = {**RULES, "args": _args}
+
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+
+
+def kept_level(keep_logs: object) -> int | None:
+    """Returns the level from which on a task keeps log lines; None: it keeps none. Raises InvalidOptionError for anything else."""
+    if isinstance(keep_logs, bool):
+        return LEVELS["INFO"] if keep_logs else None
+    if isinstance(keep_logs, str) and keep_logs.upper() in LEVELS:
+        return LEVELS[keep_logs.upper()]
+    raise InvalidOptionError(
+        f"keep_logs is {shown(keep_logs)}.", do=f"give True or a level: {', '.join(LEVELS)}"
+    )

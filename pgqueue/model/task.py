@@ -62,7 +62,8 @@ class TaskSpec:
     ``store_result`` False: the value that the handler returns is not stored. ``has_hooks``: hooks run after its completions.
     ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts. ``version``: of the code; ``accepts``: the
     versions whose checkpoints this code understands (model/versions.py). ``is_partial``: arguments can be left out, because the
-    results of nodes will take their places. ``redacts``: what is secret in its jobs; None: what its types say.
+    results of nodes will take their places. ``redacts``: what is secret in its jobs; None: what its types say. ``keep_logs``:
+    from which level on the lines that its handler logs are stored; None: no lines are stored.
     """
 
     name: str
@@ -82,6 +83,7 @@ class TaskSpec:
     accepts: tuple[int, ...] = ()
     is_partial: bool = False
     redacts: Redaction | None = None
+    keep_logs: int | None = None
 
     def __post_init__(self) -> None:
         check_name("task", self.name) if self.is_internal else check_free(self.name)

@@ -1,4 +1,4 @@
-"""The tables of checkpoints and signals. A checkpoint holds what a step of a job returned. A signal is sent to one job."""
+"""The tables of checkpoints, signals and kept log lines. A checkpoint holds what a step of a job returned. A signal is sent to one job."""
 
 from __future__ import annotations
 
@@ -73,3 +73,19 @@ Index(
     postgresql_where=signals.c.taken_by.is_(None),
 )
 Index("signals_job_idx", signals.c.job_id)
+
+job_lines = Table(
+    "job_lines",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("level", Word, nullable=False),
+    Column("logger", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("job_id", "id", name="job_lines_pkey"),
+    CheckConstraint("octet_length(level) <= 64", "job_lines_level_check"),
+    CheckConstraint("octet_length(logger) <= 1024", "job_lines_logger_check"),
+    CheckConstraint("octet_length(text) <= 32768", "job_lines_text_check"),
+)

@@ -1,10 +1,12 @@
-"""Captures log lines of all loggers while a block runs, for a replay."""
+"""Captures log lines of all loggers while a block runs: for a replay, and for jobs that keep their lines."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 from pgqueue.telemetry.log_output import LOG
 from pgqueue.text.described import describe
@@ -18,13 +20,18 @@ class Capturing(logging.Handler):
         self._keep = keep
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = record.getMessage()
-            if record.exc_info and record.exc_info[1] is not None:
-                text += f": {describe(record.exc_info[1])}"
-        except BaseException as error:  # noqa: BLE001 - an argument of the line can be of a user's class
-            text = f"(the line cannot be shown: {describe(error)})"
-        self._keep(record.levelname, record.name, text)
+        self._keep(record.levelname, record.name, line_of(record))
+
+
+def line_of(record: logging.LogRecord) -> str:
+    """Returns the message of a record, and its error in one line. Raises no error."""
+    try:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {describe(record.exc_info[1])}"
+    except BaseException as error:  # noqa: BLE001 - an argument of the line can be of a user's class
+        text = f"(the line cannot be shown: {describe(error)})"
+    return text
 
 
 @contextmanager
@@ -42,3 +49,46 @@ def captured(keep: Keep) -> Iterator[None]:
         root.setLevel(before)
         for logger in loggers:
             logger.removeHandler(capturing)
+
+
+class Captured(NamedTuple):
+    """A record of a logger. ``at``: seconds since 1970. ``number``: its level as a number. ``text`` returns its message."""
+
+    at: float
+    number: int
+    level: str
+    logger: str
+    text: Callable[[], str]
+
+
+class Passing(logging.Handler):
+    def __init__(self, take: Callable[[Captured], object]) -> None:
+        super().__init__()
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != LOG.name and not record.name.startswith(f"{LOG.name}."):
+            self._take(
+                Captured(
+                    record.created, record.levelno, record.levelname, record.name, partial(line_of, record)
+                )
+            )
+
+
+@contextmanager
+def passed_on(level: int, take: Callable[[Captured], object]) -> Iterator[None]:
+    """During the block, calls ``take`` with each record of all loggers, except those of pgqueue.
+
+    The levels of loggers stay as the user has set them. But if logging is not configured at all, the level of the root logger is lowered to
+    ``level``. Then no other handler gets these lines.
+    """
+    root, passing = logging.getLogger(), Passing(take)
+    before = root.level
+    if before == logging.WARNING and not root.handlers:
+        root.setLevel(min(level, before))
+    root.addHandler(passing)
+    try:
+        yield
+    finally:
+        root.removeHandler(passing)
+        root.setLevel(before)

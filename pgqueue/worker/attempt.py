@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from pgqueue.errors import (
     AttemptError,
@@ -42,6 +43,12 @@ NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 _ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
 
 
+class Lines(Protocol):
+    """Takes the log lines that attempts keep (job_lines.py)."""
+
+    def add(self, lines: Iterable[Any]) -> None: ...
+
+
 class Keeper(Protocol):
     """Stores and reads checkpoints, and ends waits, when an attempt asks for it.
 
@@ -49,6 +56,9 @@ class Keeper(Protocol):
     that was stored earlier. If the attempt has lost its lease, the answer is LeaseLostError. If the database refuses the value, the answer
     is StepRefusedError.
     """
+
+    @property
+    def lines(self) -> Lines: ...
 
     def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
         """Asks the question and returns the future answer. Any thread is allowed to call this."""
@@ -80,6 +90,7 @@ class Attempt:
         "has_checkpoint",
         "id",
         "keeper",
+        "kept",
         "known",
         "lease_id",
         "max_attempts",
@@ -112,6 +123,7 @@ class Attempt:
         self.may_have_seats = may_have_seats  # False: the job has surely taken no seat of a limit
         self.claimed_at = monotonic()
         self.spec: TaskSpec | None = None  # set when the handler is called
+        self.kept: Any = None  # the log lines that it keeps (job_lines.py)
         self.started_at = 0.0
         self.ran: float | None = (
             None  # for how many seconds the handler ran; None: it has not ended, or was not called

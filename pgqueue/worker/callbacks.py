@@ -32,7 +32,7 @@ from pgqueue.telemetry.events.workers import (
     ProcessDied,
     WorkerFailed,
 )
-from pgqueue.telemetry.log import endings_of, text_of
+from pgqueue.telemetry.log import text_of
 from pgqueue.text.values import shown
 
 ROOM = 10_000  # events that can wait for one callback
@@ -48,17 +48,10 @@ FACTS: dict[WorkerEventName, tuple[type[Any], ...]] = {
 
 
 @contextmanager
-def called_back(
-    app: App, is_mine: Callable[[int], bool] = lambda _: True, *, log_jobs: bool = False
-) -> Iterator[None]:
-    """During the block, calls the callbacks of the app, and with ``log_jobs`` writes a line for each completed job.
-
-    ``is_mine``: whether a worker's id is the id of this worker.
-    """
+def called_back(app: App, is_mine: Callable[[int], bool] = lambda _: True) -> Iterator[None]:
+    """During the block, calls the callbacks of the app. ``is_mine``: whether a worker's id is the id of this worker."""
     callers = [Caller(name, callback) for name, callbacks in app.callbacks.items() for callback in callbacks]
     with ExitStack() as stack:
-        if log_jobs:
-            stack.enter_context(subscribed(JobCompleted, endings_of(is_mine)))
         for caller in callers:
             for kind in FACTS[caller.event]:
                 stack.enter_context(subscribed(kind, partial(caller.take, is_mine)))

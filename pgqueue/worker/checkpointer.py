@@ -26,6 +26,7 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CheckpointRefused
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending
+from pgqueue.worker.job_lines import LineBuffer
 
 LOCKED = 0.1  # if a job was locked, its checkpoint is tried again after this many seconds
 CHECKPOINTS_AT_ONCE = 200  # one statement writes at most this many checkpoints
@@ -75,6 +76,7 @@ class Checkpointer:
         cancel: Callable[[list[int]], object],
         lose: Callable[[Collection[Attempt]], object],
     ) -> None:
+        self.lines = LineBuffer()
         self._link, self._cancel, self._lose = link, cancel, lose
         self._items: list[Item] = []
         self._open: set[Item] = set()  # all items without an answer, also those that are kept for later

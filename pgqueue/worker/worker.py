@@ -46,7 +46,6 @@ from pgqueue.telemetry.events.workers import (
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.beginning import begin
-from pgqueue.worker.callbacks import called_back
 from pgqueue.worker.checkpointer import Checkpointer
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
@@ -63,6 +62,7 @@ from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes.channels import LineToSupervisor
 from pgqueue.worker.processes.metrics_sender import MetricsSender
 from pgqueue.worker.processes.recycling import Recycling
+from pgqueue.worker.reported import reported
 from pgqueue.worker.running.contexts import run_alone
 from pgqueue.worker.running.hook_tasks import handlers, hook_names, serving
 from pgqueue.worker.running.own_loop import OwnLoop
@@ -113,7 +113,7 @@ class Worker:
         self._claimer = Claimer(
             links.claim, settings, [*sorted(self._specs), *versions.accepted], self._in_flight, self._take, self._runner.ahead,
         )  # fmt: skip
-        self._progress_writer = ProgressWriter(links.claim, self._runner.running)
+        self._progress_writer = ProgressWriter(links.claim, self._runner.running, self._checkpointer.lines)
         # The grace is at least two times a leader's lease of three heartbeats.
         scheduler = Scheduler(links.schedules, grace=max(MISSED_AFTER, 6 * settings.heartbeat))
         self._leader = Leader(
@@ -268,10 +268,10 @@ class Worker:
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
         try:
-            reported = called_back(
+            reports = reported(
                 self.app, lambda worker_id: worker_id == self.id, log_jobs=self.settings.log_jobs
             )
-            with on_signal(self._stacks), reported:
+            with on_signal(self._stacks), reports:
                 return await self._work_watched()
         finally:
             self._pulse.stop()

@@ -19,6 +19,7 @@ import pytest
 
 from pgqueue import JobContext, JobFields, JsonFormatter, current_job
 from pgqueue.telemetry import events, job_context, log, log_output
+from pgqueue.telemetry.events.jobs import JobCompleted
 from pgqueue.telemetry.json_lines import STANDARD, json_line
 from pgqueue.telemetry.record_fields import NAMES, event_name, fields_of
 from tests.hostile_text import HOSTILE, acts
@@ -73,7 +74,7 @@ def test_each_fact_has_an_event_of_its_own() -> None:
 
 def test_no_field_has_a_reserved_name_and_each_has_one_type_in_all_events() -> None:
     types: dict[str, set[type]] = defaultdict(set)
-    for kind in FACTS:
+    for kind in (*log.LINES, JobCompleted):
         for fact in samples(kind):
             for name, value in fields_of(fact).items():
                 assert name not in RESERVED, (kind, name)
@@ -245,7 +246,7 @@ def test_the_code_of_the_page_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/logging.md").read_text(encoding="utf-8")
-    by_dict, by_hand, for_structlog, callback = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    by_dict, by_hand, for_structlog, kept, callback = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
     for logger in (logging.getLogger(), logging.getLogger("shop")):
         for name in ("handlers", "level"):
             monkeypatch.setattr(logger, name, getattr(logger, name))
@@ -258,6 +259,7 @@ def test_the_code_of_the_page_runs(
         exec(by_hand, namespace)
         logging.getLogger("shop").warning("paid twice")
         exec(for_structlog, namespace)
+        exec(kept, {"__name__": "page"})
         exec(callback, namespace)
         assert namespace["app"].callbacks["failed"] == [namespace["tell"]]
         assert namespace["add_job"](None, "", {"a": 1}) == {"a": 1, "job_id": 7, "task": "pay", "attempt": 2}

@@ -59,6 +59,8 @@ from pgqueue.database.statements.enqueuing import (
 from pgqueue.database.statements.errors import list_dead_of_error, list_errors, list_failures
 from pgqueue.database.statements.jobs import (
     JobFilter,
+    JobLine,
+    add_job_lines,
     cancel,
     count_ended,
     count_jobs,
@@ -68,11 +70,13 @@ from pgqueue.database.statements.jobs import (
     get_secrets,
     get_task,
     list_events,
+    list_job_lines,
     list_jobs,
     list_timeline,
     list_together,
     list_transitions,
     mark_waited,
+    purge_job_lines,
     revive,
     why,
 )
@@ -232,10 +236,12 @@ from pgqueue.database.statements.workflows import (
 
 __all__ = [
     "JobFilter",
+    "JobLine",
     "Who",
     "WorkflowFilter",
     "abandon_batch",
     "act",
+    "add_job_lines",
     "add_partitions",
     "add_schedule",
     "add_stats",
@@ -332,6 +338,7 @@ __all__ = [
     "list_follow_ups",
     "list_function_bodies",
     "list_holders",
+    "list_job_lines",
     "list_jobs",
     "list_limits",
     "list_living_workers",
@@ -379,6 +386,7 @@ __all__ = [
     "purge",
     "purge_audit",
     "purge_checkpoints",
+    "purge_job_lines",
     "purge_jobs",
     "purge_requests",
     "purge_runs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -221,6 +221,36 @@ def revive(job_id: int) -> Statement[str | None]:
 
 def edit(job_id: int, changes: Mapping[str, object]) -> Statement[str | None]:
     return statement("edit", one, job_id=job_id, changes=json.dumps(changes))
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A log line that a handler wrote, and that its task keeps. ``id`` grows with the lines of a job."""
+
+    id: int
+    attempt: int
+    at: datetime
+    level: str
+    logger: str
+    text: str
+
+
+def add_job_lines(lines: Sequence[tuple[int, int, float, str, str, str]]) -> Statement[int]:
+    """Stores log lines: (job id, attempt, seconds since 1970, level, logger, text)."""
+    names = ("job_id", "attempt", "at", "level", "logger", "text")
+    return statement(
+        "add_job_lines", one, lines=json.dumps([dict(zip(names, line, strict=True)) for line in lines])
+    )
+
+
+def list_job_lines(job_id: int, after: int = 0, count: int = 100) -> Statement[list[JobLine]]:
+    """Lists kept log lines of a job, the oldest first. Secret values were masked before the lines were stored."""
+    return statement("list_job_lines", each(JobLine), job_id=job_id, after=after, count=count)
+
+
+def purge_job_lines(after: int, count: int) -> Statement[int | None]:
+    """Deletes the lines of jobs that are gone, among ``count`` jobs with larger ids than ``after``. Returns the largest of these ids."""
+    return statement("purge_job_lines", one, after=after, count=count)
 
 
 def mark_waited(seconds: float) -> Statement[None]:

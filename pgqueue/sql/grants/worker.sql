@@ -3,7 +3,7 @@ grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
 grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.leader, pgqueue.seats, pgqueue.starts, pgqueue.pauses,
     pgqueue.schedules, pgqueue.schedule_runs, pgqueue.schedule_sets, pgqueue.tasks, pgqueue.alerts, pgqueue.idempotency_keys,
-    pgqueue.checkpoints, pgqueue.signals, pgqueue.workflows, pgqueue.nodes, pgqueue.dependencies, pgqueue.unresolved,
+    pgqueue.checkpoints, pgqueue.job_lines, pgqueue.signals, pgqueue.workflows, pgqueue.nodes, pgqueue.dependencies, pgqueue.unresolved,
     pgqueue.stats to ROLE;
 grant update, delete on pgqueue.worker_requests to ROLE;  -- it answers what it is asked
 grant delete on pgqueue.audit, pgqueue.undo_rows to ROLE;  -- the leader deletes old rows

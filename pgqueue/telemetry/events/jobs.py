@@ -201,6 +201,13 @@ class ProgressRefused(NamedTuple):
     error: Exception
 
 
+class LinesRefused(NamedTuple):
+    """The database refused ``lines`` log lines that jobs keep, so these lines are not stored."""
+
+    lines: int
+    error: Exception
+
+
 class CheckpointRefused(NamedTuple):
     job_id: int
     task: str

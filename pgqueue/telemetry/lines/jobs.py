@@ -57,6 +57,7 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     j.ProgressRefused: error("job %d (%s): the database refused its progress: %s", *JOB, "error"),
+    j.LinesRefused: error("the database refused %d kept log lines: %s", "lines", "error"),
     j.CheckpointRefused: error("job %d (%s): the database refused a checkpoint of it: %s", *JOB, "why"),
     j.ClaimsForgotten: error(
         "a crash or failover of the server undid the claims of %s, whose handlers are stopped",

@@ -27,6 +27,7 @@ commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
 BY = ("task", "queue", "state", "tag")
 DURATIONS = ("timeout",)
+MOST_LINES = 10_000  # log lines that `pgq jobs show --logs` shows
 
 
 @commands.command("list")
@@ -96,6 +97,9 @@ def count_jobs(
 @commands.command()
 def show(
     job_id: Annotated[int, typer.Argument(metavar="ID")],
+    logs: Annotated[
+        bool, typer.Option("--logs", help="Also show the log lines that its task keeps (keep_logs).")
+    ] = False,
     reveal: Reveal = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -105,8 +109,9 @@ def show(
         job = _get(connection, job_id, reveal=reveal)
         timeline = run(connection, statements.list_timeline(job_id))
         history = run(connection, statements.list_transitions(job_id))
+        lines = run(connection, statements.list_job_lines(job_id, 0, MOST_LINES)) if logs else []
     if as_json:
-        emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]})  # fmt: skip
+        emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]} | ({"lines": [as_dict(line) for line in lines]} if logs else {}))  # fmt: skip
         return
     for name, value in (as_dict(job) | {"progressed": said_of(job.progressed)}).items():
         if value not in (None, (), {}, False) and name != "last_traceback":
@@ -118,6 +123,13 @@ def show(
           e.worker_id if e.host is None else f"{e.worker_id} ({e.host}, pid {e.pid})", e.error) for e in timeline],
         empty="",
     )  # fmt: skip
+    if logs:
+        print()
+        table(
+            ("at", "attempt", "level", tables.name("logger"), tables.name("text")),
+            [(_shown("at", line.at), line.attempt, line.level, line.logger, line.text) for line in lines],
+            empty="No log lines are kept of this job.",
+        )
     if job.last_traceback:
         print(f"\n{block(job.last_traceback.rstrip())}")
 

@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
 from pgqueue.app.app import App
@@ -35,11 +35,13 @@ from pgqueue.telemetry.tracing import is_traced
 from pgqueue.text.described import describe
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.job_lines import Line, LineBuffer, kept_lines
 from pgqueue.worker.running import child_messages
 from pgqueue.worker.running.call import perform
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
 from pgqueue.worker.running.hook_tasks import handlers
 
+LINES_AT_ONCE = 1_000
 EVERY = 0.5  # seconds between two messages of progress to the parent, which writes progress to the database once a second
 
 
@@ -61,7 +63,8 @@ def main() -> None:
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
     threading.Thread(target=_read, args=(parent, requests, sender), daemon=True).start()
-    perform_all(app, requests, sender, parent)
+    with kept_lines(app):
+        perform_all(app, requests, sender, parent)
 
 
 def ignore_stops() -> None:
@@ -127,6 +130,7 @@ def perform_all(
             # A handler can change the locale, which belongs to the whole process. So the locale is set back before the next job.
             if locale.setlocale(locale.LC_ALL) != usual:
                 locale.setlocale(locale.LC_ALL, usual)
+            sender.send_lines()
             with sender.lock:
                 sender.attempts = {}
                 for attempt in attempts:
@@ -190,19 +194,45 @@ class ProgressSender:
         if self.attempts.get(attempt.id) is not attempt:
             return  # the call of this attempt is over, but a thread that its handler started still reports progress
         self._noted.set()
+        self._begin_thread()
+
+    def _begin_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._send, daemon=True)
             self._thread.start()
 
+    def note_line(self) -> None:
+        """Called when a line was kept. The thread sends it."""
+        self._noted.set()
+        self._begin_thread()
+
+    def send_lines(self) -> None:
+        with self.lock:
+            while self.attempts and (kept := self.questions.lines.take(LINES_AT_ONCE)):
+                self._parent.send(child_messages.lines(next(iter(self.attempts)), kept))
+
     def _send(self) -> None:
         while self._noted.wait():
             self._noted.clear()
+            self.send_lines()
             with self.lock:
                 for attempt in self.attempts.values():
                     if attempt.progress is not None and attempt.progress is not attempt.sent_progress:
                         attempt.sent_progress = attempt.progress
                         self._parent.send(child_messages.progress(attempt))
             time.sleep(EVERY)
+
+
+class SentLines(LineBuffer):
+    """The kept log lines of the attempts in this process, which are sent to the parent."""
+
+    def __init__(self, sender: ProgressSender) -> None:
+        super().__init__()
+        self._sender = sender
+
+    def add(self, lines: Iterable[Line]) -> None:
+        super().add(lines)
+        self._sender.note_line()
 
 
 class Questions:
@@ -212,6 +242,7 @@ class Questions:
         self._sender = sender
         self._numbers = itertools.count()
         self._open: dict[int, Future[list[Checkpoint]]] = {}
+        self.lines = SentLines(sender)
 
     def ask(self, attempt: Attempt, question: Question) -> Future[list[Checkpoint]]:
         number = next(self._numbers)

@@ -7,6 +7,7 @@
                        answer: the checkpoints that a question asked for, or why there are none
     child ─► parent    ready: the app is imported
                        progress: the progress of this attempt
+                       lines: log lines that these attempts keep
                        checkpointed: this attempt has committed a step with its own rows, or has saved its place (perhaps, if another
                                      connection commits the place)
                        question: a step of this attempt asks to store a checkpoint, to read all of them, or to end a wait
@@ -30,6 +31,7 @@ from pgqueue.runtime.clock import moment_in, monotonic, server_time
 from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit
+from pgqueue.worker.job_lines import Line
 
 READY = b"ready\n"
 
@@ -50,6 +52,11 @@ def note_ending(said: JsonObject, attempt: Attempt) -> None:
 
 def progress(attempt: Attempt) -> bytes:
     return _line(id=attempt.id, progress=attempt.progress)
+
+
+def lines(job_id: int, kept: Sequence[Line]) -> bytes:
+    """Log lines that jobs of the call keep. ``job_id``: any job of the call."""
+    return _line(id=job_id, progress=None, lines=kept)
 
 
 def checkpointed(attempt: Attempt, *, certain: bool) -> bytes:
@@ -73,6 +80,8 @@ def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
     """Called in the parent. Handles a message of the child. Returns the conclusion of the attempt, or None if the attempt goes on."""
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
+    if "lines" in said and attempt.keeper is not None:
+        attempt.keeper.lines.add(Line(*line) for line in said["lines"])
     if "checkpointed" in said:
         attempt.note_checkpoint() if said["checkpointed"] else attempt.doubt_checkpoint()
     if "own_commit" not in said:

@@ -126,17 +126,17 @@ class Together:
     """The attempts of one call, for log records."""
 
     def __init__(self, items: list[Item]) -> None:
-        self._attempts = [item.attempt for item in items]
+        self.attempts = [item.attempt for item in items]
 
     def context(self) -> JobContext:
-        first = self._attempts[0]
-        if len(self._attempts) == 1:
+        first = self.attempts[0]
+        if len(self.attempts) == 1:
             return first.context()
-        ids = tuple(attempt.id for attempt in self._attempts)
+        ids = tuple(attempt.id for attempt in self.attempts)
         return JobContext(None, first.task, first.queue, None, first.worker_id, ids)
 
     def mask(self, text: str) -> str:
-        return masked(text, frozenset[str]().union(*(attempt.secrets() for attempt in self._attempts)))
+        return masked(text, frozenset[str]().union(*(attempt.secrets() for attempt in self.attempts)))
 
 
 def perform_chunk(
