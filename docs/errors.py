@@ -77,6 +77,7 @@ FIRST_STEP = {
     "ForeignRequestError": "Send the request from a page of the same server, or from a program.",
     "UnknownHostError": "Add the name of the server to its allowed hosts.",
     "InvalidRequestError": "Correct what the message names. The OpenAPI document lists what each route takes.",
+    "OperationNotFoundError": "Use the id that `POST /operations` has answered, with the token of the same caller.",
     "ServerBusyError": "Send the request again later, or ask for less.",
     "LeaseLostError": "Let the handler stop, because the job runs again. If this error comes often, find out why the worker could not renew its lease.",
     "ProcessDiedError": "Find out from the system's log why the process ended. Often it used too much memory.",

@@ -59,6 +59,7 @@
     │   ├── ErrorGroupNotFoundError     PGQ-515   no recent error has this fingerprint
     │   ├── WorkflowNotFoundError       PGQ-530   the workflow is not committed, or was removed
     │   ├── NodeNotFoundError           PGQ-531   the workflow has no node of this name
+    │   ├── OperationNotFoundError      PGQ-712   no operation of the HTTP API has this id
     │   └── StepNotFoundError           PGQ-512   the job has no step of this name and key
     ├── CheckFailedError                PGQ-720   a check, such as pgq health, has found something wrong
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
@@ -149,6 +150,7 @@ from pgqueue.errors.calls import (
     JobUnchangedError,
     NodeNotFoundError,
     NotFoundError,
+    OperationNotFoundError,
     PayloadTooLargeError,
     QueueInUseError,
     QueueNotFoundError,
@@ -215,6 +217,7 @@ __all__ = [
     "NotAllowedError",
     "NotAuthenticatedError",
     "NotFoundError",
+    "OperationNotFoundError",
     "PackageMissingError",
     "PayloadTooLargeError",
     "PgQueueError",

@@ -218,6 +218,10 @@ class ErrorGroupNotFoundError(NotFoundError):
     code = "PGQ-515"
 
 
+class OperationNotFoundError(NotFoundError):
+    code = "PGQ-712"
+
+
 class StepNotFoundError(NotFoundError):
     code = "PGQ-512"
 

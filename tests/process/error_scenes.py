@@ -16,9 +16,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pgqueue import App, chain
+from pgqueue import App, chain, errors
 from pgqueue.database import migrate, pools
 from pgqueue.errors import NotAuthenticatedError
+from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.tokens import Token
 from pgqueue.ui.access.who import Role, Who
@@ -26,6 +27,7 @@ from pgqueue.ui.api.service import Service
 from pgqueue.ui.api.strict_json import decode
 from pgqueue.worker.attempt_lease import AttemptLease
 from tests.command_line import pgq
+from tests.http_servers import Client, served
 from tests.proxy import proxy_to
 from tests.worker_by_hand import Hand
 
@@ -199,6 +201,17 @@ def eleven_wrong_tokens(scene: Scene) -> None:
     admitted(access, authorization="Bearer wrong")
 
 
+def no_operation(scene: Scene) -> None:
+    """Asks the HTTP API for an operation that there is not, and raises the error that has the code of its answer."""
+    with (
+        served(api.create(scene.dsn, access=Access(anonymous=Who("ada", Role.admin)))) as port,
+        Client(port) as client,
+    ):
+        said = client.get("/operations/7").json()
+    [kind] = [kind for kind in vars(errors).values() if getattr(kind, "code", None) == said["code"]]
+    raise kind(said["detail"])
+
+
 RAISED: dict[str, Callable[[Scene], object]] = {
     "PGQ-110": full_pool,
     "PGQ-203": old_server,
@@ -221,4 +234,5 @@ RAISED: dict[str, Callable[[Scene], object]] = {
     "PGQ-705": lambda s: admitted(Access(), host="evil.test"),
     "PGQ-710": lambda s: decode(b"{"),
     "PGQ-711": no_room,
+    "PGQ-712": no_operation,
 }

@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = os.environ.get("PGQUEUE_SCHEMA_EXAMPLES", "8")
 
 
-# Which options of a job exclude each other, and that args contains an object, is said in words only.
+# These things are said in words only: which options of a job exclude each other, that args contains an object, and that an operation names jobs.
 CONFIG = """
 [[operations]]
-include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs"]
+include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation"]
 checks.positive_data_acceptance.enabled = false
 """
 

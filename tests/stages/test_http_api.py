@@ -379,6 +379,48 @@ def test_a_job_is_cancelled_retried_and_signalled(client, db):
     assert client.post("/jobs/999/signal", json={"name": "x"}).status_code == 404
 
 
+def test_many_jobs_are_cancelled_by_a_filter_counted_before_and_undone_after(client, db):
+    add_jobs(db, count=1200, queue="mail")
+    [other] = add_jobs(db, queue="pay")
+    wanted = {"action": "cancel", "jobs": {"queue": "mail"}}
+    assert client.post("/operations", json={**wanted, "dry_run": True}).json()["counts"] == {"pending": 1200}
+    begun = client.post("/operations", json=wanted)
+    assert begun.status_code == 202
+    path = begun.headers["location"].removeprefix("/api/v1")
+    done = wait_until(lambda: (said := client.get(path).json())["ended"] and said)
+    assert (done["seen"], done["changed"], done["actor"]) == (1200, 1200, "ada")
+    assert look(db, other) == "pending"
+    assert client.post(f"{path}/undo").status_code == 202
+    assert wait_until(lambda: (said := client.get(path).json())["undone"] == 1200 and said)["changed"] == 1200
+    assert db.execute("select distinct state from pgqueue.jobs").fetchall() == [("pending",)]
+    for wrong in ({"action": "delete", "jobs": {"queue": "a"}}, {"action": "cancel", "jobs": {}}, {"action": "cancel"},
+                  {**wanted, "limit": 0}, {"action": "cancel", "jobs": {"state": ["x"]}}):  # fmt: skip
+        assert client.post("/operations", json=wrong).status_code == 422
+    assert client.get("/operations/999").status_code == 404
+    assert client.post("/operations/999/undo").status_code == 404
+
+
+def test_an_operation_changes_only_jobs_that_its_caller_may_see_and_only_its_caller_reads_it(
+    port, tokens, db
+):
+    add_jobs(db, count=3, queue="mail")
+    add_jobs(db, count=3, queue="pay")
+    with (
+        Client(port, tokens.add("m", Role.operator, queues=["mail"])) as mine,
+        Client(port, tokens.add("p", Role.operator, queues=["pay"])) as theirs,
+    ):
+        begun = mine.post("/operations", json={"action": "cancel", "jobs": {"task": "t"}}).json()
+        path = begun["status_url"].removeprefix("/api/v1")
+        assert wait_until(lambda: (said := mine.get(path).json())["ended"] and said)["changed"] == 3
+        assert (theirs.get(path).status_code, theirs.post(f"{path}/undo").status_code) == (404, 404)
+    with Client(port, tokens.add("v", Role.viewer)) as viewer:
+        assert viewer.post("/operations", json={"action": "cancel", "jobs": {"task": "t"}}).status_code == 403
+    assert db.execute("select queue, state from pgqueue.jobs group by 1, 2 order by 1").fetchall() == [
+        ("mail", "cancelled"),
+        ("pay", "pending"),
+    ]
+
+
 # ---------------------------------------------------------------- rights
 
 

@@ -29,7 +29,7 @@ def test_the_examples_for_a_shell_run_and_the_first_answers_what_the_page_says(d
     with served(api.create(dsn, access=Access(TokenFile(tmp_path / "tokens.toml").tokens))) as port:
         environment["API"] = f"http://localhost:{port}/api/v1"
         answers = [run(block, tmp_path, environment) for block in requests]
-    assert len(answers) == 5
+    assert len(answers) == 6
     assert json.loads(answers[0]) == json.loads(blocks("json")[0])
 
 
@@ -56,4 +56,4 @@ def test_the_examples_in_python_run(tmp_path, monkeypatch):
 def test_the_page_names_every_route():
     for route in ROUTES:
         short = route.path.removeprefix("/jobs/{id}")
-        assert f"{route.method} {route.path}" in PAGE or f"jobs/1{short}" in PAGE, route.path
+        assert f"{route.method} {route.path}`" in PAGE or f"jobs/1{short}" in PAGE, route.path

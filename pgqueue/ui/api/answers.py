@@ -81,6 +81,29 @@ class ChangedJob(Linked):
     state: str
 
 
+class ShownOperation(Linked):
+    """``seen``: jobs that it has come to. ``refused``: how many it could not change, by the reason. ``undone``: changes taken back."""
+
+    id: str
+    action: str
+    actor: str
+    at: str | None
+    ended: bool
+    seen: int
+    changed: int
+    refused: dict[str, int]
+    undone: int
+    undo_until: str | None
+
+
+class Preview(TypedDict):
+    """What an operation would do: ``counts`` of jobs by state, ``refused`` by reason. ``more``: there are more jobs than were counted."""
+
+    counts: dict[str, int]
+    refused: dict[str, int]
+    more: bool
+
+
 class ShownReason(TypedDict):
     reason: str
     sentence: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pgqueue.ui.access.who import Role
 from pgqueue.ui.api import answers as shapes
-from pgqueue.ui.api import enqueuing, jobs, queues
+from pgqueue.ui.api import enqueuing, jobs, operations, queues
 from pgqueue.ui.api.calls import Outcome, Route
-from pgqueue.ui.api.shapes import EnqueuedBatch, EnqueuedJob, Listing, SentSignal, Waiting
+from pgqueue.ui.api.shapes import EnqueuedBatch, EnqueuedJob, Listing, SentOperation, SentSignal, Waiting
 
 LOCATION = {"Location": "Where the job is.", "Retry-After": "Ask for its state after so many seconds."}
 ETAG = {"ETag": "Changes when the job changes."}
@@ -136,6 +136,44 @@ ROUTES: tuple[Route, ...] = (
             202: Outcome("The signal was stored.", shapes.ChangedJob, {"Location": "Where the job is."})
         },
         problems=(409,),
+    ),
+    Route(
+        method="POST",
+        path="/operations",
+        name="beginOperation",
+        text="Cancel or retry many jobs.",
+        run=operations.begin,
+        role=Role.operator,
+        body=SentOperation,
+        largest=600_000,
+        answers={
+            200: Outcome("With dry_run: what the operation would do.", shapes.Preview),
+            202: Outcome(
+                "The operation has begun.", shapes.ShownOperation, {"Location": "How far it is.", **LATER}
+            ),
+        },
+    ),
+    Route(
+        method="GET",
+        path="/operations/{id}",
+        name="getOperation",
+        text="Read how far an operation is.",
+        run=operations.read,
+        role=Role.operator,
+        answers={200: Outcome("The operation.", shapes.ShownOperation)},
+    ),
+    Route(
+        method="POST",
+        path="/operations/{id}/undo",
+        name="undoOperation",
+        text="Undo an operation, as far as its jobs have not moved on.",
+        run=operations.undo,
+        role=Role.operator,
+        answers={
+            202: Outcome(
+                "The undo has begun.", shapes.ShownOperation, {"Location": "How far it is.", **LATER}
+            )
+        },
     ),
     Route(
         method="GET",

@@ -69,6 +69,9 @@ class Service:
         self.app = app
         self.is_own = is_own
         self.checks_arguments = bool(app.tasks)
+        self.operations: set[asyncio.Task[None]] = (
+            set()
+        )  # what runs in the background; asyncio itself would forget it
         self._gate = Gate(SESSIONS, IN_LINE)
         self._most_waiting, self._waiting = most_waiting, 0
 
@@ -115,5 +118,11 @@ class Service:
             self._waiting -= 1
 
     async def aclose(self) -> None:
+        """Ends the operations, and closes the connections. What operations have done stays, and the audit says that they have not ended."""
+        ending = list(self.operations)
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
         if self.is_own:
             await self.app.aclose()

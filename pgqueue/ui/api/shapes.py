@@ -124,6 +124,31 @@ class SentSignal(Shape):
     key: Key | None = None
 
 
+class WantedJobs(Shape):
+    """The jobs that fit every field. At least one field is given."""
+
+    state: Annotated[list[Literal[STATES]] | None, Field(min_length=1, max_length=len(STATES))] = None  # type: ignore[valid-type]
+    queue: Queue | None = None
+    task: AnyTask | None = None
+    tag: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    error: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="A part of the last error.")
+    ] = None
+    concurrency_key: Key | None = None
+    args: Annotated[Document | None, Field(description="An object that the arguments contain.")] = None
+    since: Annotated[Moment | None, Field(description="Created at this time or later.")] = None
+    until: Annotated[Moment | None, Field(description="Created before this time.")] = None
+
+
+class SentOperation(Shape):
+    """An action on many jobs. With ``dry_run``, nothing is changed, and the answer says how many jobs would be."""
+
+    action: Literal["cancel", "retry"]
+    jobs: WantedJobs
+    limit: Annotated[int, Field(ge=1, le=1_000_000, description="Change at most so many jobs.")] = 10_000
+    dry_run: bool = False
+
+
 class Listing(Shape):
     """Which jobs to list: those that fit every parameter."""
 

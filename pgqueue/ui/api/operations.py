@@ -1,0 +1,146 @@
+"""``/operations``: one action on all jobs that fit a filter, done in the background. Its row in the audit says how far it is, and undoes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from contextlib import suppress
+
+from pgqueue.database import statements
+from pgqueue.database.run import ORDINARY, connect_async
+from pgqueue.database.statements import JobFilter
+from pgqueue.database.statements.actions import AuditRow
+from pgqueue.errors import InvalidRequestError, OperationNotFoundError, ServerBusyError
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import RequestFailed
+from pgqueue.ui.acting.operations import (
+    Action,
+    Operation,
+    perform_async,
+    preview_statement,
+    undo_everything_async,
+)
+from pgqueue.ui.api.answers import ShownOperation, moment
+from pgqueue.ui.api.calls import Answer, Call
+from pgqueue.ui.api.jobs import auditor, like
+from pgqueue.ui.api.service import Service
+from pgqueue.ui.api.shapes import SentOperation, WantedJobs, moment_of
+
+MOST_AT_ONCE = 4  # operations that a server does at the same time
+BEGUN_WITHIN = 10.0  # seconds; an operation must have its row in the audit within this time
+
+
+async def begin(call: Call) -> Answer:
+    sent = call.sends(SentOperation)
+    action = Action(name=sent.action, who=auditor(call), which=_filter(call, sent.jobs), limit=sent.limit)
+    if sent.dry_run:
+        async with call.service.reading() as reader:
+            preview = await reader.ask(preview_statement(action))
+        return Answer({"counts": preview.counts, "refused": preview.refused, "more": preview.more})
+    operation = Operation(action)
+    running = _start(call, _perform(call.service, operation))
+    await _until_begun(operation, running)
+    assert operation.progress.audit_id is not None
+    return await _shown(call, operation.progress.audit_id, 202)
+
+
+async def read(call: Call) -> Answer:
+    return await _shown(call, call.job_id, 200)
+
+
+async def undo(call: Call) -> Answer:
+    await _row(call, call.job_id)
+    running = _start(call, _undo(call, call.job_id))
+    await asyncio.wait({running}, timeout=1.0)
+    if running.done():
+        running.result()  # raises its error
+    return await _shown(call, call.job_id, 202)
+
+
+def _filter(call: Call, wanted: WantedJobs) -> JobFilter:
+    if not wanted.model_dump(exclude_none=True):
+        raise InvalidRequestError(
+            "The operation names no jobs.",
+            do="give jobs at least one field, such as a queue or a task",
+            http_code=422,
+        )
+    return JobFilter(
+        states=wanted.state,
+        queue=wanted.queue,
+        queues=None if call.who.sees_all else [like(pattern) for pattern in call.who.queues],
+        task=wanted.task,
+        tag=wanted.tag,
+        error=wanted.error,
+        concurrency_key=wanted.concurrency_key,
+        args=None if wanted.args is None else json.dumps(wanted.args),
+        since=None if wanted.since is None else moment_of(wanted.since),
+        until=None if wanted.until is None else moment_of(wanted.until),
+    )
+
+
+def _start(call: Call, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    """Starts the work in the background. Raises ServerBusyError if too much work runs."""
+    running = call.service.operations
+    if len(running) >= MOST_AT_ONCE:
+        work.close()
+        raise ServerBusyError("The server does other operations now.", do="try again when one has ended")
+    task = asyncio.create_task(work)
+    running.add(task)
+    task.add_done_callback(running.discard)
+    task.add_done_callback(lambda done: _emit_failure(call, done))
+    return task
+
+
+def _emit_failure(call: Call, done: asyncio.Task[None]) -> None:
+    """Reports the error of an operation that nobody waits for any more."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        emit(RequestFailed(call.request.method, call.request.url.path, error))
+
+
+async def _until_begun(operation: Operation, running: asyncio.Task[None]) -> None:
+    """Waits until the operation has its row in the audit. Raises its error if it failed before."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BEGUN_WITHIN):
+            while operation.progress.audit_id is None and not running.done():
+                await asyncio.wait({running}, timeout=0.02)
+    if running.done():
+        running.result()
+    if operation.progress.audit_id is None:
+        running.cancel()
+        raise ServerBusyError("The operation could not begin.", do="try again")
+
+
+async def _perform(service: Service, operation: Operation) -> None:
+    async with await connect_async(service.store.dsn(), name="pgqueue api", session=ORDINARY) as connection:
+        async for _ in perform_async(connection, operation):
+            pass
+
+
+async def _undo(call: Call, audit_id: int) -> None:
+    async with await connect_async(
+        call.service.store.dsn(), name="pgqueue api", session=ORDINARY
+    ) as connection:
+        async for _ in undo_everything_async(connection, audit_id, auditor(call)):
+            pass
+
+
+async def _row(call: Call, audit_id: int) -> AuditRow:
+    """Reads the row of an operation that this caller may see: each caller its own, and all of them if it may see every queue."""
+    async with call.service.reading() as reader:
+        found = await reader.ask(statements.list_audit(audit_id=audit_id, count=1))
+    if not found or found[0].source != "api" or not (call.who.sees_all or found[0].actor == call.who.name):
+        raise OperationNotFoundError(
+            f"There is no operation {audit_id}.", do="send the id that POST /operations has answered"
+        )
+    return found[0]
+
+
+async def _shown(call: Call, audit_id: int, code: int) -> Answer:
+    row = await _row(call, audit_id)
+    url = call.url(f"/operations/{row.id}")
+    shown: ShownOperation = {
+        "id": str(row.id), "action": row.action, "actor": row.actor, "at": moment(row.at), "ended": row.ended, "seen": row.seen,
+        "changed": row.changed, "refused": row.refused, "undone": row.undone, "undo_until": moment(row.undo_until), "status_url": url,
+    }  # fmt: skip
+    return Answer(shown, code, {"Location": url, "Retry-After": "1"} if code == 202 else {})
