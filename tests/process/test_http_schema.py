@@ -1,6 +1,7 @@
 """schemathesis calls every route of the HTTP API as the OpenAPI document describes it, and checks every answer against the document.
 
-PGQUEUE_SCHEMA_EXAMPLES sets the number of examples of each route. The default is small, so that the test takes less than a minute.
+PGQUEUE_SCHEMA_EXAMPLES sets the number of examples of each route, and adds sequences of requests that depend on each other. The default is
+small, so that the test takes about a minute: ``PGQUEUE_SCHEMA_EXAMPLES=200 pytest -n 0 tests/process/test_http_schema.py`` takes long.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from pathlib import Path
 
 from pgqueue.ui import api
 from pgqueue.ui.access import guesses
-from pgqueue.ui.api import waiting
+from pgqueue.ui.api import events, waiting
 from tests.factories import add_jobs
 from tests.http_servers import Tokens, served
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = os.environ.get("PGQUEUE_SCHEMA_EXAMPLES", "8")
+EXAMPLES = os.environ.get("PGQUEUE_SCHEMA_EXAMPLES")
+PHASES = "coverage,fuzzing" if EXAMPLES is None else "examples,coverage,fuzzing,stateful"
 
 
 # These things are said in words only: which options of a job exclude each other, that args contains an object, and that an operation names jobs.
 CONFIG = """
 [[operations]]
-include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation"]
+include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation", "streamEvents"]
 checks.positive_data_acceptance.enabled = false
 """
 
@@ -31,6 +33,7 @@ checks.positive_data_acceptance.enabled = false
 def test_every_answer_fits_the_openapi_document(dsn, db, tmp_path, monkeypatch):
     monkeypatch.setattr(guesses, "ALLOWED", 10**9)  # schemathesis also tries wrong tokens
     monkeypatch.setattr(waiting, "LONGEST", 0.05)
+    monkeypatch.setattr(events, "LONGEST", 0.05)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     add_jobs(db, count=5)
     tokens = Tokens()
@@ -38,7 +41,7 @@ def test_every_answer_fits_the_openapi_document(dsn, db, tmp_path, monkeypatch):
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"), "run", f"http://127.0.0.1:{port}/api/v1/openapi.json",
-                "--header", f"Authorization: Bearer {tokens.add()}", "--max-examples", EXAMPLES, "--seed", "1",
+                "--header", f"Authorization: Bearer {tokens.add()}", "--max-examples", EXAMPLES or "4", "--phases", PHASES, "--seed", "1",
                 # PostgreSQL stores no U+0000, and no pattern of the document can say so of every text inside any JSON.
                 "--generation-allow-x00", "false", "--no-color", "--workers", "1",
                 "--continue-on-failure",

@@ -11,8 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import PackageMissingError
 from pgqueue.model.outcome import Outcome
+from pgqueue.model.progress import Progress
 from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.who import Role
@@ -347,6 +350,70 @@ def raw(port, text):
     return found
 
 
+# ---------------------------------------------------------------- events
+
+
+def events_of(answer):
+    """Yields (id, event, data) of a stream as its lines arrive. Comments, which are signs of life, are left out."""
+    found = {}
+    for line in answer.iter_lines():
+        if not line and found:
+            yield found.get("id"), found.get("event"), json.loads(found["data"])
+            found = {}
+        elif line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            found[name] = value
+
+
+def test_a_stream_sends_what_happens_to_a_job_until_its_end_and_a_client_that_comes_back_misses_nothing(
+    client, db
+):
+    [job_id] = add_jobs(db)
+    path = f"/jobs/{job_id}/events"
+    hand = Hand(db, ["t"])
+    with client.stream("GET", path) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        events = events_of(answer)
+        number, event, data = next(events)
+        assert (number, event, data["reason"]) == ("1", "pending", "enqueued")
+        [attempt] = hand.claim()
+        assert next(events)[:2] == ("2", "running")
+        run(db, statements.write_progress(hand.id, [(attempt.id, attempt.lease_id, Progress.of(3, 4, None))]))
+        _, event, data = next(events)
+        assert (event, data["done"], data["total"]) == ("progress", 3, 4)
+    hand.settle(attempt, Outcome.retried(0.0, ValueError("boom")))
+    finish(db, job_id, 7)
+    with client.stream("GET", path, headers={"Last-Event-ID": "2"}) as answer:
+        missed = list(events_of(answer))
+    assert [(number, event) for number, event, _ in missed] == [
+        ("3", "retrying"),
+        ("4", "running"),
+        ("5", "completed"),
+    ]
+    assert "boom" in missed[0][2]["error"]
+    with client.stream("GET", path) as answer:
+        assert [number for number, _, _ in events_of(answer)] == ["1", "2", "3", "4", "5"]
+    assert client.get(path, headers={"Last-Event-ID": "5"}).status_code == 204
+    assert client.get(path, headers={"Last-Event-ID": "x"}).status_code == 400
+    assert client.get("/jobs/999/events").status_code == 404
+
+
+def test_a_hundred_streams_share_one_connection_and_free_their_places_when_clients_leave(dsn, tokens, db):
+    [job_id] = add_jobs(db)
+    made = api.create(dsn, access=tokens.access(), most_waiting=100)
+    with served(made) as port, Client(port, token := tokens.add()) as client:
+        request = f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        lines = [raw(port, request) for _ in range(100)]
+        wait_until(lambda: made._service._waiting == 100)
+        assert client.get(f"/jobs/{job_id}/events").status_code == 503
+        sessions = "select count(*) from pg_stat_activity where application_name = 'pgqueue wait' and datname = current_database()"
+        assert wait_until(lambda: db.execute(sessions).fetchall() == [(1,)])
+        for line in lines:
+            line.close()
+        wait_until(lambda: made._service._waiting == 0)
+
+
 # ---------------------------------------------------------------- changing
 
 
@@ -396,6 +463,11 @@ def test_many_jobs_are_cancelled_by_a_filter_counted_before_and_undone_after(cli
     for wrong in ({"action": "delete", "jobs": {"queue": "a"}}, {"action": "cancel", "jobs": {}}, {"action": "cancel"},
                   {**wanted, "limit": 0}, {"action": "cancel", "jobs": {"state": ["x"]}}):  # fmt: skip
         assert client.post("/operations", json=wrong).status_code == 422
+    older = {
+        "action": "retry",
+        "jobs": {"since": "2020-01-01T00:00:00Z", "until": "2021-01-01T00:00:00Z", "args": {"n": 1}},
+    }
+    assert client.post("/operations", json=older).status_code == 202
     assert client.get("/operations/999").status_code == 404
     assert client.post("/operations/999/undo").status_code == 404
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
@@ -92,7 +93,11 @@ class Action:
     def about(self) -> dict[str, object]:
         if self.ids is not None:
             return {"ids": len(self.ids)}
-        chosen = {name: value for name, value in asdict(self.filter()).items() if value is not None}
+        chosen = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self.filter()).items()
+            if value is not None
+        }
         return {**chosen, "limit": self.limit}
 
     def noted_changes(self) -> dict[str, object] | None:

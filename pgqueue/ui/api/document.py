@@ -98,6 +98,8 @@ def _answer(outcome: Any, schemas: dict[str, Any]) -> dict[str, object]:
     made: dict[str, object] = {"description": outcome.text}
     if outcome.shape is not None:
         made["content"] = {outcome.media: {"schema": _reference(outcome.shape, schemas)}}
+    elif outcome.media != "application/json":
+        made["content"] = {outcome.media: {}}
     if outcome.headers:
         made["headers"] = {
             name: {"description": text, "schema": {"type": "string"}}

@@ -124,7 +124,7 @@ async def retry(call: Call) -> Answer:
 async def _act(call: Call, action: JobAction) -> str:
     """Does an action with the job, and writes it into the audit. Returns the word of sql/actions/functions/act.sql."""
     async with call.service.writing() as connection:
-        _seen(call, await run_async(connection, statements.get_job(call.job_id)))
+        seen(call, await run_async(connection, statements.get_job(call.job_id)))
         [done] = await run_async(connection, statements.act(action, [call.job_id], auditor(call)))
     if done.result == "locked":
         raise ServerBusyError(f"Another transaction has locked job {call.job_id}.", do="try again")
@@ -142,7 +142,7 @@ async def signal(call: Call) -> Answer:
     sent = call.sends(SentSignal)
     name, text = signal_name(sent.name), None if sent.payload is None else signal_text(sent.payload)
     async with call.service.writing() as connection:
-        _seen(call, await run_async(connection, statements.get_job(call.job_id)))
+        seen(call, await run_async(connection, statements.get_job(call.job_id)))
         made = statements.signal(call.job_id, name, text, sent.key, call.who.name, who=auditor(call))
         said = await run_async(connection, made)
     if said != "sent":
@@ -152,13 +152,13 @@ async def signal(call: Call) -> Answer:
 
 async def why(call: Call) -> Answer:
     async with call.service.reading() as reader:
-        _seen(call, await reader.ask(statements.get_job(call.job_id)))
+        seen(call, await reader.ask(statements.get_job(call.job_id)))
         return Answer(shown_reason(await reader.ask(statements.why(call.job_id))))
 
 
 async def timeline(call: Call) -> Answer:
     async with call.service.reading() as reader:
-        _seen(call, await reader.ask(statements.get_job(call.job_id)))
+        seen(call, await reader.ask(statements.get_job(call.job_id)))
         entries = await reader.ask(statements.list_timeline(call.job_id))
     return Answer({"items": [shown_event(entry) for entry in entries[-MOST_EVENTS:]]})
 
@@ -170,10 +170,10 @@ def like(pattern: str) -> str:
 
 async def _job(call: Call) -> Job:
     async with call.service.reading() as reader:
-        return _seen(call, await reader.ask(statements.get_job(call.job_id)))
+        return seen(call, await reader.ask(statements.get_job(call.job_id)))
 
 
-def _seen(call: Call, job: Job | None) -> Job:
+def seen(call: Call, job: Job | None) -> Job:
     """Returns the job. Raises JobNotFoundError if there is none, or if the caller may not see its queue."""
     if job is None or not call.who.may_see(job.queue):
         raise JobNotFoundError(call.job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.ui.access.who import Role
 from pgqueue.ui.api import answers as shapes
-from pgqueue.ui.api import enqueuing, jobs, operations, queues
+from pgqueue.ui.api import enqueuing, events, jobs, operations, queues
 from pgqueue.ui.api.calls import Outcome, Route
 from pgqueue.ui.api.shapes import EnqueuedBatch, EnqueuedJob, Listing, SentOperation, SentSignal, Waiting
 
@@ -95,6 +95,18 @@ ROUTES: tuple[Route, ...] = (
         text="Read what happened to a job, the oldest first.",
         run=jobs.timeline,
         answers={200: Outcome("The last 1,000 events.", shapes.Timeline)},
+    ),
+    Route(
+        method="GET",
+        path="/jobs/{id}/events",
+        name="streamEvents",
+        text="Follow what happens to a job, as Server-Sent Events.",
+        run=events.stream,
+        headers={"Last-Event-ID": "The id of the last event that the client has."},
+        answers={
+            200: Outcome("Events until the job has ended.", media="text/event-stream"),
+            204: Outcome("The job has ended, and the client has all its events."),
+        },
     ),
     Route(
         method="POST",

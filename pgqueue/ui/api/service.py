@@ -107,15 +107,17 @@ class Service:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Counts a request that waits for the end of a job. Raises ServerBusyError if too many wait."""
-        if self._waiting >= self._most_waiting:
-            raise ServerBusyError(
-                "Too many requests wait for the end of a job.", do="ask without wait, or try again"
-            )
+        self.check_room()
         self._waiting += 1
         try:
             yield
         finally:
             self._waiting -= 1
+
+    def check_room(self) -> None:
+        """Raises ServerBusyError if too many requests wait."""
+        if self._waiting >= self._most_waiting:
+            raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
 
     async def aclose(self) -> None:
         """Ends the operations, and closes the connections. What operations have done stays, and the audit says that they have not ended."""
