@@ -17,6 +17,13 @@ LEASES = "stages/test_leases.py"
 
 # fmt: off
 OF_WORKERS = (
+    # ---------------------------------------------------------------- statistics
+    mutant("worker/stats_writer.py", "                self.tally.give_back(taken)\n", "",
+           "unit/test_stats_writer.py::test_counts_that_could_not_be_written_are_written_later"),
+    mutant("worker/worker.py", "        await self._stats_writer.last()\n", "",
+           "process/test_stats.py::test_two_workers_and_their_supervisor_add_up_what_they_count"),
+    mutant("sql/stats/roll_up_stats.sql", "        for update skip locked", "",
+           "races/test_stats_races.py::test_two_leaders_that_roll_up_at_the_same_time_count_each_minute_once"),
     # ---------------------------------------------------------------- claims
     mutant("worker/claiming/claimer.py", "is_drained or ", "",
            "stages/test_drain.py::test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job"),
