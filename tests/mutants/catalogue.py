@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.of_telemetry import OF_TELEMETRY
 from tests.mutants.of_users import OF_USERS
 from tests.mutants.of_waits import OF_WAITS
 from tests.mutants.of_workers import OF_WORKERS
 
-MUTANTS: tuple[Mutant, ...] = (*OF_WORKERS, *OF_WAITS, *OF_USERS)
+MUTANTS: tuple[Mutant, ...] = (*OF_WORKERS, *OF_WAITS, *OF_USERS, *OF_TELEMETRY)

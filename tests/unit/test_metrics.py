@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pgqueue.maintenance.measuring import Drains
 from pgqueue.telemetry import instruments as i
-from pgqueue.telemetry import measures
+from pgqueue.telemetry import measures, metrics
 from pgqueue.telemetry.events.database import ConnectionBroke
 from pgqueue.telemetry.events.jobs import (
     EnqueueEnded,
@@ -26,10 +26,12 @@ from pgqueue.telemetry.events.jobs import (
 )
 from pgqueue.telemetry.events.maintenance import LeadEnded, Measured, QueueMeasured
 from pgqueue.telemetry.events.workers import LeaseLost
+from pgqueue.telemetry.guard import Failure
 from pgqueue.telemetry.instruments import INSTRUMENTS
 from pgqueue.telemetry.measures import MOST, Store
 from pgqueue.telemetry.metrics import HANDLERS, Recorder
 from pgqueue.telemetry.prometheus import written
+from pgqueue.worker.processes import metrics_sender
 from tests.unit.test_events import samples
 
 
@@ -178,6 +180,39 @@ def test_many_values_fall_into_the_same_buckets_as_single_values():
     assert together.total == pytest.approx(single.total)
 
 
+class BrokenMeter:
+    """A meter of an SDK that fails: it makes no gauges, and its counters and histograms raise when they are used."""
+
+    def get_meter(self, *_args: object, **_options: object) -> BrokenMeter:
+        return self
+
+    def create_observable_gauge(self, *_args: object) -> None:
+        raise RuntimeError("the SDK is broken")
+
+    def create_counter(self, *_args: object, **_options: object) -> BrokenMeter:
+        return self
+
+    create_histogram = create_counter
+
+    def add(self, *_: object) -> None:
+        raise SystemExit(1)
+
+    record = add
+
+
+def test_an_sdk_that_fails_costs_only_its_own_numbers(monkeypatch, capsys):
+    monkeypatch.setattr(metrics, "get_meter_provider", BrokenMeter)
+    monkeypatch.setattr(metrics, "_failure", Failure("OpenTelemetry's metrics failed"))
+    recorder = Recorder()
+    recorder._sdk = metrics._Sdk(recorder)
+    for fact in (JobsEnqueued("t", 2, "q"), OutcomesWritten(1, "ack", 0.1, (("q", "t", 0.1),), ())):
+        recorder.note(fact)
+    with recorder.counted() as store:
+        assert store.counters(i.COMPLETIONS) == {("q", "t", "success"): 1}
+        assert store.counters(i.SENT) == {("send", "pgqueue", "q", "t"): 2}
+    assert capsys.readouterr().err.count("OpenTelemetry's metrics failed") == 1
+
+
 # ------------------------------------------------------------------ bounds
 
 
@@ -235,6 +270,31 @@ def test_the_numbers_of_several_processes_add_up_and_survive_the_way_as_json():
         both.merge(json.loads(json.dumps(store.take())))
     assert parsed(both) == parsed(counted(*facts, *facts))
     assert first.take() == []
+
+
+def test_numbers_for_which_the_line_has_no_room_are_sent_later(monkeypatch):
+    recorder, sent = Recorder(), Store()
+    recorder._begun = True  # without subscriptions, so that only this test counts
+    monkeypatch.setattr(metrics_sender, "RECORDER", recorder)
+    recorder.note(JobsEnqueued("send", 3, "mail"))
+    recorder.note(measured())
+    metrics_sender.MetricsSender(lambda _: False).send_all()
+
+    def send(message: str) -> bool:
+        sent.merge(json.loads(message.removeprefix("metrics ")))
+        return True
+
+    metrics_sender.MetricsSender(send).send_all()
+    assert sent.counters(i.SENT) == {("send", "pgqueue", "mail", "send"): 3}
+    assert sent.gauges(i.WORKER_COUNT) == {(): 2}
+
+
+def test_a_message_is_never_larger_than_the_limit_and_no_row_is_lost():
+    rows = [["counter", "pgqueue.job.completions", [f"q{n}", "t", "success"], [1]] for n in range(2000)]
+    parts = list(metrics_sender.in_parts(rows))
+    assert [row for part in parts for row in part] == rows
+    assert len(parts) > 1
+    assert max(len(json.dumps(part)) for part in parts) <= metrics_sender.LARGEST
 
 
 # ------------------------------------------------------------------ the drain time
