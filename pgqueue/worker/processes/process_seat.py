@@ -56,7 +56,7 @@ def is_clean(code: int | None) -> bool:
 def is_refusal(code: int | None) -> bool:
     """Returns whether this is the exit code of a command that failed before the worker began: wrong usage, no database, for example.
 
-    The exit codes are listed in pgqueue/ui/cli/__init__.py.
+    The exit codes are listed in pgqueue/ui/cli/entry.py.
     """
     return code is not None and 1 < code < UNFINISHED
 
