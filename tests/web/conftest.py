@@ -106,7 +106,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Returns the folder for screenshots: that of PGQUEUE_PICTURES, or a folder of the test."""
-    folder = Path(os.environ.get("PGQUEUE_PICTURES", tmp_path))
+    """Returns the folder for screenshots: that of PGQUEUE_TEST_PICTURES, or a folder of the test."""
+    folder = Path(os.environ.get("PGQUEUE_TEST_PICTURES", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
