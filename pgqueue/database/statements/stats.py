@@ -191,9 +191,9 @@ def sum_stats(
     )
 
 
-def estimate_drain(seconds: float = RECENT) -> Statement[list[QueueDrain]]:
-    """Returns, for each queue with due jobs or with starts in the last ``seconds``, how fast it drains."""
-    return statement("estimate_drain", each(QueueDrain), seconds=seconds)
+def estimate_drain(seconds: float = RECENT, *, queue: str | None = None) -> Statement[list[QueueDrain]]:
+    """Returns, for each queue with due jobs or with starts in the last ``seconds``, how fast it drains. ``queue``: only this queue."""
+    return statement("estimate_drain", each(QueueDrain), seconds=seconds, queue=queue)
 
 
 def count_live(most: int = COUNTED) -> Statement[list[StateCount]]:

@@ -1,6 +1,6 @@
 -- For each queue, says how many jobs are due, and how many jobs a second were started and became due in the last minutes. From these, the
 -- caller estimates when the queue will be empty.
--- `seconds`: how much time to look back at. For a queue whose first start of this time was later, the time begins with that start.
+-- `queue`: only this queue; null: all queues. `seconds`: how much time to look back at. For a queue whose first start of this time was later, the time begins with that start.
 -- Jobs that became due in this time, and were started in it: the share of the started jobs whose wait was shorter than this time had
 -- lasted, taken from the histograms of pgqueue.stats. Jobs that became due in this time, and still are: read from the end of each lane.
 -- Reads at most 10,000 due jobs of a lane, and at most 30,000 of all lanes, or 50 of each if there are more than 600 lanes. If a lane has more, the
@@ -10,6 +10,7 @@
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
      where --+ claim_idx j
+       and (%(queue)s::text is null or j.queue = %(queue)s::text)
      order by j.queue, j.priority limit 1)
     union all
     select next.queue, next.priority
@@ -17,12 +18,13 @@ with recursive lanes as (
     cross join lateral (
         select j.queue::text, j.priority from pgqueue.jobs_live j
         where --+ claim_idx j
-          and (j.queue, j.priority) > (s.queue, s.priority)
+          and (j.queue, j.priority) > (s.queue, s.priority) and (%(queue)s::text is null or j.queue = %(queue)s::text)
         order by j.queue, j.priority limit 1
     ) next
 ), begun as materialized (
     select s.queue::text, min(s.at) as at, sum(s.started)::bigint as started from pgqueue.stats s
     where s.seconds = 60 and s.at >= date_trunc('minute', now() - make_interval(secs => %(seconds)s::float8)) and s.started > 0
+      and (%(queue)s::text is null or s.queue = %(queue)s::text)
     group by s.queue
 ), waited as (
     select s.queue::text, s.at,
@@ -30,6 +32,7 @@ with recursive lanes as (
            as waits
     from pgqueue.stats s
     where s.seconds = 60 and s.at >= date_trunc('minute', now() - make_interval(secs => %(seconds)s::float8)) and s.started > 0
+      and (%(queue)s::text is null or s.queue = %(queue)s::text)
     group by s.queue, s.at
 ), arrived as (  -- those that were started
     select w.queue, sum(h.n * greatest(0, least(1, log(2, (date_part('epoch', w.at - b.at) + 30)::numeric)::float8 - (h.i - 15)))) as count
@@ -41,6 +44,7 @@ with recursive lanes as (
     select l.queue, l.priority, false as in_turns from (select lanes.queue, lanes.priority from lanes limit 1000) l
     union all
     select t.queue, t.priority::smallint, true from pgqueue.lanes_in_turns() t
+    where %(queue)s::text is null or t.queue = %(queue)s::text
 ), most as materialized (
     select least(10000, greatest(50, 30000 / greatest(count(*), 1))) as jobs from every_lane
 ), found as materialized (

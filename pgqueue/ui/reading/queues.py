@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pgqueue.database import statements
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.queues import QueueCount
+from pgqueue.database.statements.stats import QueueDrain
 from pgqueue.errors import QueueNotFoundError
 from pgqueue.model.names import check_name
 from pgqueue.ui.reading import jobs as jobs_page
@@ -80,6 +81,8 @@ async def queue(reader: Reader, asked: Asked) -> Page:
     if found is None:
         raise QueueNotFoundError(f"There is no queue {name!r}.", do="See all queues on the page Queues.")
     limits = await reader.ask(statements.list_limits())
+    draining = statements.estimate_drain(queue=name)
+    drain = next(iter(await reader.ask(draining)), None)
     blocks: list[Block] = []
     if state_of(found) == "no worker":
         blocks.append(
@@ -98,6 +101,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
                 Tile("scheduled", "Scheduled", Count(found.scheduled, found.is_exact), state="scheduled"),
                 Tile("waiting", "Waiting", Count(found.waiting, found.is_exact), state="waiting"),
                 Tile("oldest_due", "Oldest due", found.oldest_due, "duration"),
+                Tile("drain", "Empty in", drain.seconds if drain else None, "duration", hint=_trend(drain)),
                 Tile("workers", "Workers", Count(found.workers), to=path_to("workers")),
             ],
         ),
@@ -121,6 +125,18 @@ async def queue(reader: Reader, asked: Asked) -> Page:
         name="queue", title=name, path=path_to("queues", name), blocks=blocks, above=("Queues", path_to("queues")),
         actions=actions, state="paused" if found.paused else None,
     )  # fmt: skip
+
+
+def _trend(drain: QueueDrain | None) -> str:
+    """Returns in words how the queue goes, from the rates of the last minutes."""
+    if drain is None:
+        return "no job is due"
+    rates = (
+        f"{drain.started_per_second or 0:,.3g} start and {drain.arrived_per_second or 0:,.3g} arrive a second"
+    )
+    return {"empty": "no job is due", "idle": "no job was started lately", "unknown": "not measured yet"}.get(
+        drain.trend, rates
+    )
 
 
 LIMIT_COLUMNS = (

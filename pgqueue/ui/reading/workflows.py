@@ -54,8 +54,8 @@ async def workflow(reader: Reader, asked: Asked) -> Page:
     jobs = [node for node in nodes if node.gives != "members"]
     blocks: list[Block] = [
         _counts(progress),
-        _facts(progress),
         graph(nodes, query),
+        _facts(progress),
         Table(
             name="nodes", title="Nodes", empty="It has no nodes.", query=query, rows=[_node(node) for node in jobs[:MOST_NODES]],
             columns=(

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from pgqueue.ui.reading.page import Chart, Graph, PlacedNode
 
-WIDTH, HEIGHT = 184, 40  # of a node, in pixels
-GAP_ACROSS, GAP_DOWN = 48, 12
-LABEL = 19  # letters of a node's name that fit into its box
+WIDTH, HEIGHT = 168, 40  # of a node, in pixels
+GAP_ACROSS, GAP_DOWN = 40, 12
+LABEL = 17  # letters of a node's name that fit into its box
 MARGIN = 2
 
 
