@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,12 +21,14 @@ from starlette.routing import Mount
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.who import Role, Who
 from pgqueue.ui.reading.pages import PAGES
+from pgqueue.ui.reading.search import QUALIFIERS
 from pgqueue.ui.web import create
 from tests.factories import add_jobs, enqueue, look
 from tests.full_queue import CORPUS, Scene, fill
 from tests.waiting import wait_until
 from tests.web.conftest import TOKENS, Server, serving
 
+ROOT = Path(__file__).parents[2]
 Serve = Callable[..., Server]
 Db = Connection[Any]
 
@@ -503,3 +506,14 @@ def test_vendored_files_are_what_their_manifest_says():
 
 def test_the_tokens_of_tests_differ():
     assert len(set(TOKENS.values())) == len(Role)
+
+
+def test_the_page_of_the_documentation_lists_each_qualifier_and_its_app_can_be_made(dsn: str):
+    text = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    for name in QUALIFIERS:
+        assert f"`{name}:`" in text or name == "concurrency_key", name
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    with serving(scope["app"]) as site:
+        assert site.as_().get("/tools/queue/").status_code == 401
