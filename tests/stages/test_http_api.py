@@ -592,7 +592,7 @@ def test_a_statement_that_takes_too_long_and_too_many_requests_are_answered_with
     monkeypatch.setattr(
         limits,
         "WRITING",
-        limits.WRITING.replace("lock_timeout = '2s'", "lock_timeout = '0'").replace("'10s'", "'1s'"),
+        limits.WRITING.replace("lock_timeout = '2s'", "lock_timeout = '0'").replace("'6s'", "'1s'"),
     )
     [job_id] = add_jobs(db)
     blocker = connect(autocommit=False)

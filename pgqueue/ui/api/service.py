@@ -18,11 +18,11 @@ from pgqueue.ui.reading.reader import Reader, reading
 SESSIONS = 8  # requests that use the database at the same time
 IN_LINE = 2000  # further requests that wait for their turn
 PATIENCE = 10.0  # seconds; a request waits for its turn at most so long
-ANSWER = 15.0  # seconds; the database must answer a request within this time
+ANSWER = 8.0  # seconds; the database must answer a request within this time
 MOST_WAITING = 5000  # requests that wait for the end of a job
 WRITING = (
     "set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
-    " set local statement_timeout = '10s'; set local lock_timeout = '2s'"
+    " set local statement_timeout = '6s'; set local lock_timeout = '2s'"
 )
 
 
