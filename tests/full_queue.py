@@ -149,6 +149,10 @@ def fill(db: Connection[Any], text: str = EVERYTHING) -> Scene:
         "insert into pgqueue.tasks (name, app, options, digest) values ('t', %s, %s, 'x') on conflict do nothing",
         [short[:60], Jsonb({"queue": "mail"})],
     )
+    db.execute(
+        "insert into pgqueue.job_lines (job_id, attempt, at, level, logger, text) values (%s, 1, now(), 'WARNING', 'shop', %s)",
+        [ids["dead"], text],
+    )
     run(db, statements.pause_queue("mail", who=statements.Who(short[:60], "cli")))
     run(db, statements.resume_queue("mail", who=statements.Who("ann", "web")))
     [(action,)] = db.execute("select min(id) from pgqueue.audit")

@@ -135,6 +135,19 @@ def _job(row: Row, reveal: bool) -> Job:
     return job if reveal else shown_job(job, redaction_of(job.task, plain(row[-1])), secret_names())
 
 
+def get_job_and_secrets(job_id: int) -> Statement[tuple[Job, frozenset[str]] | None]:
+    """``get_job`` and ``get_secrets`` by one statement."""
+    return statement(
+        "get_job", lambda rows: (_job(rows[0], False), _secrets_in(rows[0])) if rows else None, job_id=job_id
+    )
+
+
+def _secrets_in(row: Row) -> frozenset[str]:
+    job = job_of(row[:-1])
+    redaction = redaction_of(job.task, plain(row[-1]))
+    return secrets_of(job.args, job.result, job.meta, redaction, secret_names())
+
+
 def get_secrets(job_id: int) -> Statement[frozenset[str]]:
     """Reads the secret values of a job, to mask them in what else people see of it (``masked_value``). Without a job, returns none."""
     return statement("get_secrets", lambda rows: _secrets(rows[0]) if rows else frozenset(), job_id=job_id)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pgqueue.config import secret_names
 from pgqueue.database import statements
 from pgqueue.database.statements.decoding import plain
-from pgqueue.database.statements.jobs import JobTogether, TimelineEntry, Why
+from pgqueue.database.statements.jobs import TimelineEntry, Why
 from pgqueue.errors import JobNotFoundError
 from pgqueue.model.job import FINAL, Job
 from pgqueue.model.redaction import masked_value
@@ -24,65 +24,88 @@ from pgqueue.ui.reading.page import (
     Facts,
     Notice,
     Page,
-    Query,
     Row,
     Table,
 )
 from pgqueue.ui.reading.reader import Reader, shown
 
+LINES = 200  # kept log lines that the page shows
+
 
 async def job(reader: Reader, asked: Asked) -> Page:
     number = asked.id("job", "job")
-    reading = statements.get_job(number)
-    found = await reader.ask(reading)
-    asking = statements.why(number)
-    reason = await reader.ask(asking) if found is None or not found.is_final else None
+    found, secrets = await reader.ask(statements.get_job_and_secrets(number)) or (None, frozenset[str]())
+    reason = await reader.ask(statements.why(number)) if found is None or not found.is_final else None
     if found is None:
         error = JobNotFoundError(number)
         if reason is not None:
             error.what, error.do = reason.sentence, reason.do or ""
         raise error
-    listing = statements.list_timeline(number)
-    timeline = await reader.ask(listing)
-    loading = statements.load_checkpoints([number])
-    steps = (await reader.ask(loading))[number]
-    secrets = await reader.ask(statements.get_secrets(number)) if steps else frozenset[str]()
-    gathering = statements.list_together(number, found.created_at)
-    together = await reader.ask(gathering)
-
     blocks: list[Block] = []
     if reason is not None and reason.reason != "running":
         blocks.append(Notice("warn" if reason.do else "info", reason.sentence, reason.do))
     blocks += [
-        Facts(name="job", title="Job", items=_facts(found, reason), query=shown(reading, f"pgq jobs show {number}")),
-        Table(
-            name="timeline", title="What happened", columns=TIMELINE, rows=_events(timeline), empty="Nothing is known.",
-            query=shown(listing, f"pgq jobs show {number}"),
+        Facts(
+            name="job", title="Job", items=_facts(found, reason), query=shown(statements.get_job(number), f"pgq jobs show {number}")
         ),
-        Document(name="args", title="Arguments", value=found.args),
+        await _timeline(reader, number),
+        *_documents(found),
+        *await _steps(reader, number, secrets),
+        *await _lines(reader, number),
+        *await _together(reader, found),
     ]  # fmt: skip
-    if found.last_error:
-        blocks.append(Document(name="error", title="Last error", text=found.last_error))
-    if found.last_traceback:
-        blocks.append(Document(name="traceback", title="Traceback", text=found.last_traceback, is_open=False))
-    if found.result is not None:
-        blocks.append(Document(name="result", title="Result", value=found.result))
-    if steps:
-        blocks.append(
-            Table(
-                name="steps", title="Steps done", empty="", query=shown(loading, f"pgq jobs steps {number}"),
-                columns=(Column("name", "Step", "code"), Column("kind", "Kind"), Column("at", "When", "time"), Column("value", "Value", "json")),
-                rows=[{"name": named(one.step_id), "kind": one.kind, "at": one.at, "value": masked_value(plain(one.value), secrets, secret_names())} for one in steps],
-            )
-        )  # fmt: skip
-    if found.meta:
-        blocks.append(Document(name="meta", title="Meta", value=found.meta, is_open=False))
-    if len(together) > 1:
-        blocks.append(_together(together, shown(gathering)))
     return Page(
         name="job", title=f"Job {number}", path=path_to("jobs", number), blocks=blocks, above=("Jobs", path_to("jobs")),
         actions=_actions(found), state=found.state, subtitle=found.task,
     )  # fmt: skip
+
+
+def _documents(found: Job) -> list[Document]:
+    """Returns what the job was given, what it returned, and how it failed."""
+    made = [
+        Document(name="args", title="Arguments", value=found.args),
+        Document(name="error", title="Last error", text=found.last_error),
+        Document(name="traceback", title="Traceback", text=found.last_traceback, is_open=False),
+        Document(name="result", title="Result", value=found.result),
+        Document(name="meta", title="Meta", value=found.meta or None, is_open=False),
+    ]
+    return [one for one in made if one.text or one.value is not None]
+
+
+async def _steps(reader: Reader, number: int, secrets: frozenset[str]) -> list[Table]:
+    loading = statements.load_checkpoints([number])
+    steps = (await reader.ask(loading))[number]
+    if not steps:
+        return []
+    names = secret_names()
+    return [
+        Table(
+            name="steps", title="Steps done", empty="", query=shown(loading, f"pgq jobs steps {number}"),
+            columns=(Column("name", "Step", "code"), Column("kind", "Kind"), Column("at", "When", "time"), Column("value", "Value", "json")),
+            rows=[
+                {"name": named(one.step_id), "kind": one.kind, "at": one.at, "value": masked_value(plain(one.value), secrets, names)}
+                for one in steps
+            ],
+        )
+    ]  # fmt: skip
+
+
+async def _lines(reader: Reader, number: int) -> list[Table]:
+    keeping = statements.list_job_lines(number, count=LINES)
+    lines = await reader.ask(keeping)
+    if not lines:
+        return []
+    return [
+        Table(
+            name="lines", title="Log lines", empty="", query=shown(keeping, f"pgq jobs show {number} --logs"),
+            columns=(
+                Column("at", "When", "time"), Column("attempt", "Attempt", "number"), Column("level", "Level"), Column("text", "Line", "text"),
+                Column("logger", "Logger", "code"),
+            ),
+            rows=[{"at": one.at, "attempt": one.attempt, "level": one.level, "text": one.text, "logger": one.logger} for one in lines],
+            note=f"The first {LINES} lines." if len(lines) == LINES else None,
+        )
+    ]  # fmt: skip
 
 
 TIMELINE = (
@@ -95,6 +118,15 @@ TIMELINE = (
     Column("host", "Host", "code"),
     Column("error", "Error", "text"),
 )
+
+
+async def _timeline(reader: Reader, number: int) -> Table:
+    listing = statements.list_timeline(number)
+    timeline = await reader.ask(listing)
+    return Table(
+        name="timeline", title="What happened", columns=TIMELINE, rows=_events(timeline), empty="Nothing is known.",
+        query=shown(listing, f"pgq jobs show {number}"),
+    )  # fmt: skip
 
 
 def _events(timeline: Sequence[TimelineEntry]) -> list[Row]:
@@ -170,17 +202,23 @@ def _actions(found: Job) -> list[Action]:
     return actions
 
 
-def _together(together: Sequence[JobTogether], query: Query) -> Table:
-    return Table(
-        name="together", title="Enqueued by the same call", empty="", query=query,
-        columns=(
-            Column("id", "Job", "id", "/jobs/{id}"), Column("state", "State", "state"), Column("task", "Task", "code"),
-            Column("queue", "Queue", "code", "/queues/{queue}"), Column("waited", "From enqueue to last claim", "duration"),
-        ),
-        rows=[
-            {"id": one.id, "state": one.state, "task": one.task, "queue": one.queue,
-             "waited": (one.started_at - one.created_at).total_seconds() if one.started_at else None}
-            for one in together
-        ],
-        note="Workers saw these jobs when the transaction of the call was committed.",
-    )  # fmt: skip
+async def _together(reader: Reader, found: Job) -> list[Table]:
+    gathering = statements.list_together(found.id, found.created_at)
+    together = await reader.ask(gathering)
+    if len(together) < 2:
+        return []
+    return [
+        Table(
+            name="together", title="Enqueued by the same call", empty="", query=shown(gathering),
+            columns=(
+                Column("id", "Job", "id", "/jobs/{id}"), Column("state", "State", "state"), Column("task", "Task", "code"),
+                Column("queue", "Queue", "code", "/queues/{queue}"), Column("waited", "From enqueue to last claim", "duration"),
+            ),
+            rows=[
+                {"id": one.id, "state": one.state, "task": one.task, "queue": one.queue,
+                 "waited": (one.started_at - one.created_at).total_seconds() if one.started_at else None}
+                for one in together
+            ],
+            note="Workers saw these jobs when the transaction of the call was committed.",
+        )
+    ]  # fmt: skip

@@ -6,7 +6,6 @@ from datetime import datetime
 from itertools import islice
 
 from pgqueue.database import statements
-from pgqueue.database.statements.decoding import plain
 from pgqueue.database.statements.schedules import ScheduleRow
 from pgqueue.errors import PgQueueError, ScheduleNotFoundError
 from pgqueue.model.fire_times import Timing, zone
@@ -67,7 +66,7 @@ async def schedule(reader: Reader, asked: Asked) -> Page:
             ],
         ),
         _next_times(row, asked.now),
-        Document(name="args", title="Arguments of its jobs", value=plain(plan.args)),
+        Document(name="args", title="Arguments of its jobs", value=row.shown_args),
     ]  # fmt: skip
     actions = [
         Action("run_schedule", "Run now", {"schedule": name}),

@@ -1,0 +1,180 @@
+"""SQL, ``pgq``, the page and the HTTP API say the same about jobs, and none of them shows a secret value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue.ui.access.access import Access
+from pgqueue.ui.access.who import Role, Who
+from pgqueue.ui.reading.pages import PAGES
+from tests.command_line import Done
+from tests.full_queue import fill
+from tests.process.test_redaction import canary, finished
+from tests.web.conftest import Server
+
+__all__ = ["canary", "finished"]  # fixtures
+
+Db = Connection[Any]
+Pgq = Callable[..., Done]
+
+
+@pytest.fixture
+def site(serve: Callable[..., Server]) -> Server:
+    return serve(tokens=False, access=Access(anonymous=Who("ann", Role.admin)))
+
+
+def by_page(site: Server, path: str) -> Any:
+    return site.as_(Accept="application/json").get(path).json()
+
+
+def by_http(site: Server, path: str) -> Any:
+    return site.as_(Accept="application/json").get(f"/api/v1{path}").json()
+
+
+def by_command(pgq: Pgq, *words: str) -> Any:
+    done = pgq(*words, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_four_ways_count_the_same_jobs_waiting_active_completed_failed_and_delayed(
+    db: Db, pgq: Pgq, site: Server
+):
+    fill(db, "plain")
+    queues = db.execute(
+        "select queue, due, running, scheduled, waiting from pgqueue.queue_depth order by queue"
+    ).fetchall()
+    names = ("queue", "due", "running", "scheduled", "waiting")
+    assert sum(row[1] for row in queues) == 4
+    for items in (
+        by_command(pgq, "queues", "list")["items"],
+        by_page(site, "/queues")["queues"]["items"],
+        by_http(site, "/queues")["items"],
+    ):
+        assert [tuple(item[name] for name in names) for item in items] == queues
+
+    ended = dict(
+        db.execute(
+            "select state, count(*)::int from pgqueue.jobs where finished_at is not null group by 1"
+        ).fetchall()
+    )
+    assert ended == {"completed": 1, "cancelled": 1, "dead": 1}
+    counted = {
+        item["state"]: item["count"] for item in by_command(pgq, "jobs", "count", "--by", "state")["items"]
+    }
+    overview = by_page(site, "/")["counts"]
+    for state, number in ended.items():
+        assert counted[state] == number
+        assert len(by_http(site, f"/jobs?state={state}")["items"]) == number
+        assert len(by_page(site, f"/jobs?q=state:{state}")["jobs"]["items"]) == number
+        assert overview.get(state, number) == number
+    assert overview["due"] == sum(row[1] for row in queues)
+
+
+def test_four_ways_show_the_same_progress_result_and_reason_of_a_failure(db: Db, pgq: Pgq, site: Server):
+    scene = fill(db, "plain")
+    [(progress,)] = db.execute("select progress from pgqueue.jobs where id = %s", [scene.jobs["running"]])
+    assert by_command(pgq, "jobs", "show", str(scene.jobs["running"]))["progressed"] == progress
+    assert by_http(site, f"/jobs/{scene.jobs['running']}")["progress"] == progress
+    assert by_page(site, f"/jobs/{scene.jobs['running']}")["job"]["progress"] == "30 % plain"
+
+    [(result,)] = db.execute("select result from pgqueue.jobs where id = %s", [scene.jobs["completed"]])
+    assert by_command(pgq, "jobs", "show", str(scene.jobs["completed"]))["result"] == result
+    assert by_http(site, f"/jobs/{scene.jobs['completed']}")["result"] == result
+    assert by_page(site, f"/jobs/{scene.jobs['completed']}")["result"] == result
+
+    [(error,)] = db.execute("select last_error from pgqueue.jobs where id = %s", [scene.jobs["dead"]])
+    assert error == "ValueError: plain"
+    assert by_command(pgq, "jobs", "show", str(scene.jobs["dead"]))["last_error"] == error
+    assert by_http(site, f"/jobs/{scene.jobs['dead']}")["last_error"] == error
+    assert by_page(site, f"/jobs/{scene.jobs['dead']}")["error"] == error
+
+
+@pytest.mark.parametrize("state", ["completed", "dead", "retrying", "cancelled"])
+def test_four_ways_tell_the_same_story_of_a_job(state: str, db: Db, pgq: Pgq, site: Server):
+    job = fill(db, "plain").jobs[state]
+    story = db.execute(
+        "select to_state, reason from pgqueue.job_timeline where job_id = %s order by at, from_state is not null, to_state <> 'running'",
+        [job],
+    ).fetchall()
+    assert [word for word, _ in story] == ["pending", "running", state]
+    shown = by_command(pgq, "jobs", "show", str(job))["timeline"]
+    assert [(event["to_state"], event["reason"]) for event in shown] == story
+    assert [
+        (event["to_state"], event["reason"]) for event in by_http(site, f"/jobs/{job}/timeline")["items"]
+    ] == story
+    assert [
+        (event["state"], event["reason"]) for event in by_page(site, f"/jobs/{job}")["timeline"]["items"]
+    ] == story
+
+
+def test_a_stalled_queue_is_an_alert_in_sql_in_the_command_and_on_the_page(db: Db, pgq: Pgq, site: Server):
+    db.execute(
+        "insert into pgqueue.alerts (kind, subject, queue, text) values ('stalled', 'mail', 'mail', 'No worker serves mail.')"
+    )
+    [(text,)] = db.execute("select text from pgqueue.alerts where kind = 'stalled'")
+    assert [item["text"] for item in by_command(pgq, "alerts", "list")["items"]] == [text]
+    assert [item["text"] for item in by_page(site, "/alerts")["alerts"]["items"]] == [text]
+    assert text in [notice["text"] for notice in by_page(site, "/")["notices"]]
+
+
+def test_no_page_and_no_answer_of_the_api_shows_a_secret_value(
+    finished: tuple[Done, list[int]],
+    db: Db,
+    canary: str,
+    serve: Callable[..., Server],
+    dsn: str,
+    tmp_path: Path,
+):
+    _, ids = finished
+    site = serve(tokens=False, access=Access(anonymous=Who("ann", Role.admin)), actions=True)
+    db.execute(
+        "insert into pgqueue.schedules (name, task, cron, args) values ('paying', 'pay', '0 * * * *', %s)",
+        [json.dumps({"key": canary, "card": {"number": canary, "owner": "Ada"}})],
+    )
+    groups = [item["origin"] for item in by_page(site, "/errors")["errors"]["items"]]
+    assert groups
+    plain = [route.path for route in PAGES if "{" not in route.path]
+    fingerprints = [
+        row[0]
+        for row in db.execute(
+            "select distinct pgqueue.fingerprint(error, traceback) from pgqueue.transitions where error is not null"
+        )
+    ]
+    pages = [
+        *plain,
+        *(f"/jobs/{one}" for one in ids),
+        "/schedules/paying",
+        "/queues/default",
+        *(f"/errors/{one}" for one in fingerprints),
+    ]
+    for path in pages:
+        for form in ("html", "json", "text"):
+            answer = site.as_().get(path, params={"format": form})
+            assert answer.status_code == 200, path
+            assert canary not in answer.text, (path, form)
+    for path in [
+        "/jobs",
+        "/queues",
+        "/workers",
+        *(f"/jobs/{one}{part}" for one in ids for part in ("", "/timeline", "/why")),
+    ]:
+        assert canary not in site.as_(Accept="application/json").get(f"/api/v1{path}").text, path
+    for one in ids:
+        assert canary not in site.as_(Accept="application/json").get(f"/api/v1/jobs/{one}/result").text
+
+
+def test_a_search_cannot_be_used_to_guess_a_secret_value(
+    finished: tuple[Done, list[int]], canary: str, site: Server
+):
+    _, ids = finished
+    for name in ("key", "password", "card.number"):
+        assert by_page(site, f"/jobs?q=args.{name}:{canary}")["jobs"]["items"] == []
+    assert by_page(site, "/jobs?q=args.card.owner:Ada")["jobs"]["items"] != []
+    assert ids
