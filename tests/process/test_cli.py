@@ -58,12 +58,16 @@ def test_a_closed_stdout_or_stderr_is_no_error_and_a_wrong_option_for_internal_u
         assert (refused.returncode, "PGQ-107  --supervisor is" in refused.stderr) == (2, True)
 
 
-GROUPS = {(), ("jobs",), ("queues",), ("workers",)}
+GROUPS = {(), ("audit",), ("jobs",), ("queues",), ("workers",)}
+
+ONLY_JSON = {("jobs", "export"), ("tasks", "schema")}  # these print JSON without being asked
 
 RUN_ON = {("work",), ("dev",)}  # these run until they are stopped, and their output is a log
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if words not in GROUPS | RUN_ON], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words not in GROUPS | RUN_ON | ONLY_JSON], ids=" ".join
+)
 def test_every_command_that_prints_an_answer_has_the_option_json(pgq, words):
     assert "--json" in pgq(*words, "--help").out
 
