@@ -2,16 +2,13 @@
 
 Each public name is imported at its first use. So ``import pgqueue`` works even if libpq is missing. Then the first use of a name that needs
 libpq raises an error of one sentence.
+This module imports nothing, because ``pgq --help`` imports it, too, and the import of ``typing`` alone takes as long as the rest.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from pgqueue import errors
-from pgqueue.errors import LeaseLostError, PgQueueError
-from pgqueue.telemetry import log, log_output
+TYPE_CHECKING = False  # type checkers take a name that is spelled like this as true
 
 if TYPE_CHECKING:
+    from pgqueue import errors
     from pgqueue.app.app import App
     from pgqueue.app.batch_handle import BatchHandle
     from pgqueue.app.batches import AsyncOpenBatch, OpenBatch
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from pgqueue.app.workflows import AsyncWorkflow, Workflow
     from pgqueue.database.statements.batches import BatchProgress
     from pgqueue.database.statements.workflows import WorkflowProgress
+    from pgqueue.errors import LeaseLostError, PgQueueError
     from pgqueue.model.chains import Chain, Group, chain, group
     from pgqueue.model.graph import Node
     from pgqueue.model.hooks import Call, Failure
@@ -88,6 +86,7 @@ _HOMES = {
     "app.workflow_handle": ("WorkflowHandle",),
     "app.workflows": ("AsyncWorkflow", "Workflow"),
     "database.statements.workflows": ("WorkflowProgress",),
+    "errors": ("LeaseLostError", "PgQueueError"),
     "model.chains": ("Chain", "Group", "chain", "group"),
     "model.graph": ("Node",),
     "model.hooks": ("Call", "Failure"),
@@ -103,11 +102,12 @@ _HOMES = {
     "telemetry.json_lines": ("JsonFormatter",),
 }
 
-log_output.begin()
-log.begin()
-
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 - see above
+
+    if name == "errors":
+        return import_module(f"{__name__}.errors")
     for home, names in _HOMES.items():
         if name in names:
             found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)

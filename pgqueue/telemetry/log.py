@@ -90,6 +90,6 @@ def _exception(fact: Any) -> BaseException | Raised | None:
 
 
 def begin() -> None:
-    """Subscribes to every fact that has a line. The import of the package calls this once."""
+    """Subscribes to every fact that has a line. The import of ``pgqueue.telemetry`` calls this once."""
     for kind in LINES:
         subscribe(kind, log_fact)

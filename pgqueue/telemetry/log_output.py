@@ -124,7 +124,7 @@ class LinesOfOthers(Lines):
 
 
 def begin() -> None:
-    """Prepares pgqueue's logger. The import of the package calls this once."""
+    """Prepares pgqueue's logger. The import of ``pgqueue.telemetry`` calls this once."""
     _make(LOG, NeverDisabled)
     LOG.addFilter(Cleaning())
     LOG.addFilter(OwnFields())

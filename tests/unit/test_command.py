@@ -34,6 +34,7 @@ class Interrupting:
 
 def test_ctrl_c_before_a_command_has_begun_exits_with_130_and_prints_nothing(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "pgqueue.ui.cli.commands", raising=False)
+    monkeypatch.setattr(sys, "argv", ["pgq", "jobs"])
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,9 +1,13 @@
-"""What ``import pgqueue`` and ``pgq --help`` load: no library of an extra, and for the import neither asyncio nor a dependency."""
+"""What ``import pgqueue`` and ``pgq --help`` load: hardly any module, so that they take little longer than the start of Python."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import pytest
 
@@ -39,6 +43,72 @@ def loaded(program: str, modules: tuple[str, ...]) -> list[str]:
     return [name for name in done.stderr.strip().split(",") if name]
 
 
+def new_modules(program: str) -> set[str]:
+    """Runs a program in a process of its own. Returns which modules it has imported that Python itself does not import at its start."""
+    code = f"import sys; before = set(sys.modules)\n{program}\nprint(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_pgqueue_imports_no_other_module():
+    assert new_modules("import pgqueue") == {"pgqueue"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], []], ids=str)
+def test_the_help_of_pgq_imports_only_the_module_that_shows_it(words):
+    program = f"""
+sys.argv = ['pgq', *{words!r}]
+sys.stdout, shown = open({os.devnull!r}, 'w'), sys.stdout
+from pgqueue.ui.cli import main
+try:
+    main()
+except SystemExit:
+    sys.stdout = shown
+"""
+    modules = {"pgqueue", "pgqueue.ui", "pgqueue.ui.cli", "pgqueue.ui.cli.root_help"}
+    assert new_modules(program) == modules
+
+
+def seconds(words: list[str]) -> float:
+    begun = perf_counter()
+    subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+    return perf_counter() - begun
+
+
+def test_the_help_of_pgq_takes_little_longer_than_the_start_of_python():
+    bare, helping = [sys.executable, "-c", "pass"], [sys.executable, "-m", "pgqueue", "--help"]
+    seconds(helping)  # stores the bytecode
+    for _ in range(3):  # on a machine with other work, one comparison can be wrong
+        pairs = [(seconds(helping), seconds(bare)) for _ in range(15)]
+        ratio = median(one for one, _ in pairs) / median(other for _, other in pairs)
+        if ratio < 4:
+            return
+    pytest.fail(f"pgq --help takes {ratio:.1f} times as long as python -c pass")
+
+
+@pytest.mark.parametrize("first", ["pgqueue.telemetry.events", "pgqueue.app.app", "pgqueue.worker.worker"])
+def test_the_logger_is_prepared_before_any_module_can_emit_a_fact(first):
+    program = f"""
+import {first}, logging
+from pgqueue.telemetry import events, log, log_output
+assert isinstance(logging.getLogger('pgqueue'), log_output.NeverDisabled)
+assert len(log_output.LOG.filters) == 2
+assert all(events._subscribers[kind] == (log.log_fact,) for kind in log.LINES)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_pgqueue_logs_if_the_user_configures_logging_between_the_import_and_the_first_use():
+    program = """
+import logging, logging.config, pgqueue
+logging.getLogger('pgqueue')
+logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO'}})
+pgqueue.App
+assert not logging.getLogger('pgqueue').disabled
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_importing_pgqueue_loads_no_optional_library_and_nothing_heavy():
     assert loaded("import pgqueue", OPTIONAL + HEAVY) == []
 
@@ -53,12 +123,11 @@ def test_a_library_that_was_loaded_is_found():
 
 
 def test_the_help_of_pgq_is_that_of_its_commands(capsys, monkeypatch):
-    assert root_help.STORED.read_text(encoding="utf-8") == root_help.commands(), (
-        "run: python -m pgqueue.ui.cli.root_help"
-    )
-    for option in ("--help", "-h"):
-        monkeypatch.setattr(sys, "argv", ["pgq", option])
-        with pytest.raises(SystemExit, match=r"^0$"):
+    stored = Path(root_help.STORED).read_text(encoding="utf-8")
+    assert stored == root_help.commands(), "run: python -m pgqueue.ui.cli.root_help"
+    for words, code in ((["--help"], 0), (["-h"], 0), ([], 2)):
+        monkeypatch.setattr(sys, "argv", ["pgq", *words])
+        with pytest.raises(SystemExit, match=f"^{code}$"):
             main()
         assert capsys.readouterr().out == root_help.HEAD + root_help.commands()
 

@@ -1,11 +1,8 @@
 """The help of ``pgq`` itself, from a stored list of commands. ``python -m pgqueue.ui.cli.root_help`` writes the list again."""
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path
 
-STORED = Path(__file__).with_suffix(".txt")
+STORED = f"{__file__.rpartition('.')[0]}.txt"  # not a Path, because pathlib takes as long to import as Python to start
 HEAD = """Usage: pgq [OPTIONS] COMMAND [ARGS]...
 
   A job queue that lives in your Postgres.
@@ -23,7 +20,8 @@ Commands:
 def show() -> None:
     """Prints the help on stdout."""
     try:
-        sys.stdout.write(HEAD + STORED.read_text(encoding="utf-8"))
+        with open(STORED, encoding="utf-8") as stored:  # noqa: PTH123
+            sys.stdout.write(HEAD + stored.read())
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stderr.close()  # so that Python does not complain about stdout at its end
@@ -45,4 +43,5 @@ def commands() -> str:
 
 
 if __name__ == "__main__":
-    STORED.write_text(commands(), encoding="utf-8")
+    with open(STORED, "w", encoding="utf-8") as stored:  # noqa: PTH123
+        stored.write(commands())
