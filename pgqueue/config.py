@@ -110,6 +110,11 @@ class WorkerSettings:
         low=16 * MB, high=16 * MB * MB,
     )  # fmt: skip
     log_jobs: bool = setting(SWITCH, False, "Log a line for each job that has ended.")
+    keep_logs: bool = setting(
+        SWITCH,
+        False,
+        "Store the lines that handlers log, from INFO on, with their jobs. A task's own keep_logs goes first.",
+    )
     log_format: str = setting(
         TEXT, "auto", "text: lines for people. json: one JSON object a line. Both also for your own loggers, if you have configured no "
         "handler. auto: text, for pgqueue's lines only.", words=("auto", "text", "json"),

@@ -105,7 +105,7 @@ class App(Crontab, Workflows, Batches, Hooked, Watched):
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
         store_result: bool = True,
-        keep_logs: bool | str = False,
+        keep_logs: bool | str | None = None,
         executor: str | None = None,
         chunk: int | None = None,
         chunk_wait: float | str | timedelta = 0,
@@ -121,7 +121,7 @@ class App(Crontab, Workflows, Batches, Hooked, Watched):
         ``keep``: which finished rows stay until retention deletes them: "all", only "failures" (dead and cancelled), or "none".
         ``store_result``: if False, the value that the handler returns is dropped, so it can be anything. If True, a value that is not JSON
         makes the job dead. ``keep_logs``: whether the lines that the handler logs are stored with the job, from INFO on, or from the
-        level of this name on.
+        level of this name on. By default, the worker's setting decides.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def runs on the worker's loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
         ``version``: the version of the handler, a whole number, which a job gets with its first checkpoint. A worker claims such a job again
@@ -259,7 +259,7 @@ class _Options(KeyRules, total=False):
     timeout: float | str | timedelta | None
     keep: Keep
     store_result: bool
-    keep_logs: bool | str
+    keep_logs: bool | str | None
     executor: str | None
     version: int | None
     accepts: Iterable[int] | None

@@ -220,14 +220,20 @@ EDITS = {**RULES, "args": _args}
 
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+NO_LEVEL = 1 << 30  # higher than the level of any line
 
 
 def kept_level(keep_logs: object) -> int | None:
-    """Returns the level from which on a task keeps log lines; None: it keeps none. Raises InvalidOptionError for anything else."""
+    """Returns the level from which on a task keeps log lines. None: the worker decides. NO_LEVEL: the task keeps none.
+
+    Raises InvalidOptionError for anything else.
+    """
+    if keep_logs is None:
+        return None
     if isinstance(keep_logs, bool):
-        return LEVELS["INFO"] if keep_logs else None
+        return LEVELS["INFO"] if keep_logs else NO_LEVEL
     if isinstance(keep_logs, str) and keep_logs.upper() in LEVELS:
         return LEVELS[keep_logs.upper()]
     raise InvalidOptionError(
-        f"keep_logs is {shown(keep_logs)}.", do=f"give True or a level: {', '.join(LEVELS)}"
+        f"keep_logs is {shown(keep_logs)}.", do=f"give True, False or a level: {', '.join(LEVELS)}"
     )

@@ -63,7 +63,7 @@ class TaskSpec:
     ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts. ``version``: of the code; ``accepts``: the
     versions whose checkpoints this code understands (model/versions.py). ``is_partial``: arguments can be left out, because the
     results of nodes will take their places. ``redacts``: what is secret in its jobs; None: what its types say. ``keep_logs``:
-    from which level on the lines that its handler logs are stored; None: no lines are stored.
+    from which level on the lines that its handler logs are stored; None: the worker decides.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Keeps the log lines that a handler writes while it runs, for tasks that ask for this (``keep_logs``).
+"""Keeps the log lines that a handler writes while it runs, if its task or the worker's setting ``keep_logs`` asks for this.
 
 A handler of ``logging`` takes the lines and puts them into the buffer of the worker, or of the child process. It never waits: what is too
 much is left out. The worker writes the buffer once a second (running/progress_writer.py). A child process sends its buffer to the worker.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 from pgqueue.app.app import App
+from pgqueue.model.options import LEVELS, NO_LEVEL
 from pgqueue.model.redaction import masked
 from pgqueue.telemetry.captured import Captured, passed_on
 from pgqueue.telemetry.job_context import running
@@ -87,14 +89,28 @@ class KeptLines:
         return [Line(self._attempt.id, self._attempt.attempt, captured.at, captured.level[:20], logger, said)]
 
 
-def take(captured: Captured) -> None:
-    """Keeps a line for each attempt for which it was written, if the task keeps lines of this level, and if the attempt has not ended."""
+def usual_level(*, keep_logs: bool) -> int | None:
+    """Returns the level from which on a worker with this setting keeps the lines of tasks that have no level of their own."""
+    return LEVELS["INFO"] if keep_logs else None
+
+
+def take(
+    captured: Captured, usual: int | None = None, is_mine: Callable[[int], bool] = lambda _: True
+) -> None:
+    """Keeps a line for each attempt for which it was written, if the attempt has not ended, and if lines of this level are kept.
+
+    ``usual``: the level for tasks that have none; None: their lines are not kept. ``is_mine``: whether to keep lines for the worker of
+    this id.
+    """
     here = running.get()
     if here is None:
         return
     for attempt in (here,) if isinstance(here, Attempt) else getattr(here, "attempts", ()):
         keeper, spec = attempt.keeper, attempt.spec
-        if keeper is None or spec is None or spec.keep_logs is None or captured.number < spec.keep_logs:
+        if keeper is None or spec is None or not is_mine(attempt.worker_id):
+            continue
+        level = usual if spec.keep_logs is None else spec.keep_logs
+        if level is None or captured.number < level:
             continue
         if attempt.kept is None:
             attempt.kept = KeptLines(attempt)
@@ -102,8 +118,11 @@ def take(captured: Captured) -> None:
 
 
 @contextmanager
-def kept_lines(app: App) -> Iterator[None]:
-    """During the block, keeps the lines of handlers, if a task of the app asks for this."""
-    levels = [task.spec.keep_logs for task in app.tasks.values() if task.spec.keep_logs is not None]
-    with passed_on(min(levels), take) if levels else nullcontext():
+def kept_lines(
+    app: App, usual: int | None = None, is_mine: Callable[[int], bool] = lambda _: True
+) -> Iterator[None]:
+    """During the block, keeps the lines of handlers, if a task of the app or ``usual`` asks for this (see ``take``)."""
+    asked = {usual, *(task.spec.keep_logs for task in app.tasks.values())} - {NO_LEVEL}
+    levels = [level for level in asked if level is not None]
+    with passed_on(min(levels), partial(take, usual=usual, is_mine=is_mine)) if levels else nullcontext():
         yield

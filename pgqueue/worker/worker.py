@@ -105,6 +105,7 @@ class Worker:
         self._runner = Runner(
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
             crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
+            keep_logs=settings.keep_logs,
         )  # fmt: skip
         self._checkpointer = self._runner.keeper = Checkpointer(links.steps, self._cancel, self._runner.lose)
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
@@ -268,9 +269,7 @@ class Worker:
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
         try:
-            reports = reported(
-                self.app, lambda worker_id: worker_id == self.id, log_jobs=self.settings.log_jobs
-            )
+            reports = reported(self.app, lambda worker_id: worker_id == self.id, self.settings)
             with on_signal(self._stacks), reports:
                 return await self._work_watched()
         finally:

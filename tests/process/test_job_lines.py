@@ -61,9 +61,22 @@ class Item:
 def chunked(items: list[Item]) -> None:
     log.info("%d items", len(items))
 
-@app.task(name="silent")
+@app.task(name="silent", keep_logs=False)
 def silent() -> None:
     log.error("not kept")
+
+@app.task(name="usual")
+def usual() -> None:
+    log.debug("too low")
+    log.info("kept if the worker keeps lines")
+
+@app.task(name="usual_in_child", executor="process")
+def usual_in_child() -> None:
+    usual.spec.function()
+
+@app.task(name="usual_chunk", executor="process", chunk=5)
+def usual_chunk(items: list[Item]) -> None:
+    usual.spec.function()
 """
 
 
@@ -105,6 +118,27 @@ def test_the_lines_of_a_handler_are_kept_in_every_executor(
     in_json = json.loads(pgq("jobs", "show", str(ids[2]), "--logs", "--json", cwd=tmp_path, dsn=dsn).stdout)
     assert [line["text"] for line in in_json["lines"]] == ["child 0", "child 1", "child 2"]
     assert "lines" not in json.loads(pgq("jobs", "show", str(ids[2]), "--json", cwd=tmp_path, dsn=dsn).stdout)
+
+
+@pytest.mark.parametrize(("options", "expected"), [((), []), (("--keep-logs",), [(1, "INFO")])])
+def test_a_worker_keeps_lines_of_all_tasks_that_do_not_say_otherwise_if_its_setting_asks_for_it(
+    dsn: str, db: Connection[Any], tmp_path: Path, options: tuple[str, ...], expected: list[tuple[int, str]]
+) -> None:
+    (tmp_path / "mine.py").write_text(APP)
+    tasks = {"usual": {}, "usual_in_child": {}, "usual_chunk": {"n": 1}, "silent": {}, "in_child": {}}
+    for task, args in tasks.items():
+        db.execute("select from pgqueue.enqueue(%s, %s)", [task, json.dumps(args)])
+    done = pgq("work", "-A", "mine:app", "--drain", *options, cwd=tmp_path, dsn=dsn)
+    assert done.returncode == 0, done.stderr
+    rows = db.execute(
+        "select j.task, l.attempt, l.level from pgqueue.job_lines l join pgqueue.jobs j on j.id = l.job_id"
+    ).fetchall()
+    kept = {task: [(attempt, level) for of, attempt, level in rows if of == task] for task in tasks}
+    assert kept == {
+        **dict.fromkeys(("usual", "usual_in_child", "usual_chunk"), expected),
+        "silent": [],
+        "in_child": [(1, "WARNING")] * 3,
+    }
 
 
 def test_the_lines_go_with_their_job(db: Connection[Any]) -> None:
@@ -178,6 +212,14 @@ def test_a_long_line_is_cut_and_a_line_that_cannot_be_shown_says_so(attempt: Att
     assert hostile.text == r"a\x00b\ud800"
 
 
+def test_a_line_is_kept_once_if_two_workers_of_a_process_keep_lines(attempt: Attempt) -> None:
+    app, mine = App(), attempt.worker_id
+    with kept_lines(app, 20, lambda worker_id: worker_id != mine):
+        logging.getLogger("shop").warning("once")
+    assert attempt.keeper is not None
+    assert [line.text for line in attempt.keeper.lines.take(9)] == ["once"]  # type: ignore[attr-defined]
+
+
 def test_lines_after_the_end_of_the_attempt_are_not_kept(attempt: Attempt) -> None:
     keeper, attempt.keeper = attempt.keeper, None
     logging.getLogger("shop").warning("late")
@@ -196,7 +238,7 @@ def test_a_buffer_that_is_full_takes_no_more_lines(monkeypatch: pytest.MonkeyPat
     assert buffer.take(10) == lines[:2]
 
 
-@pytest.mark.parametrize("level", ["LOUD", 10, None])
+@pytest.mark.parametrize("level", ["LOUD", 10])
 def test_a_level_that_is_unknown_is_refused(level: Any) -> None:
     with pytest.raises(InvalidOptionError, match="keep_logs"):
         App().task(name="t", keep_logs=level)(lambda: None)

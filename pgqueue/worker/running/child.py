@@ -1,8 +1,8 @@
-"""``python -m pgqueue.worker.running.child module:app FD LEVEL FORMAT``: runs attempts or chunks for a worker, one after the other.
+"""``python -m pgqueue.worker.running.child module:app FD LEVEL FORMAT KEEP``: runs attempts or chunks for a worker, one after the other.
 
 The worker is the parent of this process, and FD is a socket to it. When the parent ends, this process ends. If a handler starts a program,
 the program does not inherit the socket. LEVEL is the level of the log, or 0 if the command line did not set one.
-FORMAT is the format of the log lines.
+FORMAT is the format of the log lines. KEEP is 1 if the worker has the setting ``keep_logs``, else 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pgqueue.telemetry.tracing import is_traced
 from pgqueue.text.described import describe
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.job_lines import Line, LineBuffer, kept_lines
+from pgqueue.worker.job_lines import Line, LineBuffer, kept_lines, usual_level
 from pgqueue.worker.running import child_messages
 from pgqueue.worker.running.call import perform
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
@@ -63,7 +63,7 @@ def main() -> None:
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
     threading.Thread(target=_read, args=(parent, requests, sender), daemon=True).start()
-    with kept_lines(app):
+    with kept_lines(app, usual_level(keep_logs=sys.argv[5] == "1")):
         perform_all(app, requests, sender, parent)
 
 

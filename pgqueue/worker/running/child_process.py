@@ -32,13 +32,19 @@ class NotStartedError(Exception):
 class ChildProcess:
     """A child process and the socket to it. Raises OSError if the process cannot be started."""
 
-    def __init__(self, app_path: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, app_path: str, environment: Mapping[str, str], *, keep_logs: bool) -> None:
         self._mine, theirs = socket.socketpair()
         try:
             fd = theirs.fileno()
             self._process = Spawned(
                 "pgqueue.worker.running.child",
-                [app_path, str(fd), str(log_output.chosen()), log_output.chosen_format()],
+                [
+                    app_path,
+                    str(fd),
+                    str(log_output.chosen()),
+                    log_output.chosen_format(),
+                    str(int(keep_logs)),
+                ],
                 [fd],
                 environment,
                 deaf=True,

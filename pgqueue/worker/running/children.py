@@ -44,9 +44,11 @@ class Children(Generic[W, C]):
         finish: Callable[[W, C], None],
         kind: Kind[W, C],
         begun: Callable[[W], object] = lambda _: None,
+        *,
+        keep_logs: bool = False,
     ) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
-        self._kind, self._begun = kind, begun
+        self._kind, self._begun, self._keep_logs = kind, begun, keep_logs
         self._environment = dict(os.environ)  # a copy, because handlers can change os.environ
         self._idle: list[ChildProcess] = []
         self._at_work: dict[W, ChildProcess] = {}
@@ -144,7 +146,7 @@ class Children(Generic[W, C]):
         assert self._app_path is not None
         started: ChildProcess | None = None
         try:
-            started = ChildProcess(self._app_path, self._environment)
+            started = ChildProcess(self._app_path, self._environment, keep_logs=self._keep_logs)
             await started.begin()
         except (OSError, NotStartedError) as error:
             if started is not None:

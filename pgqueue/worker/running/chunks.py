@@ -56,6 +56,7 @@ class Chunks:
         app_path: str | None,
         crash_limit: int,
         finish: Callable[[Attempt, Conclusion], None],
+        keep_logs: bool = False,
     ) -> None:
         self._spec, self._finish = spec, finish
         self._size = min(spec.chunk, slots)
@@ -71,7 +72,9 @@ class Chunks:
                 self._performer = Threads(app, self._spread, CHUNK, self._begun)
             case _:
                 require_app_path(app_path, spec)
-                self._performer = Children(app_path, crash_limit, self._spread, CHUNK, self._begun)
+                self._performer = Children(
+                    app_path, crash_limit, self._spread, CHUNK, self._begun, keep_logs=keep_logs
+                )
 
     def start(self, _spec: object, attempt: Attempt) -> None:
         """Adds the attempt to the next chunk. The chunk is started when it is full, or ``chunk_wait`` seconds after its first attempt came."""

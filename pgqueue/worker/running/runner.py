@@ -63,14 +63,18 @@ class Runner:
         crash_limit: int,
         done: Callable[[Attempt, Conclusion], None],
         specs: Mapping[str, TaskSpec] | None = None,
+        keep_logs: bool = False,
     ) -> None:
-        """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that the runner performs; None: all of the app."""
+        """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that the runner performs; None: all of the app.
+
+        ``keep_logs``: the setting of the worker, for child processes.
+        """
         self._slots, self._done = slots, done
         self.keeper: Keeper | None = None  # stores the checkpoints of steps
-        self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
+        self._app, self._app_path, self._crash_limit, self._keep_logs = app, app_path, crash_limit, keep_logs
         self._coroutines = Coroutines(app, self._finish)
         self._threads = Threads(app, self._finish, SINGLE)
-        self._children = Children(app_path, crash_limit, self._finish, SINGLE)
+        self._children = Children(app_path, crash_limit, self._finish, SINGLE, keep_logs=keep_logs)
         self._chunks: list[Chunks] = []
         specs = handlers(app) if specs is None else specs
         self._ways = {name: (spec, self._way(spec, executor)) for name, spec in specs.items()}
@@ -108,7 +112,7 @@ class Runner:
     def _chunks_of(self, spec: ChunkSpec, executor: str) -> Chunks:
         chunks = Chunks(
             spec, self._app, executor, slots=self._slots, app_path=self._app_path, crash_limit=self._crash_limit,
-            finish=self._finish,
+            finish=self._finish, keep_logs=self._keep_logs,
         )  # fmt: skip
         self._chunks.append(chunks)
         return chunks
