@@ -176,6 +176,7 @@ COLOURED = (
     "maintenance/",
     "dev/demo/",
     "ui/acting/operations.py",
+    "ui/mcp/",
     "ui/reading/",
     "ui/web/",
 )

@@ -21,6 +21,7 @@ from pgqueue.ui.cli import (
     health,
     jobs,
     limits,
+    mcp,
     metrics,
     play,
     queues,
@@ -50,6 +51,7 @@ why.add(cli)
 stats.add(cli)
 metrics.add(cli)
 web.add(cli)
+mcp.add(cli)
 changes.add(jobs.commands)
 carrying.add(jobs.commands)
 edit.add(jobs.commands)

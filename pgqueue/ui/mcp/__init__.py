@@ -1,0 +1,1 @@
+"""A server of the Model Context Protocol: the read model as tools for agents, over stdin and stdout."""

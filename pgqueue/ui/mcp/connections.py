@@ -1,0 +1,42 @@
+"""The connections of the tools: one for each call, so that an agent that is idle keeps none, and a call after an outage needs no repair."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from psycopg import AsyncConnection
+
+from pgqueue.database.driver_errors import explained
+from pgqueue.database.run import ORDINARY, command_async, connect_async
+from pgqueue.database.silence import within
+from pgqueue.ui.reading.reader import LIMITS, Reader
+
+PATIENCE = 10.0  # seconds for which a tool that reads waits for its answer
+ANSWER = 60.0  # seconds in which the database must answer all statements of an action
+
+
+class Connections:
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def _connect(self) -> AsyncConnection:
+        with explained(self._dsn or " "):
+            connection = await connect_async(self._dsn, name="pgqueue mcp", session=ORDINARY)
+        connection.prepare_threshold = None  # it executes each statement only once
+        return connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reader]:
+        """Opens a read-only transaction. Raises TimeoutError if it takes longer than PATIENCE."""
+        async with asyncio.timeout(PATIENCE), await self._connect() as connection, connection.transaction():
+            await command_async(connection, LIMITS)
+            yield Reader(connection)
+
+    @asynccontextmanager
+    async def acting(self) -> AsyncIterator[AsyncConnection]:
+        """Opens an autocommit connection for an action."""
+        async with await self._connect() as connection:
+            with within(connection, ANSWER):
+                yield connection
