@@ -11,7 +11,7 @@ from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, j
 from pgqueue.schema.limits import limits, pauses, seats, starts
 from pgqueue.schema.requests import worker_requests
 from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules, tasks
-from pgqueue.schema.stats import stats
+from pgqueue.schema.stats import stats, stats_totals
 from pgqueue.schema.steps import checkpoints, checkpoints_default, signals
 from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
 from pgqueue.schema.workflows import dependencies, nodes, unresolved, workflows
@@ -42,6 +42,7 @@ __all__ = [
     "signals",
     "starts",
     "stats",
+    "stats_totals",
     "tasks",
     "transitions",
     "transitions_default",

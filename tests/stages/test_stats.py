@@ -199,6 +199,72 @@ def test_only_hours_that_are_older_than_the_given_age_are_deleted(db: Connection
     ]
 
 
+SUMS = "sum(started), sum(completed), sum(dead), sum(wait_seconds), coalesce(sum(waits[3]), 0), coalesce(sum(runs[2]), 0)"
+
+
+def totals(db: Connection[Any]) -> dict[tuple[str, str], tuple[Any, ...]]:
+    rows = db.execute(
+        f"select queue, task, {SUMS} from pgqueue.stats_totals group by 1, 2".encode()
+    ).fetchall()
+    return {(row[0], row[1]): row[2:] for row in rows}
+
+
+def test_totals_are_the_sums_over_all_queues_and_all_tasks(db: Connection[Any]) -> None:
+    for minute in range(3):
+        at = NOON + timedelta(minutes=minute)
+        add(db, *(
+            delta(at, queue, task, started=number, completed=1, wait_seconds=0.5, waits=[0, 0, number], runs=[0, 1])
+            for number, (queue, task) in enumerate([("a", "t"), ("a", "u"), ("b", "t")], 1)
+        ))  # fmt: skip
+    found = totals(db)
+    base = f"select {SUMS} from pgqueue.stats"
+    assert found[("", "")] == db.execute(base.encode()).fetchone()
+    for queue in ("a", "b"):
+        assert found[(queue, "")] == db.execute(f"{base} where queue = '{queue}'".encode()).fetchone()
+    for task in ("t", "u"):
+        assert found[("", task)] == db.execute(f"{base} where task = '{task}'".encode()).fetchone()
+    assert set(found) == {("", ""), ("a", ""), ("b", ""), ("", "t"), ("", "u")}
+
+
+def test_totals_keep_their_sums_when_they_become_quarters_and_hours(db: Connection[Any]) -> None:
+    add(db, *(delta(NOON + timedelta(minutes=m), "a", started=m, waits=[0, 0, 1]) for m in range(120)))
+    add(db, delta(minutes_ago(db, 1), "a", started=1000))
+    before = totals(db)
+    while run(db, statements.roll_up_totals(60, 900, HOUR, 50)):
+        pass
+    grains = "select seconds, count(*) from pgqueue.stats_totals where queue = '' and task = '' group by 1 order by 1"
+    assert db.execute(grains.encode()).fetchall() == [(60, 1), (900, 8)]
+    assert totals(db) == before
+    while run(db, statements.roll_up_totals(900, 3600, HOUR, 50)):
+        pass
+    assert db.execute(grains.encode()).fetchall() == [(60, 1), (3600, 2)]
+    assert totals(db) == before
+
+
+def test_a_question_about_one_queue_and_one_task_and_one_about_all_have_the_same_sum(
+    db: Connection[Any],
+) -> None:
+    add(
+        db,
+        delta(NOON, "a", "t", started=2),
+        delta(NOON, "a", "u", started=3),
+        delta(NOON, "b", "t", started=5),
+    )
+    window = (NOON, NOON + timedelta(minutes=1))
+
+    def started(**asked: Any) -> list[int]:
+        return sorted(one.counts.started for one in run(db, statements.sum_stats(*window, **asked)))
+
+    assert started() == [10]
+    assert started(by=["queue"]) == [5, 5]
+    assert started(by=["task"]) == [3, 7]
+    assert started(by=["queue", "task"]) == [2, 3, 5]
+    assert started(queue="a") == [5]
+    assert started(queue="a", by=["task"]) == [2, 3]
+    assert started(task="t", by=["queue"]) == [2, 5]
+    assert started(queue="a", task="t") == [2]
+
+
 # ---------------------------------------------------------------- reading
 
 

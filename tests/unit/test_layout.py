@@ -18,7 +18,7 @@ PUBLIC = {
     "pgqueue.schema": [
         "DOMAINS", "alerts", "audit", "checkpoints", "checkpoints_default", "dependencies", "idempotency_keys", "jobs", "jobs_dead", "jobs_done",
         "jobs_done_default", "jobs_live", "leader",
-        "limits", "metadata", "nodes", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "signals", "starts", "stats", "tasks",
+        "limits", "metadata", "nodes", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "signals", "starts", "stats", "stats_totals", "tasks",
         "transitions", "transitions_default", "undo_rows", "unresolved", "worker_requests", "workers", "workflows",
     ],
 }  # fmt: skip

@@ -180,6 +180,7 @@ from pgqueue.database.statements.stats import (
     list_stats,
     purge_stats,
     roll_up_stats,
+    roll_up_totals,
     sum_stats,
 )
 from pgqueue.database.statements.steps import (
@@ -416,6 +417,7 @@ __all__ = [
     "retry_workflow",
     "revive",
     "roll_up_stats",
+    "roll_up_totals",
     "run_schedule",
     "save_cursor",
     "seal_batch",

@@ -135,6 +135,11 @@ def roll_up_stats(age: float, count: int) -> Statement[int]:
     return statement("roll_up_stats", one, age=age, count=count)
 
 
+def roll_up_totals(short: int, long: int, age: float, count: int) -> Statement[int]:
+    """Turns up to ``count`` totals of ``short`` seconds into totals of ``long`` seconds if they are older than ``age`` seconds."""
+    return statement("roll_up_totals", one, short=short, long=long, age=age, count=count)
+
+
 def purge_stats(age: float, count: int) -> Statement[int]:
     """Deletes up to ``count`` rows of hours that are older than ``age`` seconds. Returns how many rows it deleted."""
     return statement("purge_stats", one, age=age, count=count)

@@ -4,7 +4,7 @@ grant select on all tables in schema pgqueue to ROLE;
 grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.leader, pgqueue.seats, pgqueue.starts, pgqueue.pauses,
     pgqueue.schedules, pgqueue.schedule_runs, pgqueue.schedule_sets, pgqueue.tasks, pgqueue.alerts, pgqueue.idempotency_keys,
     pgqueue.checkpoints, pgqueue.job_lines, pgqueue.signals, pgqueue.workflows, pgqueue.nodes, pgqueue.dependencies, pgqueue.unresolved,
-    pgqueue.stats to ROLE;
+    pgqueue.stats, pgqueue.stats_totals to ROLE;
 grant update, delete on pgqueue.worker_requests to ROLE;  -- it answers what it is asked
 grant delete on pgqueue.audit, pgqueue.undo_rows to ROLE;  -- the leader deletes old rows
 grant delete on pgqueue.limits to ROLE;  -- the limit of a batch goes with it

@@ -2,7 +2,7 @@
 -- wait and to run. If so asked, there is a row for each queue or each task in a step. Returns at most `count` rows, the newest steps first.
 -- A step without any attempt has no row. Steps begin at multiples of `step` from 1970 on.
 -- Rows that are more than a day old cover an hour, so shorter steps then look empty between the full hours.
--- Uses the index stats_pkey. Locks nothing.
+-- Uses the index stats_pkey or stats_totals_pkey. Locks nothing.
 with summed as materialized (
     select to_timestamp(floor(date_part('epoch', s.at) / %(step)s::int) * %(step)s::int) as at,
            case when %(by_queue)s::boolean then s.queue::text end as queue, case when %(by_task)s::boolean then s.task::text end as task,
@@ -11,8 +11,8 @@ with summed as materialized (
            as waits,
            --+ summed_runs s
            as runs
-    from pgqueue.stats s
-    where --+ in_window s
+    from --+ source
+    s
     group by 1, 2, 3
     order by 1 desc, 2, 3
     limit %(count)s::int

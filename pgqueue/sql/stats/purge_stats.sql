@@ -1,5 +1,5 @@
--- Deletes up to `count` rows of hours that began longer than `age` seconds ago, skipping locked ones.
--- Uses the index stats_pkey. Returns how many rows it deleted.
+-- Deletes up to `count` rows of hours of pgqueue.stats, and as many of pgqueue.stats_totals, that began longer than `age` seconds ago,
+-- skipping locked ones. Uses the index stats_pkey. Returns how many rows of pgqueue.stats it deleted.
 with gone as (
     delete from pgqueue.stats s
     where s.ctid = any(array(
@@ -9,5 +9,12 @@ with gone as (
         limit %(count)s::int
         for update skip locked))
     returning 1
+), totals as (
+    delete from pgqueue.stats_totals s
+    where s.ctid = any(array(
+        select o.ctid from pgqueue.stats_totals o
+        where o.seconds = 3600 and o.at < clock_timestamp() - make_interval(secs => %(age)s::float8)
+        limit %(count)s::int
+        for update skip locked))
 )
 select count(*) from gone

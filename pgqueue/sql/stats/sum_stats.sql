@@ -1,6 +1,6 @@
 -- Sums what happened between two times, for each queue or task if so asked: counts of attempts, and mean, p50, p95 and p99 of their times
 -- to wait and to run. Returns at most `count` rows, those with the most attempts first.
--- Uses the index stats_pkey. Locks nothing. Zero rows: no worker has stored counts about that time.
+-- Uses the index stats_pkey or stats_totals_pkey. Locks nothing. Zero rows: no worker has stored counts about that time.
 with summed as materialized (
     select case when %(by_queue)s::boolean then s.queue::text end as queue, case when %(by_task)s::boolean then s.task::text end as task,
            --+ counted s,
@@ -8,8 +8,8 @@ with summed as materialized (
            as waits,
            --+ summed_runs s
            as runs
-    from pgqueue.stats s
-    where --+ in_window s
+    from --+ source
+    s
     group by 1, 2
     order by sum(s.started) + sum(s.completed) desc, 1, 2
     limit %(count)s::int

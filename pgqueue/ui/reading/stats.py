@@ -25,7 +25,7 @@ class Window:
 
 WINDOWS = (
     Window("1h", "1 hour", 3600, 60),
-    Window("6h", "6 hours", 6 * 3600, 300),
+    Window("6h", "6 hours", 6 * 3600, 900),
     Window("24h", "24 hours", 86_400, 900),
     Window("7d", "7 days", 7 * 86_400, 7200),
     Window("30d", "30 days", 30 * 86_400, 6 * 3600),

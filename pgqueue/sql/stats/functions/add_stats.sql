@@ -1,4 +1,4 @@
--- Adds counts to pgqueue.stats. Each item of `deltas` has the minute `at` (epoch seconds), a queue, a task, counts, and two histograms.
+-- Adds counts to pgqueue.stats, and their sums to pgqueue.stats_totals. Each item of `deltas` has the minute `at` (epoch seconds), a queue, a task, counts, and two histograms.
 -- A worker sends the counts of all its attempts by one such call every few seconds, so the call must not delay the worker's claims, which
 -- use the same connection. Therefore it waits at most 50 ms for a lock. If the lock is not free by then, the call raises an error and adds
 -- nothing, and the worker sends these counts later.
@@ -21,6 +21,20 @@ begin
         crashed bigint, wait_seconds float8, run_seconds float8, waits integer[], runs integer[])
     order by d.at, d.queue collate "C", d.task collate "C"
     --+ adding s
+    ;
+    insert into pgqueue.stats_totals as s (
+        seconds, at, queue, task, started, completed, retried, dead, cancelled, put_back, crashed, wait_seconds, run_seconds, waits, runs)
+    select 60, to_timestamp(d.at), coalesce(d.queue, ''), coalesce(d.task, ''),
+           --+ counted d,
+           --+ summed_waits d
+           ,
+           --+ summed_runs d
+    from jsonb_to_recordset(deltas) as d (
+        at bigint, queue text, task text, started bigint, completed bigint, retried bigint, dead bigint, cancelled bigint, put_back bigint,
+        crashed bigint, wait_seconds float8, run_seconds float8, waits integer[], runs integer[])
+    group by grouping sets ((d.at), (d.at, d.queue), (d.at, d.task))
+    order by coalesce(d.queue, '') collate "C", coalesce(d.task, '') collate "C", d.at
+    --+ adding_totals s
     ;
     return extract(epoch from clock_timestamp());
 end
