@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 from pgqueue.errors import NotFoundError
+
+BRACES = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,13 @@ def path_to(*parts: object, **query: object) -> str:
     path = "/" + "/".join(quote(str(part), safe="") for part in parts)
     given = {name: value for name, value in query.items() if value is not None}
     return path + ("?" + urlencode(given) if given else "")
+
+
+def filled(to: str | None, row: Mapping[str, object]) -> str | None:
+    """Returns a path with the values of a row in place of the names in braces. None: there is no path, or a value is missing."""
+    if to is None:
+        return None
+    names = BRACES.findall(to)
+    if any(row.get(name) is None for name in names):
+        return None
+    return BRACES.sub(lambda found: quote(str(row[found[1]]), safe=""), to)

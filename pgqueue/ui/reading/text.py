@@ -37,7 +37,8 @@ def width_of(text: str) -> int:
     )
 
 
-def _fitted(text: str, size: int, right: bool) -> str:
+def fitted(text: str, size: int, *, right: bool = False) -> str:
+    """Returns the text in exactly this many columns of a terminal: cut with ``…``, or with spaces."""
     while width_of(text) > size:
         text = text[:-2] + "…"
     space = " " * (size - width_of(text))
@@ -74,7 +75,9 @@ def _table(block: Table) -> Iterator[str]:
 
 
 def _line(texts: Sequence[str], sizes: Sequence[int], sides: Sequence[bool]) -> str:
-    return GAP.join(_fitted(*each) for each in zip(texts, sizes, sides, strict=True)).rstrip()
+    return GAP.join(
+        fitted(text, size, right=right) for text, size, right in zip(texts, sizes, sides, strict=True)
+    ).rstrip()
 
 
 def _facts(block: Facts) -> Iterator[str]:
@@ -82,7 +85,7 @@ def _facts(block: Facts) -> Iterator[str]:
     size = max((width_of(fact.head) for fact in block.items), default=0)
     for fact in block.items:
         if fact.value is not None:
-            yield _fitted(fact.head, size, right=False) + GAP + cell(fact.value, fact.kind)
+            yield fitted(fact.head, size) + GAP + cell(fact.value, fact.kind)
 
 
 def _tiles(block: Tiles) -> Iterator[str]:
@@ -92,11 +95,7 @@ def _tiles(block: Tiles) -> Iterator[str]:
     room = max(map(width_of, values), default=0)
     for tile, value in zip(block.items, values, strict=True):
         yield (
-            _fitted(tile.head, size, right=False)
-            + GAP
-            + _fitted(value, room, right=True)
-            + GAP
-            + (tile.hint or "")
+            fitted(tile.head, size) + GAP + fitted(value, room, right=True) + GAP + (tile.hint or "")
         ).rstrip()
 
 

@@ -13,6 +13,15 @@ from pgqueue.ui.cli.units import ago, span
 from pgqueue.ui.reading.page import Count, Kind
 
 LONGEST = 400  # characters of a cell
+# The mark of each word for a state. Words without a mark of their own get the shape of another state, or a plain square.
+MARKS = {
+    **{name: name for name in ("pending", "scheduled", "running", "retrying", "waiting", "completed", "cancelled", "dead", "paused")},
+    **{name: name for name in ("warn", "error", "info")},
+    "ok": "completed", "on": "running", "new": "scheduled", "over": "completed", "problem": "error", "enqueued": "completed",
+    "skipped": "cancelled", "missed": "warn", "duplicate": "cancelled", "draining": "waiting", "stopped": "cancelled", "expired": "dead",
+    "blocked": "error", "no worker": "error", "full": "waiting", "open": "error", "muted": "paused", "resolved": "completed",
+    "failed": "dead", "stopping": "cancelled", "undoing": "retrying", "undone": "cancelled", "undo_failed": "dead",
+}  # fmt: skip
 
 
 def cell(value: object, kind: Kind) -> str:
@@ -87,3 +96,8 @@ def moment(value: datetime) -> str:
 def document(value: object) -> str:
     """Returns JSON for people, over several lines."""
     return visible(json.dumps(value, ensure_ascii=False, indent=2, default=str), lines=True)
+
+
+def mark(word: object) -> str:
+    """Returns the name of the mark that stands beside a word for a state."""
+    return MARKS.get(str(word), "other")

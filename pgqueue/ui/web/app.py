@@ -21,13 +21,13 @@ from pgqueue.database.dsn import find_dsn
 from pgqueue.errors import AccessError, NotAllowedError
 from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
+from pgqueue.ui.acting.acts import acts_of
 from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.documents import as_json
 from pgqueue.ui.reading.pages import PAGES, PageRoute
 from pgqueue.ui.reading.reader import reading
 from pgqueue.ui.reading.text import as_text
 from pgqueue.ui.web.acting import Acting, act
-from pgqueue.ui.web.acts import acts_of
 from pgqueue.ui.web.failures import failed, missing
 from pgqueue.ui.web.headers import PRIVATE, STATIC
 from pgqueue.ui.web.html import render

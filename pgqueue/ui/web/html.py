@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pgqueue.text.shown import visible
+from pgqueue.ui.reading.asked import filled
 from pgqueue.ui.reading.page import Action, Block, Chart
 from pgqueue.ui.reading.pages import PAGES, PageRoute
 from pgqueue.ui.reading.search import QUALIFIERS
-from pgqueue.ui.reading.written import cell, document, moment, short
+from pgqueue.ui.reading.written import cell, document, mark, moment, short
 from pgqueue.ui.web.drawing import chart_data, chart_rows, drawn
-
-BRACES = re.compile(r"\{(\w+)\}")
-# The mark of each word for a state. Words without a mark of their own get the shape of another state, or a plain square.
-MARKS = {
-    **{name: name for name in ("pending", "scheduled", "running", "retrying", "waiting", "completed", "cancelled", "dead", "paused")},
-    **{name: name for name in ("warn", "error", "info")},
-    "ok": "completed", "on": "running", "new": "scheduled", "over": "completed", "problem": "error", "enqueued": "completed",
-    "skipped": "cancelled", "missed": "warn", "duplicate": "cancelled", "draining": "waiting", "stopped": "cancelled", "expired": "dead",
-    "blocked": "error", "no worker": "error", "full": "waiting", "open": "error", "muted": "paused", "resolved": "completed",
-    "failed": "dead", "stopping": "cancelled", "undoing": "retrying", "undone": "cancelled", "undo_failed": "dead",
-}  # fmt: skip
-
-
-def mark(word: object) -> str:
-    return MARKS.get(str(word), "other")
-
-
-def filled(to: str | None, row: Mapping[str, object]) -> str | None:
-    """Returns a path with the values of a row in place of the names in braces. None: there is no path, or a value is missing."""
-    if to is None:
-        return None
-    names = BRACES.findall(to)
-    if any(row.get(name) is None for name in names):
-        return None
-    return BRACES.sub(lambda found: quote(str(row[found[1]]), safe=""), to)
 
 
 def allowed(actions: Iterable[Action], acts: Iterable[str]) -> list[Action]:

@@ -1,4 +1,4 @@
-"""All actions that the page offers: who may do each, what it is called, and the statement or the operation that does it."""
+"""All actions that the web page and the terminal offer: who may do each, what it is called, and the statement or the operation that does it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.sql import Statement
 from pgqueue.text.values import shown
 from pgqueue.ui.access.who import Role, Who
-from pgqueue.ui.web.form import Form
+from pgqueue.ui.acting.form import Form
 
 JOB_ACTIONS: dict[str, JobAction] = {
     "retry": "retry", "cancel": "cancel", "delete": "delete", "run_now": "run_now", "edit": "edit",

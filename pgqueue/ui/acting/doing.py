@@ -1,0 +1,151 @@
+"""Does what a form asks for: an action on jobs, a change of a setting, or an undo. The caller has checked that the person may do it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from psycopg import AsyncConnection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run_async
+from pgqueue.database.statements import Who as Actor
+from pgqueue.errors import InvalidOptionError, JobUnchangedError, NotFoundError
+from pgqueue.sql import Statement
+from pgqueue.text.counted import count
+from pgqueue.ui.acting.acts import JOB_ACTIONS, Act, changed_limit, edits
+from pgqueue.ui.acting.form import Form
+from pgqueue.ui.acting.operations import Action, Changed, Operation, Preview, perform_async
+from pgqueue.ui.reading.search import read
+
+TICKED = 200  # rows that one form can name
+OF_ONE_ERROR = 2000  # dead jobs of one error that are retried together
+
+Ask = Callable[[Statement[list[int]]], Awaitable[list[int]]]
+
+
+async def job_action(form: Form, actor: Actor, ask: Ask) -> Action:
+    """Returns the action on jobs that the form asks for: those that were ticked, that match a search, or that have one error.
+
+    Raises InvalidOptionError if the form names no jobs, or if its search is not clear. ``ask``: sends a statement.
+    """
+    name = JOB_ACTIONS[form.one("action")]
+    changes = None
+    if name == "edit" and form.one("confirmed") == "yes":
+        changes = edits(form, datetime.now(UTC))
+    if form.one("all") == "yes":
+        search = read(form.one("q"))
+        if search.problems:
+            raise InvalidOptionError(
+                f"The search is not clear: {search.problems[0]}", do="correct the search"
+            )
+        if search.job_id is not None:
+            return Action(name=name, who=actor, ids=[search.job_id], changes=changes)
+        return Action(name=name, who=actor, which=search.which, changes=changes)
+    if fingerprint := form.one("fingerprint"):
+        ids = await ask(statements.list_dead_of_error(fingerprint, most=OF_ONE_ERROR))
+        return Action(name=name, who=actor, ids=ids)
+    ids = form.ids()
+    if not ids or len(ids) > TICKED:
+        raise InvalidOptionError(
+            f"{count(len(ids), 'job')} ticked.", do=f"go back, and tick 1 to {TICKED} rows"
+        )
+    return Action(name=name, who=actor, ids=ids, changes=changes)
+
+
+async def operate(connection: AsyncConnection, operation: Operation) -> int | None:
+    """Performs the action on an autocommit connection, and returns its number in the audit.
+
+    Raises JobUnchangedError if no job was changed.
+    """
+    refused: list[Changed] = []
+    async for done in perform_async(connection, operation):
+        refused += [] if len(refused) > 1 else [one for one in done if not one.is_done]
+    if operation.progress.changed == 0 and refused:
+        raise JobUnchangedError(_refusal(operation, refused[0]), do="Its page says how the job stands.")
+    return operation.progress.audit_id
+
+
+def _refusal(operation: Operation, first: Changed) -> str:
+    why = (
+        first.result.removeprefix("refused: ")
+        if first.result.startswith("refused: ")
+        else f"it is {first.result}"
+    )
+    if first.result == "not found":
+        why = "there is no such job"
+    elif first.result == "unique_key":
+        why = "an unfinished job has its unique key"
+    elif first.result == "locked":
+        why = "another transaction has locked it"
+    if operation.progress.seen == 1:
+        return f"Job {first.id} was not changed: {why}."
+    return f"None of {operation.progress.seen:,} jobs was changed. Job {first.id}: {why}."
+
+
+async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, actor: Actor) -> int | None:
+    """Does an action that is not about jobs, on an autocommit connection. Returns its number in the audit.
+
+    Raises NotFoundError if there is nothing to change.
+    """
+    if chosen.makes is not None:
+        found = [await run_async(connection, one) for one in chosen.makes(form, actor)]
+        if all(one is None for one in found):
+            raise NotFoundError("The action found nothing to change.", do="go back, and load the page again")
+    else:
+        number = form.id("limit")
+        limits = await run_async(connection, statements.list_limits())
+        limit = next((one for one in limits if one.id == number), None)
+        if limit is None:
+            raise NotFoundError(f"There is no limit {number}.", do="See all limits on the page Limits.")
+        await run_async(connection, changed_limit(limit, form, actor))
+    [latest, *_] = await run_async(
+        connection, statements.list_audit(actor=actor.actor, source=actor.source, count=1)
+    )
+    return latest.id
+
+
+async def undo(connection: AsyncConnection, audit_id: int, actor: Actor) -> int | None:
+    """Undoes an action with all its slices. Returns the number of the undo in the audit. Raises JobUnchangedError if nothing was undone."""
+    done = 0
+    last: int | None = None
+    for row_id in await run_async(connection, statements.list_undoable(audit_id)):
+        for one in await run_async(connection, statements.undo(row_id, actor)):
+            done += one.audit_id is not None
+            last = one.audit_id or last
+    if not done:
+        raise JobUnchangedError(
+            "Nothing was undone.",
+            why="it was undone already, its time is over, or the jobs have moved on",
+            do="The page of the action says more.",
+        )
+    return last
+
+
+# ---------------------------------------------------------------- what a person is asked before
+
+
+def heading_of(chosen: Act, preview: Preview | None) -> str:
+    """Returns the question: ``Cancel 12 jobs?``."""
+    if preview is None:
+        return f"{chosen.label}?"
+    number = f"{preview.changes:,}" if not preview.more else f"more than {preview.changes:,}"
+    jobs = "job" if preview.changes == 1 and not preview.more else "jobs"
+    return f"{chosen.label} {number} {jobs}?"
+
+
+def text_of(preview: Preview | None) -> str:
+    """Returns what a person should know about the numbers; empty if they are simply right."""
+    if preview is None:
+        return ""
+    if preview.changes == 0:
+        return "No job would be changed."
+    return "More jobs can match. Only the first 10,000 were counted." if preview.more else ""
+
+
+def refused_of(preview: Preview | None) -> str:
+    """Returns how many jobs the action would not change, and why."""
+    reasons: Sequence[tuple[str, int]] = sorted(preview.refused.items()) if preview else ()
+    return (
+        "Not changed: " + ", ".join(f"{number:,} ({why})" for why, number in reasons) + "." if reasons else ""
+    )
