@@ -40,6 +40,12 @@ def change_of_limit(connection: Connection | AsyncConnection, *, limited: bool) 
     return LIMIT.format(LOCK_PATIENCE).encode() if limited else NO_LIMIT
 
 
+async def limit_waits(connection: AsyncConnection) -> None:
+    """Limits how long the statements on this connection wait for a lock, until it is closed."""
+    if (limit := change_of_limit(connection, limited=True)) is not None:
+        await connection.execute(limit)
+
+
 def set_limit(connection: Connection, change: bytes, *, limited: bool) -> None:
     """Executes ``change``, and remembers that the session has the limit or not. Leaves the connection in autocommit."""
     connection.autocommit = True

@@ -177,7 +177,9 @@ COLOURED = (
     "dev/demo/",
     "ui/acting/operations.py",
     "ui/mcp/",
+    "ui/acting/doing.py",
     "ui/reading/",
+    "ui/tui/",
     "ui/web/",
 )
 

@@ -16,6 +16,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements import JobFilter, Who
+from pgqueue.database.statements.noting import Source
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.text.counted import count
 from pgqueue.ui.acting.operations import ABLE, BY_DEFAULT, DONE, Action, Changed, Operation, perform
@@ -65,13 +66,13 @@ VERBS = {
 }
 
 
-def operator() -> Who:
+def operator(source: Source = "cli") -> Who:
     """Returns who acts by this command: the user of the operating system, and the host."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
         name = "unknown"
-    return Who(f"{name}@{socket.gethostname()}"[:60], "cli")
+    return Who(f"{name}@{socket.gethostname()}"[:60], source)
 
 
 def add(jobs: typer.Typer) -> None:

@@ -31,6 +31,7 @@ from pgqueue.ui.cli import (
     stats,
     steps,
     tasks,
+    top,
     wait,
     web,
     why,
@@ -51,6 +52,7 @@ why.add(cli)
 stats.add(cli)
 metrics.add(cli)
 web.add(cli)
+top.add(cli)
 mcp.add(cli)
 changes.add(jobs.commands)
 carrying.add(jobs.commands)

@@ -83,6 +83,11 @@ def choose_level(*, verbose: bool, quiet: bool) -> None:
     log_output.choose(logging.DEBUG if verbose else logging.WARNING if quiet else None)
 
 
+def silence() -> None:
+    """Writes no log lines, of any library, from now on: they would stand in the middle of the screen."""
+    logging.disable()
+
+
 def dsn_or_running(given: str | None) -> str:
     """Returns the configured DSN, or else the DSN of the server that a running `pgq dev` has started.
 

@@ -27,6 +27,8 @@ DID = {
     "pause": "paused", "resume": "resumed", "set_limit": "set", "remove_limit": "removed",
 }  # fmt: skip
 
+ON_JOBS = frozenset({"retry", "cancel", "delete", "run_now", "edit"})
+
 
 async def audit(reader: Reader, asked: Asked) -> Page:
     before = asked.number("before")
@@ -95,18 +97,23 @@ async def action(reader: Reader, asked: Asked) -> Page:
 def sentence(one: AuditRow) -> str:
     """Returns in words what an action has done: ``12 jobs retried``."""
     did = DID.get(one.action, one.action.replace("_", " "))
-    if one.seen:
+    subject = _subject(one)
+    if one.seen and not subject:
         text = f"{count(one.changed, 'job')} {did}"
         left = sum(one.refused.values())
         return text + (f", {left:,} not" if left else "") + ("" if one.ended else ", and it goes on")
-    subject = (
-        one.about.get("queue")
-        or one.about.get("schedule")
-        or one.about.get("name")
-        or one.about.get("limit")
-        or ""
-    )
     return f"{subject} {did}".strip()
+
+
+def _subject(one: AuditRow) -> str:
+    """Returns what an action was about; empty if it was about jobs."""
+    if one.action in ON_JOBS:
+        return ""
+    if one.action == "undo":
+        undone = str(one.about.get("action", ""))
+        return "" if undone in ON_JOBS else undone.replace("_", " ")
+    names = ("queue", "schedule", "name", "limit", "workflow")
+    return str(next((one.about[name] for name in names if one.about.get(name)), ""))
 
 
 def _row(one: AuditRow) -> Row:

@@ -48,6 +48,14 @@ async def reading(pools: Pools) -> AsyncIterator[Reader]:
         yield Reader(connection)
 
 
+@asynccontextmanager
+async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
+    """Opens a read-only transaction for one page on an autocommit connection, which need not be of a pool."""
+    async with connection.transaction():
+        await connection.execute(LIMITS, prepare=False)
+        yield Reader(connection)
+
+
 def shown(statement: Statement[object], command: str | None = None) -> Query:
     """Returns the statement as SQL that a person can paste into psql, with its values in place of the parameters."""
     text: str = statement.text

@@ -1,0 +1,28 @@
+"""How often the dashboard may ask the database. Does no I/O, and is told the time."""
+
+from __future__ import annotations
+
+EVERY = 2.0  # seconds between two looks at the database, at least
+QUERIES_A_SECOND = 2.0  # in the mean; a page that needs more queries is made less often
+DEBT = 60.0  # queries that people can ask for ahead of time, by opening many pages
+
+
+class Budget:
+    """Counts the queries that were sent, and forgets QUERIES_A_SECOND of them each second."""
+
+    def __init__(self, now: float) -> None:
+        self._debt, self._at = 0.0, now
+
+    def spend(self, queries: int, now: float) -> None:
+        self._debt = max(self._debt - (now - self._at) * QUERIES_A_SECOND, 0) + queries
+        self._at = now
+
+    @property
+    def pause(self) -> float:
+        """Returns the seconds until the page should be made again, if no person asks for a page before."""
+        return max(EVERY, self._debt / QUERIES_A_SECOND)
+
+    @property
+    def delay(self) -> float:
+        """Returns the seconds for which even a person has to wait, because too many pages were opened in a short time."""
+        return max((self._debt - DEBT) / QUERIES_A_SECOND, 0)

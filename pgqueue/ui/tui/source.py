@@ -1,0 +1,123 @@
+"""Where the dashboard gets its pages: one connection that only reads, and that is replaced when it is lost. Actions get one of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import psycopg
+from psycopg import AsyncConnection
+
+from pgqueue.database import statements
+from pgqueue.database.lock_waits import limit_waits
+from pgqueue.database.outage import one_line
+from pgqueue.database.run import ORDINARY, connect_async, run_async
+from pgqueue.database.statements import Who as Actor
+from pgqueue.errors import NotFoundError, PgQueueError
+from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS
+from pgqueue.ui.acting.doing import job_action, operate, set_setting, undo
+from pgqueue.ui.acting.form import Form
+from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
+from pgqueue.ui.reading.asked import Asked
+from pgqueue.ui.reading.audit import sentence
+from pgqueue.ui.reading.page import Notice, Page
+from pgqueue.ui.reading.pages import PAGES, PageRoute
+from pgqueue.ui.reading.reader import Reader, reading_on
+
+NAME = "pgqueue top"  # of its connections
+ANSWER = 10.0  # seconds for a new connection, and for all statements of one page
+
+
+class Lost(Exception):  # noqa: N818 - it is a state of the dashboard
+    """The database did not answer, or the connection to it broke. The next call makes a new connection."""
+
+
+def located(path: str) -> tuple[PageRoute, Asked]:
+    """Returns the page at this path, and what is asked of it. Raises NotFoundError if there is none."""
+    parts = urlsplit(path)
+    for route in PAGES:
+        names = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
+        if found := re.fullmatch(names, parts.path):
+            varying = {name: unquote(value) for name, value in found.groupdict().items()}
+            return route, Asked(varying, dict(parse_qsl(parts.query)))
+    raise NotFoundError(f"There is no page {path[:80]!r}.", do="press ? to see the keys of all pages")
+
+
+class Source:
+    """``queries``: how many statements the pages have sent so far."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: AsyncConnection | None = None
+        self.queries = 0
+
+    async def page(self, path: str) -> Page:
+        """Makes a page. Raises Lost if the database cannot be reached, and an error of pgqueue or psycopg if it answers with one."""
+        route, asked = located(path)
+        async with self._reader() as reader:
+            return await route.make(reader, asked)
+
+    async def preview(self, form: Form, actor: Actor) -> Preview | None:
+        """Counts what the action of the form would do. None: it is not about jobs."""
+        if form.one("action") not in JOB_ACTIONS:
+            return None
+        async with self._reader() as reader:
+            action = await job_action(form, actor, reader.ask)
+            return await reader.ask(preview_statement(action))
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Reader]:
+        reader: Reader | None = None
+        try:
+            async with asyncio.timeout(ANSWER):
+                if self._connection is None:
+                    self._connection = await connect_async(self._dsn, name=NAME, session=ORDINARY)
+                async with reading_on(self._connection) as reader:
+                    yield reader
+        except TimeoutError:
+            await self.close()
+            raise Lost(f"The database has not answered for {ANSWER:g} s.") from None
+        except Exception as error:
+            if self._connection is None or self._connection.broken or self._connection.closed:
+                await self.close()
+                raise Lost(str(error)) from error
+            raise
+        finally:
+            self.queries += reader.queries if reader else 0
+
+    async def act(self, form: Form, actor: Actor) -> tuple[int | None, str]:
+        """Does what the form asks for, with its row in the audit. Returns the number of this row, and what was done in words.
+
+        Raises an error of pgqueue or psycopg if nothing was done.
+        """
+        chosen = ACTS[form.one("action")]
+        audit_id: int | None
+        async with await connect_async(self._dsn, name=NAME, session=ORDINARY) as connection:
+            await limit_waits(connection)
+            if chosen is ACTS["undo"]:
+                audit_id = await undo(connection, form.id("audit"), actor)
+            elif form.one("action") in JOB_ACTIONS:
+                action = await job_action(form, actor, Reader(connection).ask)
+                audit_id = await operate(connection, Operation(action))
+            else:
+                audit_id = await set_setting(connection, form, chosen, actor)
+            if audit_id is None:
+                return None, chosen.label
+            [row] = await run_async(connection, statements.list_audit(audit_id=audit_id))
+            return (audit_id if row.undo_until else None), sentence(row)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error, OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await connection.close()
+
+
+def problem(title: str, path: str, error: Exception) -> Page:
+    """Returns the page that is shown in place of a page that cannot be made."""
+    what, do = (error.what, error.do) if isinstance(error, PgQueueError) else (one_line(error), None)
+    return Page(name="error", title=title, path=path, blocks=[Notice("error", what, do or None)])
