@@ -13,6 +13,9 @@ import psycopg
 
 from pgqueue import errors
 from pgqueue.database.dsn import redact
+from pgqueue.text import described
+from pgqueue.text.described import ERROR_LIMIT, clean
+from pgqueue.text.values import name_of
 
 LOGIN = "check user, password and database of the DSN"
 CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
@@ -181,11 +184,35 @@ def _explained(answer: Answer, dsn: str) -> errors.PgQueueError | None:
     return kind(what + where, why=answer.primary or said, do=do)
 
 
+def message(error: BaseException) -> str:
+    """Returns the message of an error. Of what the server said, leaves out what can show the values of a row.
+
+    That is DETAIL ("Failing row contains …"), and CONTEXT except the name of the function that raised the error.
+    """
+    if not isinstance(error, psycopg.Error) or error.diag.message_primary is None:
+        return described.message(error)
+    said = error.diag
+    parts = (said.message_primary, said.message_hint, _function_of(said))
+    return clean("; ".join(part.strip() for part in parts if part), ERROR_LIMIT)
+
+
+def describe(error: BaseException) -> str:
+    """Returns the name of an error and its ``message``."""
+    said = message(error)
+    return f"{name_of(error)}: {said}" if said else name_of(error)
+
+
+def _function_of(said: psycopg.errors.Diagnostic) -> str | None:
+    """Returns the line of CONTEXT that names the function that raised the error. Such a line has no values."""
+    return next((line for line in (said.context or "").splitlines() if OF_A_FUNCTION.match(line)), None)
+
+
 def not_upgraded(error: psycopg.Error) -> errors.SchemaNotUpgradedError:
     """Returns the error for what the server said while it changed the schema. The text names the object and the user's function, if any."""
     said = error.diag
-    function = next((line for line in (said.context or "").splitlines() if OF_A_FUNCTION.match(line)), None)
-    parts = (said.message_primary or type(error).__name__, said.message_detail, said.message_hint, function)
+    parts = (
+        said.message_primary or type(error).__name__, said.message_detail, said.message_hint, _function_of(said),
+    )  # fmt: skip
     return errors.SchemaNotUpgradedError(
         f"The server refused to upgrade the schema (SQLSTATE {error.sqlstate}). Nothing was changed.",
         why="; ".join(part.strip().rstrip(".") for part in parts if part),

@@ -16,7 +16,7 @@ import psycopg
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
 
 from pgqueue import errors
-from pgqueue.database.driver_errors import sqlstate
+from pgqueue.database.driver_errors import message, sqlstate
 from pgqueue.database.dsn import redact
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
@@ -68,8 +68,8 @@ def may_pass(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException | str) -> str:
-    """Returns the text of an error in one line, with its SQLSTATE if there is one."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    """Returns the text of an error in one line, with its SQLSTATE if there is one, and without the values of rows."""
+    line = " ".join((error if isinstance(error, str) else message(error)).split()) or type(error).__name__
     state = sqlstate(error) if isinstance(error, psycopg.Error) else None
     return line if state is None else f"{line} (SQLSTATE {state})"
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import psycopg
 
 from pgqueue.database import statements
+from pgqueue.database.driver_errors import describe
 from pgqueue.database.outage import REMIND_EVERY, is_lost, may_pass, one_line
 from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
@@ -178,16 +179,23 @@ def _is_news(send: Send, what: type, job_id: int) -> bool:
     return _told.setdefault((send, what, job_id), now) == now
 
 
-async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead, because statements over many jobs fail on it. If that fails, too, reports the job and raises nothing."""
-    said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
+async def make_dead(
+    send: Send, job_id: int, worker_id: int, error: Exception, mask: Callable[[str], str] = str
+) -> None:
+    """Makes a job dead, because statements over many jobs fail on it. If that fails, too, reports the job and raises nothing.
+
+    ``mask`` hides the secret values of the job, if the caller knows them.
+    """
+    said = mask(describe(error))
     try:
         task = await send(statements.make_dead(job_id, worker_id, said))
     except Exception as another:
         if is_lost(another) or may_pass(another):
             raise
         if _is_news(send, JobNotGivenUp, job_id):
-            emit(JobNotGivenUp(job_id, said, another))
+            # Not ``another`` itself, because its text and its context can show the values of the row.
+            bug = Exception(mask(describe(another))).with_traceback(another.__traceback__)
+            emit(JobNotGivenUp(job_id, said, bug))
     else:
         if task is not None:
             emit(JobGivenUp(job_id, task, said))

@@ -207,8 +207,9 @@ class Checkpointer:
 
         async def refuse(item: Item, error: Exception) -> None:
             del left[item]
-            emit(CheckpointRefused(item.attempt.id, item.attempt.task, one_line(error)))
-            what = f"The database refused a checkpoint of job {item.attempt.id}: {one_line(error)}"
+            said = item.attempt.mask(one_line(error))
+            emit(CheckpointRefused(item.attempt.id, item.attempt.task, said))
+            what = f"The database refused a checkpoint of job {item.attempt.id}: {said}"
             self._end(item).fail(StepRefusedError(what))
 
         async def leave(item: Item, error: Exception) -> None:

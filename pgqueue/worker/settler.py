@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from pgqueue.database import statements
+from pgqueue.database.driver_errors import describe
 from pgqueue.database.link import Link
 from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.database.sifting import make_dead, sift
@@ -171,7 +173,7 @@ class Settler:
             del left[attempt]
             if attempt not in self._alone:
                 self._alone.add(attempt)
-                emit(OutcomeWaits(attempt.id, attempt.task, outcome.state, one_line(error)))
+                emit(OutcomeWaits(attempt.id, attempt.task, outcome.state, attempt.mask(one_line(error))))
             self._keep([item], self._trouble.after(error))
 
         try:
@@ -290,13 +292,15 @@ class Settler:
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
         for_good = outcome.reason == "unsettleable"
-        emit(OutcomeRefused(attempt.id, attempt.task, one_line(error), for_good))
+        emit(OutcomeRefused(attempt.id, attempt.task, attempt.mask(one_line(error)), for_good))
         if not for_good:
-            refused = Outcome.dead("unsettleable", error.with_traceback(None))
+            refused = replace(
+                Outcome.dead("unsettleable", error.with_traceback(None)), error=attempt.mask(describe(error))
+            )
             await self._write([(attempt, refused)], self._settle)
             return
         try:
-            await make_dead(self._link.once, attempt.id, self.worker_id, error)
+            await make_dead(self._link.once, attempt.id, self.worker_id, error, attempt.mask)
             self._settled([item])
             self._freed([attempt])
         except Exception as another:  # noqa: BLE001 - it is logged

@@ -229,13 +229,13 @@ class Item:
 @app.task(name="chunked", executor="process", chunk=5)
 def chunked(items: list[Item]) -> None: ...
 """
-# Refuses each outcome of these jobs: the first one, and the one that makes the job dead, too, if ``state`` is 'completed,dead'.
+# Refuses to write a row of these states, unless the row has lost its arguments. Makes the same kind of error as a check of a table.
 REFUSE = """
 create function refuse() returns trigger language plpgsql as $$
 begin
-    if tg_argv[0] like '%%' || new.state || '%%' and coalesce(new.reason, '') <> 'undecodable' then
+    if tg_argv[0] like '%' || new.state || '%' and new.args ? 'key' then
         raise check_violation using message = 'refused ' || (new.args ->> 'key'),
-            detail = 'Failing row contains (' || new.args || ', plain-' || new.task || ').', hint = 'ask Ada';
+            detail = 'Failing row contains (' || new.args::text || ', plain-' || new.task || ').', hint = 'ask Ada';
     end if;
     return new;
 end $$;
@@ -257,63 +257,7 @@ def test_no_value_of_a_job_is_in_the_error_of_a_database_that_refuses_its_outcom
         "select task, last_error, last_traceback from pgqueue.jobs where state = 'dead' order by task"
     ).fetchall()
     assert [task for task, _, _ in stored] == tasks
-    said = "CheckViolation: refused [redacted]; ask Ada; PL/pgSQL function refuse() line 4 at RAISE"
-    assert {(error, traceback) for _, error, traceback in stored} == {(said, None)}
-    for leak in (canary, "plain-", "Failing row"):
-        assert leak not in str(stored) + done.stdout + done.stderr
-    assert "refused [redacted]" in done.stderr
-
-
-REFUSED = """
-import time
-from dataclasses import dataclass
-from typing import Annotated
-from pgqueue import App, Redact
-
-app = App()
-
-@app.task(name="on_loop")
-async def on_loop(key: Annotated[str, Redact]) -> None: ...
-
-@app.task(name="in_child", executor="process")
-def in_child(key: Annotated[str, Redact]) -> None: ...
-
-@dataclass
-class Item:
-    key: Annotated[str, Redact]
-
-@app.task(name="chunked", executor="process", chunk=5)
-def chunked(items: list[Item]) -> None: ...
-"""
-# Refuses each outcome of these jobs: the first one, and the one that makes the job dead, too, if ``state`` is 'completed,dead'.
-REFUSE = """
-create function refuse() returns trigger language plpgsql as $$
-begin
-    if tg_argv[0] like '%%' || new.state || '%%' and coalesce(new.reason, '') <> 'undecodable' then
-        raise check_violation using message = 'refused ' || (new.args ->> 'key'),
-            detail = 'Failing row contains (' || new.args || ', plain-' || new.task || ').', hint = 'ask Ada';
-    end if;
-    return new;
-end $$;
-create trigger refuse before insert or update on pgqueue.jobs for each row execute function refuse('{states}');
-"""
-
-
-@pytest.mark.parametrize("states", ["completed", "completed,dead"])
-def test_no_value_of_a_job_is_in_the_error_of_a_database_that_refuses_its_outcome(
-    dsn: str, db: Connection[Any], tmp_path: Path, canary: str, states: str
-) -> None:
-    (tmp_path / "mine.py").write_text(REFUSED)
-    db.execute(REFUSE.format(states=states))  # type: ignore[arg-type]
-    tasks = ["chunked", "in_child", "on_loop"]
-    for task in tasks:
-        db.execute("select from pgqueue.enqueue(%s, %s)", [task, json.dumps({"key": canary})])
-    done = pgq("work", "-A", "mine:app", "--drain", cwd=tmp_path, dsn=dsn)
-    stored = db.execute(
-        "select task, last_error, last_traceback from pgqueue.jobs where state = 'dead' order by task"
-    ).fetchall()
-    assert [task for task, _, _ in stored] == tasks
-    said = "CheckViolation: refused [redacted]; ask Ada; PL/pgSQL function refuse() line 4 at RAISE"
+    said = "CheckViolation: refused [redacted]; ask Ada; PL/pgSQL function public.refuse() line 4 at RAISE"
     assert {(error, traceback) for _, error, traceback in stored} == {(said, None)}
     for leak in (canary, "plain-", "Failing row"):
         assert leak not in str(stored) + done.stdout + done.stderr

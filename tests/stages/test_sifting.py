@@ -14,6 +14,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.run import run
+from pgqueue.database.sifting import make_dead
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
@@ -293,6 +294,33 @@ def test_a_declaration_that_fails_for_a_while_is_stored_later_and_not_logged_as_
 
 
 def _nothing() -> None: ...
+
+
+def test_the_log_shows_no_values_of_a_job_that_could_not_be_made_dead(
+    db: Connection[Any], dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The errors of a user's trigger and of a check: in both, DETAIL shows the row."""
+    db.execute(
+        "insert into pgqueue.jobs (task, args) select 'ok', '{\"key\": \"CANARY\"}' from generate_series(1, 2)"
+    )
+    db.execute("alter table pgqueue.jobs_dead add constraint refused check (id <> 1)")
+    db.execute(
+        "create function no() returns trigger language plpgsql as $$ begin if new.id = 2 then"
+        " raise exception 'not this one' using detail = 'CANARY'; end if; return new; end $$"
+    )
+    db.execute("create trigger no before insert on pgqueue.jobs_dead for each row execute function no()")
+
+    async def play(made: Link) -> None:
+        for job_id in (1, 2):
+            await make_dead(made.once, job_id, 0, ValueError("odd"))
+
+    with_link(dsn, play)
+    for job_id, why in (1, 'new row for relation "jobs_dead" violates'), (2, "RaiseException: not this one"):
+        assert (
+            f"job {job_id} makes statements over many jobs fail (ValueError: odd), and could" in caplog.text
+        )
+        assert why in caplog.text
+    assert "CANARY" not in caplog.text
 
 
 # ------------------------------------------------------------------ settling

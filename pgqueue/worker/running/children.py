@@ -60,6 +60,8 @@ class Children(Generic[W, C]):
     def start(self, spec: TaskSpec, work: W) -> None:
         """Makes a child perform the work."""
         require_app_path(self._app_path, spec)
+        for attempt in self._kind.attempts(work):
+            attempt.spec = spec  # which values of the job are secret
         self._tasks.start(spec, work, self._perform(spec, work))
 
     def stop(self, work: W) -> None:
