@@ -137,8 +137,12 @@ def _job(row: Row, reveal: bool) -> Job:
 
 def get_job_and_secrets(job_id: int) -> Statement[tuple[Job, frozenset[str]] | None]:
     """``get_job`` and ``get_secrets`` by one statement."""
-    return statement(
-        "get_job", lambda rows: (_job(rows[0], False), _secrets_in(rows[0])) if rows else None, job_id=job_id
+    job = get_job(job_id)
+    return Statement(
+        job.name,
+        job.text,
+        job.parameters,
+        lambda rows: (_job(rows[0], False), _secrets_in(rows[0])) if rows else None,
     )
 
 
