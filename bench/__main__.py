@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ORDER = (
     "limit", "drain", "latency", "urgent", "straggler", "enqueue", "transaction", "bulk", "cost", "backlog", "history",
-    "snapshot", "hostile", "idle", "wakeups", "fleet", "limits", "keys", "durable", "pages",
+    "snapshot", "hostile", "idle", "wakeups", "fleet", "limits", "keys", "durable", "pages", "top",
 )  # fmt: skip
 QUESTIONS = [name for name in ORDER if importlib.util.find_spec(f"bench.{name}")]
 

@@ -18,7 +18,7 @@ from pgqueue.ui.tui import budget
 from pgqueue.ui.tui import source as source_module
 from pgqueue.ui.tui.app import Top
 from pgqueue.ui.tui.asking import Asking, Keys
-from pgqueue.ui.tui.budget import DEBT, EVERY, Budget
+from pgqueue.ui.tui.budget import DEBT, EVERY, LONGEST, Budget
 from tests.factories import add_jobs, add_limit, enqueue, look
 from tests.full_queue import fill
 from tests.hostile_text import acts
@@ -443,17 +443,21 @@ def test_a_server_that_goes_silent_is_noticed(dsn, monkeypatch):
         play(proxy.dsn, scene)
 
 
-def test_a_page_of_many_queries_is_made_less_often():
+def test_a_page_of_many_queries_or_of_slow_queries_is_made_less_often():
     one = Budget(0.0)
-    one.spend(2, 0.0)
+    one.spend(2, 0.01, 0.0)
     assert one.pause == EVERY
-    one.spend(6, 2.0)
+    one.spend(6, 0.01, 2.0)
     assert one.pause == 3.0
     for _ in range(20):  # a person opens many pages
-        one.spend(6, 2.0)
+        one.spend(6, 0.01, 2.0)
     assert one.delay == (126 - DEBT) / 2
-    one.spend(0, 200.0)
+    one.spend(0, 0.01, 200.0)
     assert (one.pause, one.delay) == (EVERY, 0)
+    one.spend(1, 0.2, 300.0)
+    assert one.pause == 4.0
+    one.spend(1, 9.0, 400.0)
+    assert one.pause == LONGEST
 
 
 def test_a_page_costs_at_most_two_queries_a_second_in_the_mean_and_one_connection(db, dsn):

@@ -65,12 +65,13 @@ class Dashboard(Screen[None]):
     # ---------------------------------------------------------------- the page
 
     async def _live(self) -> None:
-        """Makes the page again and again. A page costs as many seconds of waiting as its queries are worth."""
+        """Makes the page again and again, until the dashboard ends."""
         while True:
             self._wanted.clear()
-            path, before = self._path, self._source.queries
-            await self._look(path)
-            self._budget.spend(self._source.queries - before, monotonic())
+            before, begun = self._source.queries, monotonic()
+            await self._look(self._path)
+            took = 0.0 if self._lost else monotonic() - begun
+            self._budget.spend(self._source.queries - before, took, monotonic())
             await asyncio.sleep(self._budget.delay)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._budget.pause):
