@@ -224,3 +224,12 @@ def redacted_key(key: str | None, paths: Paths, names: Names = NAMES) -> str | N
         return f"{head}:{MASK}"
     shown = redacted(value, paths, names)
     return key if shown == value else f"{head}:{json.dumps(shown)}{('{' + document)[end:]}"
+
+
+def names_a_secret(value: Any, names: Names = NAMES) -> bool:
+    """Whether a JSON value has a key whose values are always masked. Nobody may search for such a value, because each answer is a guess."""
+    if isinstance(value, dict):
+        return any(
+            is_secret_name(str(name), names) or names_a_secret(inner, names) for name, inner in value.items()
+        )
+    return isinstance(value, list) and any(names_a_secret(item, names) for item in value)

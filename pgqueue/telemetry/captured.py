@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from pgqueue.telemetry.log_output import LOG
+from pgqueue.telemetry.log_output import LOG, Aside, Own, is_configured
 from pgqueue.text.described import describe
 
 Keep = Callable[[str, str, str], object]
@@ -61,7 +61,7 @@ class Captured(NamedTuple):
     text: Callable[[], str]
 
 
-class Passing(logging.Handler):
+class Passing(Aside):
     def __init__(self, take: Callable[[Captured], object]) -> None:
         super().__init__()
         self._take = take
@@ -84,11 +84,18 @@ def passed_on(level: int, take: Callable[[Captured], object]) -> Iterator[None]:
     """
     root, passing = logging.getLogger(), Passing(take)
     before = root.level
-    if before == logging.WARNING and not root.handlers:
+    own = [
+        handler for handler in root.handlers if isinstance(handler, Own) and handler.level == logging.NOTSET
+    ]
+    if before == logging.WARNING and not is_configured(root):
         root.setLevel(min(level, before))
+        for handler in own:
+            handler.setLevel(before)
     root.addHandler(passing)
     try:
         yield
     finally:
         root.removeHandler(passing)
         root.setLevel(before)
+        for handler in own:
+            handler.setLevel(logging.NOTSET)

@@ -78,6 +78,10 @@ class NeverDisabled(Guarded):
     def disabled(self, value: bool) -> None: ...
 
 
+class Aside(logging.Handler):
+    """A handler of pgqueue that keeps lines for another purpose. It does not count as a handler that the user has configured."""
+
+
 class Own(logging.StreamHandler):  # type: ignore[type-arg]
     """pgqueue's own handler of a logger. It drops all lines as soon as a handler of the user gets them, so that no line is shown twice."""
 
@@ -148,7 +152,7 @@ def is_configured(logger: logging.Logger = LOG) -> bool:
     """Returns whether the user has configured a handler that gets the lines of the logger."""
     at: logging.Logger | None = logger
     while at is not None:
-        if any(not isinstance(handler, Own) for handler in at.handlers):
+        if any(not isinstance(handler, Own | Aside) for handler in at.handlers):
             return True
         at = at.parent if at.propagate else None
     return False

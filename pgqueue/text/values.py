@@ -28,3 +28,8 @@ def shown(value: object) -> str:
 def is_storable(text: str) -> bool:
     """Whether PostgreSQL can store the text: it contains neither NUL nor a half of a surrogate pair."""
     return "\x00" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
+
+
+def is_id(text: str) -> bool:
+    """Whether the text is a whole number that a row can have as its id: from 1 to 2^63 - 1."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 2**63

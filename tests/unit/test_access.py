@@ -91,7 +91,7 @@ def test_a_request_with_no_token_or_a_wrong_one_is_refused(access, authorization
         admit(access, authorization=authorization)
     code, headers = http_answer(refused.value)
     assert code == 401
-    assert headers["WWW-Authenticate"].startswith("Bearer ")
+    assert headers["WWW-Authenticate"].startswith("Basic ")
 
 
 def test_a_token_under_the_name_of_another_caller_is_refused(access, token):

@@ -90,9 +90,12 @@ def serve(dsn: str) -> Iterator[Callable[..., Server]]:
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Yields Debian's Chromium without a window."""
+    """Yields Debian's Chromium without a window.
+
+    It is started for each test, because playwright runs an event loop in this thread as long as it lives, which other tests must not meet.
+    """
     if CHROMIUM is None:
         assert "CI" not in os.environ, "chromium is not installed: apt-get install chromium"
         pytest.skip("chromium is not installed")

@@ -3,6 +3,6 @@
 -- At most 200 jobs. Locks nothing. Zero rows: the job is gone.
 select j.id, j.queue, j.task, j.state, j.created_at, j.started_at, j.finished_at, j.run_at
 from pgqueue.jobs j
-where j.id between %(job_id)s::bigint - 2000 and %(job_id)s::bigint + 2000 and j.created_at = %(created_at)s::timestamptz
+where j.id between %(job_id)s::bigint - 2000 and least(%(job_id)s::bigint, 9223372036854773807) + 2000 and j.created_at = %(created_at)s::timestamptz
 order by j.id
 limit 200

@@ -45,7 +45,8 @@ Authenticate = Callable[[Scope], Who | Awaitable[Who | None] | None]
 Tokens = Sequence[Token] | Callable[[], Sequence[Token]]
 
 ANONYMOUS = Who("anonymous")  # a viewer
-CHALLENGE = 'Bearer realm="pgqueue", Basic realm="pgqueue", charset="UTF-8"'
+# Chromium looks only at the first scheme of the header, so Basic comes first: otherwise it asks nobody to sign in.
+CHALLENGE = 'Basic realm="pgqueue", charset="UTF-8", Bearer realm="pgqueue"'
 
 
 class Access:

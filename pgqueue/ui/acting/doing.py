@@ -6,22 +6,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
 
 from pgqueue.database import statements
 from pgqueue.database.run import run_async
 from pgqueue.database.statements import Who as Actor
+from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import InvalidOptionError, JobUnchangedError, NotFoundError
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
-from pgqueue.ui.acting.acts import JOB_ACTIONS, Act, changed_limit, edits
+from pgqueue.ui.access.who import Role
+from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, changed_limit, edits
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Action, Changed, Operation, Preview, perform_async
 from pgqueue.ui.reading.search import read
 
+# The actions on settings that the audit notes under the same word.
+NOTED = ("pause", "resume", "set_limit", "remove_limit", "run_schedule", "pause_schedule", "resume_schedule")
 TICKED = 200  # rows that one form can name
 OF_ONE_ERROR = 2000  # dead jobs of one error that are retried together
 
 Ask = Callable[[Statement[list[int]]], Awaitable[list[int]]]
+AskAudit = Callable[[Statement[list[AuditRow]]], Awaitable[list[AuditRow]]]
 
 
 async def job_action(form: Form, actor: Actor, ask: Ask) -> Action:
@@ -44,6 +50,8 @@ async def job_action(form: Form, actor: Actor, ask: Ask) -> Action:
         return Action(name=name, who=actor, which=search.which, changes=changes)
     if fingerprint := form.one("fingerprint"):
         ids = await ask(statements.list_dead_of_error(fingerprint, most=OF_ONE_ERROR))
+        if not ids:
+            raise NotFoundError("No dead job has this error.", do="load the page again")
         return Action(name=name, who=actor, ids=ids)
     ids = form.ids()
     if not ids or len(ids) > TICKED:
@@ -88,8 +96,16 @@ async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, acto
 
     Raises NotFoundError if there is nothing to change.
     """
+    newest = await run_async(connection, statements.list_audit(count=1))
+    before = newest[0].id if newest else 0
     if chosen.makes is not None:
         found = [await run_async(connection, one) for one in chosen.makes(form, actor)]
+        while (
+            form.one("action") == "retry_batch" and (last := found[-1].last) is not None
+        ):  # a thousand members at a time
+            found.append(
+                await run_async(connection, statements.retry_members(form.id("batch"), last, 1000, who=actor))
+            )
         if all(one is None for one in found):
             raise NotFoundError("The action found nothing to change.", do="go back, and load the page again")
     else:
@@ -99,10 +115,13 @@ async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, acto
         if limit is None:
             raise NotFoundError(f"There is no limit {number}.", do="See all limits on the page Limits.")
         await run_async(connection, changed_limit(limit, form, actor))
-    [latest, *_] = await run_async(
-        connection, statements.list_audit(actor=actor.actor, source=actor.source, count=1)
+    word = form.one("action") if form.one("action") in NOTED else None
+    latest = await run_async(
+        connection, statements.list_audit(actor=actor.actor, action=word, source=actor.source, count=1)
     )
-    return latest.id
+    return (
+        latest[0].id if latest and latest[0].id > before else None
+    )  # an action that changed nothing has no row
 
 
 async def undo(connection: AsyncConnection, audit_id: int, actor: Actor) -> int | None:
@@ -110,7 +129,11 @@ async def undo(connection: AsyncConnection, audit_id: int, actor: Actor) -> int 
     done = 0
     last: int | None = None
     for row_id in await run_async(connection, statements.list_undoable(audit_id)):
-        for one in await run_async(connection, statements.undo(row_id, actor)):
+        try:
+            undone = await run_async(connection, statements.undo(row_id, actor))
+        except UniqueViolation:  # another person undoes it at this moment
+            continue
+        for one in undone:
             done += one.audit_id is not None
             last = one.audit_id or last
     if not done:
@@ -122,7 +145,33 @@ async def undo(connection: AsyncConnection, audit_id: int, actor: Actor) -> int 
     return last
 
 
+async def role_to_undo(audit_id: int, ask: AskAudit) -> Role:
+    """Returns the role that a person needs to undo an action: that of the action itself. Raises NotFoundError if there is no such action."""
+    found = await ask(statements.list_audit(audit_id=audit_id))
+    if not found:
+        raise NotFoundError(f"There is no action {audit_id}.", do="See all actions on the page Audit.")
+    done = ACTS.get(found[0].action)
+    return Role.admin if done is None else done.role
+
+
 # ---------------------------------------------------------------- what a person is asked before
+
+
+def about_of(form: Form) -> str:
+    """Returns in words what a form is about."""
+    if form.one("all") == "yes":
+        return f"All jobs that match: {form.one('q')}" if form.one("q") else "All jobs."
+    if form.one("fingerprint"):
+        return "All dead jobs with this error."
+    ids = form.fields.get("id", ())
+    if ids and form.one("action") in JOB_ACTIONS:
+        more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
+        return ("Job " if len(ids) == 1 else "Jobs ") + ", ".join(ids[:20]) + more
+    return ", ".join(
+        f"{name} {form.one(name)}"
+        for name in ("queue", "limit", "schedule", "workflow", "batch")
+        if form.one(name)
+    )
 
 
 def heading_of(chosen: Act, preview: Preview | None) -> str:

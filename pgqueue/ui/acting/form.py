@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pgqueue.errors import InvalidOptionError
-from pgqueue.text.values import shown
+from pgqueue.text.values import is_id, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Form:
         """Returns the ids in all fields of this name. Raises InvalidOptionError if one of them is none."""
         found = []
         for value in self.fields.get(name, ()):
-            if not (value.isascii() and value.isdecimal() and len(value) < 20 and 0 < int(value) < 2**63):
+            if not is_id(value):
                 raise InvalidOptionError(f"{shown(value)} is no id.", do="go back, and tick rows")
             found.append(int(value))
         return found

@@ -98,6 +98,8 @@ class Action:
             for name, value in asdict(self.filter()).items()
             if value is not None
         }
+        if "args" in chosen:  # values of arguments can be secret
+            chosen["args"] = "given"
         return {**chosen, "limit": self.limit}
 
     def noted_changes(self) -> dict[str, object] | None:

@@ -6,6 +6,7 @@ import re
 
 from starlette.responses import Response
 
+from pgqueue.config import secret_names
 from pgqueue.database import statements
 from pgqueue.database.run import run_async
 from pgqueue.database.statements import JobFilter, Who
@@ -19,6 +20,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.job import Job
 from pgqueue.model.payload import signal_text
+from pgqueue.model.redaction import names_a_secret
 from pgqueue.model.suspension import signal_name
 from pgqueue.ui.api.answers import etag, shown_event, shown_job, shown_reason
 from pgqueue.ui.api.calls import Answer, Call
@@ -84,9 +86,18 @@ async def list_jobs(call: Call) -> Answer:
     return Answer({"items": [shown_job(job) for job in page], "next": more})
 
 
+def refuse_secrets(args: object) -> None:
+    """Raises InvalidRequestError if a filter asks for a value that is always masked, because each answer would be a guess at it."""
+    if names_a_secret(args, secret_names()):
+        raise InvalidRequestError("args asks for a secret value.", do="search for another argument")
+
+
 def _filter(call: Call, asked: Listing) -> JobFilter:
-    if asked.args is not None and not isinstance(decode(asked.args.encode(), "args"), dict):
-        raise InvalidRequestError("args is not a JSON object.", do='send it as in ?args={"tenant":"t1"}')
+    if asked.args is not None:
+        args = decode(asked.args.encode(), "args")
+        if not isinstance(args, dict):
+            raise InvalidRequestError("args is not a JSON object.", do='send it as in ?args={"tenant":"t1"}')
+        refuse_secrets(args)
     return JobFilter(
         states=asked.state,
         queue=asked.queue,

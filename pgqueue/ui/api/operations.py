@@ -23,7 +23,7 @@ from pgqueue.ui.acting.operations import (
 )
 from pgqueue.ui.api.answers import ShownOperation, moment
 from pgqueue.ui.api.calls import Answer, Call
-from pgqueue.ui.api.jobs import auditor, like
+from pgqueue.ui.api.jobs import auditor, like, refuse_secrets
 from pgqueue.ui.api.service import Service
 from pgqueue.ui.api.shapes import SentOperation, WantedJobs, moment_of
 
@@ -65,6 +65,7 @@ def _filter(call: Call, wanted: WantedJobs) -> JobFilter:
             do="give jobs at least one field, such as a queue or a task",
             http_code=422,
         )
+    refuse_secrets(wanted.args)
     return JobFilter(
         states=wanted.state,
         queue=wanted.queue,

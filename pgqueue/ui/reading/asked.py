@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 from pgqueue.errors import NotFoundError
+from pgqueue.text.values import is_id
 
 BRACES = re.compile(r"\{(\w+)\}")
 
@@ -24,14 +25,12 @@ class Asked:
     def number(self, name: str, default: int | None = None) -> int | None:
         """Returns a parameter of the query that is an id; ``default`` if it is missing or is no id."""
         given = self.query.get(name, "")
-        return (
-            int(given) if given.isascii() and given.isdecimal() and 0 < int(given[:20]) < 2**63 else default
-        )
+        return int(given) if is_id(given) else default
 
     def id(self, name: str, noun: str) -> int:
         """Returns a part of the path that is an id. Raises NotFoundError if no row can have it."""
         given = self.path[name]
-        if not (given.isascii() and given.isdecimal() and len(given) < 20 and 0 < int(given) < 2**63):
+        if not is_id(given):
             raise NotFoundError(
                 f"There is no {noun} {given[:40]!r}.", do="An id is a whole number from 1 on."
             )

@@ -45,11 +45,12 @@ def _reduced(nodes: Sequence[NodeRow]) -> tuple[list[NodeRow], dict[int, list[in
     edges: dict[int, list[int]] = {}
     for node in drawn:
         found: dict[int, None] = {}
-        stack = list(node.after)
+        stack, seen = list(node.after), set[int]()
         while stack:
             before = by_id.get(stack.pop())
-            if before is None:
+            if before is None or before.id in seen:
                 continue
+            seen.add(before.id)
             if before.gives == "members":
                 stack += before.after
             elif before.id in known:

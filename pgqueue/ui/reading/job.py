@@ -163,7 +163,7 @@ def _facts(found: Job, reason: Why | None) -> list[Fact]:
         Fact("priority", "Priority", found.priority, "number"),
         Fact("attempt", "Attempt", f"{found.attempt} of {found.max_attempts}"),
         Fact("created_at", "Enqueued", found.created_at, "time"),
-        Fact("run_at", "Due", found.run_at if not found.is_final else None, "time"),
+        Fact("run_at", "Due", found.run_at if found.state in ("pending", "retrying") else None, "time"),
         Fact("started_at", "Last started", found.started_at, "time"),
         Fact("finished_at", "Ended", found.finished_at, "time"),
         Fact("took", "Last attempt took", took, "duration"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pgqueue.config import secret_names
 from pgqueue.database import statements
+from pgqueue.model.redaction import redacted
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Fact, Facts, Notice, Page, Table
 from pgqueue.ui.reading.reader import Reader, shown
@@ -19,7 +21,7 @@ async def alerts(reader: Reader, asked: Asked) -> Page:
         columns=(
             Column("id", "Alert", "id"), Column("state", "State", "flag"), Column("kind", "Kind"), Column("text", "What", "text"),
             Column("queue", "Queue", "code", "/queues/{queue}"), Column("job_id", "Job", "id", "/jobs/{job_id}"), Column("count", "Times", "number"),
-            Column("first_at", "First", "time"), Column("last_at", "Last", "time"), Column("sent_at", "Told", "time"),
+            Column("first_at", "First", "time"), Column("last_at", "Last", "time"), Column("sent_at", "Sent", "time"),
         ),
         rows=[
             {"id": one.id, "state": "resolved" if one.resolved_at else "muted" if one.muted_until else "open", "kind": one.kind, "text": one.text,
@@ -42,7 +44,7 @@ async def tasks(reader: Reader, _asked: Asked) -> Page:
             Column("keep", "Keeps", "text"), Column("options", "Options", "json"), Column("seen_at", "Declared", "time"),
         ),
         rows=[
-            {"name": one.name, "app": one.app, "workers": one.workers, "keep": one.keep, "options": one.options or None, "seen_at": one.seen_at}
+            {"name": one.name, "app": one.app, "workers": one.workers, "keep": one.keep, "options": redacted(one.options, (), secret_names()) or None, "seen_at": one.seen_at}
             for one in await reader.ask(statement)
         ],
     )  # fmt: skip
@@ -77,7 +79,7 @@ async def database(reader: Reader, _asked: Asked) -> Page:
                 Fact("database", "Database", server.database, "code"),
                 Fact("user", "Role", server.user, "code"),
                 Fact("in_recovery", "Standby", "yes" if server.in_recovery else "no"),
-                Fact("claim_cost", "A claim from the start may take", storage.dead * CLAIM_PER_DEAD_ENTRY, "duration"),
+                Fact("claim_cost", "Cost of dead rows for a claim", storage.dead * CLAIM_PER_DEAD_ENTRY, "duration"),
             ],
         ),
         Table(

@@ -77,8 +77,9 @@ def _notices(
         ]
     if not workers and any(queue.due for queue in queues):
         found.append(Notice("error", "Jobs are due, but no worker runs.", "pgq work -A your_module"))
+    told = {alert.queue for alert in alerts if alert.kind == "stalled"}
     for queue in queues:
-        if workers and queue.due and not queue.workers and not queue.paused:
+        if workers and queue.queue not in told and queue.due and not queue.workers and not queue.paused:
             found.append(
                 Notice("error", f"Queue {queue.queue} has due jobs, but no worker serves it.", f"pgq work -Q {queue.queue}",
                        path_to("queues", queue.queue))

@@ -109,7 +109,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
         Table(
             name="jobs", title="Unfinished jobs", columns=jobs_page.COLUMNS, rows=[jobs_page.row_of(job) for job in listed],
             empty="No job of this queue is unfinished.", query=shown(listing, f"pgq jobs list --queue {name}"),
-            older=path_to("jobs", q=f"queue:{name}"), selects=jobs_page.actions_for(UNFINISHED),
+            older=path_to("jobs", q=f"state:{','.join(UNFINISHED)} queue:{name}") if len(listed) == 20 else None, selects=jobs_page.actions_for(UNFINISHED),
         ),
         Table(
             name="limits", title="Limits", columns=LIMIT_COLUMNS, empty="No limit applies to this queue alone.",

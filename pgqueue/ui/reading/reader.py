@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,6 +17,8 @@ from pgqueue.text.shown import quoted
 from pgqueue.ui.reading.page import Query
 
 T = TypeVar("T")
+
+PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 PATIENCE = "2s"  # a page that the server cannot answer in this time says so
 # What holds a page up also holds up vacuum, so a page never waits for a lock.
@@ -58,10 +61,12 @@ async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
 
 def shown(statement: Statement[object], command: str | None = None) -> Query:
     """Returns the statement as SQL that a person can paste into psql, with its values in place of the parameters."""
-    text: str = statement.text
-    for name, value in sorted(statement.parameters.items(), key=lambda item: -len(item[0])):
-        text = text.replace(f"%({name})s", literal(value))
-    return Query(text.replace("%%", "%") + ";", command)
+
+    def value(found: re.Match[str]) -> str:
+        return literal(statement.parameters[found[1]]) if found[1] else "%"
+
+    # In one pass, so that a value that looks like a parameter stays a value.
+    return Query(PARAMETER.sub(value, statement.text) + ";", command)
 
 
 def literal(value: object) -> str:

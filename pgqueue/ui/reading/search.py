@@ -12,14 +12,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from pgqueue.config import secret_names
 from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import STATES
+from pgqueue.model.redaction import is_secret_name
 from pgqueue.model.units import seconds
 from pgqueue.text.nearest import guess
-from pgqueue.text.values import is_storable, shown
+from pgqueue.text.values import is_id, is_storable, shown
 
-LONGEST = 200  # characters of a search
+LONGEST = 1000  # characters of a search
 FAILED = ["retrying", "dead"]
 PART = re.compile(r'\s*(?:([A-Za-z_][\w.]*):)?("(?:[^"\\]|\\.)*"?|\S+)')
 PATH = re.compile(r"args((?:\.[A-Za-z_]\w{0,62}){1,5})", re.ASCII)
@@ -52,16 +54,18 @@ def read(text: str, now: datetime | None = None) -> Search:
     given: dict[str, object] = {}
     problems: list[str] = []
     job_id: int | None = None
-    text = text[:LONGEST]
+    if len(text) > LONGEST:
+        problems.append(f"The search is longer than {LONGEST} characters. The rest is left out.")
+        text = text[:LONGEST]
     if not is_storable(text):
         return Search(problems=["The search has a character that no job can contain."])
     for name, word in PART.findall(text):
         value = _unquoted(word)
         try:
-            if not name and value.isdecimal() and value.isascii() and 1 <= int(value) < 2**63:
+            if not name and is_id(value):
                 job_id = int(value)
             elif not name:
-                given["named"] = value
+                _once(given, "named", value, "Two words stand without a qualifier.")
             elif name == "id":
                 job_id = _id(value)
             elif PATH.fullmatch(name):
@@ -70,8 +74,17 @@ def read(text: str, now: datetime | None = None) -> Search:
                 _qualified(name, value, given, now or datetime.now(UTC))
         except InvalidOptionError as error:
             problems.append(error.what + (f" {error.do}" if error.do else ""))
+    if job_id is not None and given:
+        problems.append(f"The search names the job {job_id}, so its other parts are left out.")
     made = {key: json.dumps(value) if key == "args" else value for key, value in given.items()}
     return Search(JobFilter(**made), job_id, problems)  # type: ignore[arg-type]
+
+
+def _once(given: dict[str, object], name: str, value: object, said: str) -> None:
+    """Stores a part of the search. Raises InvalidOptionError if the search has this part already, with another value."""
+    if given.get(name, value) != value:
+        raise InvalidOptionError(said, do="Only the first counts.")
+    given[name] = value
 
 
 def _unquoted(word: str) -> str:
@@ -81,7 +94,7 @@ def _unquoted(word: str) -> str:
 
 
 def _id(value: str) -> int:
-    if not (value.isdecimal() and value.isascii() and 1 <= int(value) < 2**63):
+    if not is_id(value):
         raise InvalidOptionError(f"{shown(value)} is no job's id.", do="An id is a whole number from 1 on.")
     return int(value)
 
@@ -149,11 +162,13 @@ def _qualified(name: str, value: str, given: dict[str, object], now: datetime) -
             f"{name}: is no qualifier.", do=guess(name, known, "The qualifiers are " + ", ".join(known) + ".")
         )
     to, reads = QUALIFIERS[name]
-    given[to] = reads(value, now)
+    _once(given, to, reads(value, now), f"{name}: stands twice.")
 
 
 def _with(args: object, path: list[str], value: str) -> dict[str, object]:
     """Adds the value at this path to the arguments that jobs must contain. ``5`` and ``true`` are JSON, other words are texts."""
+    if any(is_secret_name(part, secret_names()) for part in path):
+        raise InvalidOptionError(f"args.{'.'.join(path)}: is secret, so nobody can search for it.")
     found: dict[str, object] = dict(args) if isinstance(args, dict) else {}
     at = found
     for part in path[:-1]:

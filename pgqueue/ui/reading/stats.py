@@ -92,7 +92,7 @@ def _throughput(times: list[int], found: Sequence[StatsPoint | None], window: Wi
 
 def _durations(times: list[int], found: Sequence[StatsPoint | None], query: Query) -> Chart:
     return Chart(
-        name="durations", title="Time to wait and to run", unit="seconds, 95 of 100 jobs", times=times, query=query,
+        name="durations", title="Time to wait and to run", unit="seconds, 95 % are faster", times=times, query=query,
         series=[
             Series("wait", [None if one is None else one.counts.wait_p95 for one in found], "waiting"),
             Series("run", [None if one is None else one.counts.run_p95 for one in found], "running"),
@@ -106,8 +106,8 @@ def _sums(name: str, title: str, by: str, to: str, found: Sequence[StatsSum], qu
         columns=(
             Column(by, title.removesuffix("s"), "code", to), Column("completed", "Completed", "number"), Column("per_second", "Per second", "number"),
             Column("retried", "Retried", "number"), Column("dead", "Dead", "number"), Column("crashed", "Crashed", "number"),
-            Column("wait_p50", "Wait p50", "duration"), Column("wait_p95", "p95", "duration"),
-            Column("run_p50", "Run p50", "duration"), Column("run_p95", "p95", "duration"), Column("run_p99", "p99", "duration"),
+            Column("wait_p50", "Wait p50", "duration"), Column("wait_p95", "Wait p95", "duration"),
+            Column("run_p50", "Run p50", "duration"), Column("run_p95", "Run p95", "duration"), Column("run_p99", "Run p99", "duration"),
         ),
     )  # fmt: skip
 

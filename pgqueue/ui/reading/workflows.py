@@ -37,7 +37,7 @@ async def workflows(reader: Reader, asked: Asked) -> Page:
              "took": (one.ended_at - one.created_at).total_seconds() if one.ended_at else None}
             for one in found
         ],
-        older=path_to("workflows", before=found[-1].id, state=state) if len(found) == ROWS else None,
+        older=path_to("workflows", before=found[-1].id, state=state, name=asked.query.get("name")) if len(found) == ROWS else None,
         newest=path_to("workflows", state=state) if before else None,
     )  # fmt: skip
     return Page(name="workflows", title="Workflows", path=path_to("workflows"), blocks=[table])
@@ -126,8 +126,8 @@ async def batches(reader: Reader, asked: Asked) -> Page:
     found = await reader.ask(statement)
     table = Table(
         name="batches", title="Batches", columns=BATCHES, rows=[_batch(one) for one in found], empty="There is no batch yet.",
-        query=shown(statement, "pgq batches list"), older=path_to("batches", before=found[-1].id) if len(found) == ROWS else None,
-        newest=path_to("batches") if before else None,
+        query=shown(statement, "pgq batches list"), older=path_to("batches", before=found[-1].id, state=state) if len(found) == ROWS else None,
+        newest=path_to("batches", state=state) if before else None,
     )  # fmt: skip
     return Page(name="batches", title="Batches", path=path_to("batches"), blocks=[table])
 

@@ -15,11 +15,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from pgqueue.database.outage import one_line
+from pgqueue.database.run import ORDINARY, connect_async
 from pgqueue.database.statements import Who as Actor
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import InvalidOptionError, PgQueueError
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import TurnFailed
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act
-from pgqueue.ui.acting.doing import heading_of, job_action, operate, refused_of, set_setting, text_of, undo
+from pgqueue.ui.acting.doing import (
+    about_of,
+    heading_of,
+    job_action,
+    operate,
+    refused_of,
+    role_to_undo,
+    set_setting,
+    text_of,
+    undo,
+)
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
 from pgqueue.ui.reading.reader import reading
@@ -48,8 +62,17 @@ class Acting:
             )
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
         return task
+
+    def _end(self, task: asyncio.Task[int | None]) -> None:
+        self._tasks.discard(task)
+        if (
+            not task.cancelled()
+            and (error := task.exception()) is not None
+            and not isinstance(error, PgQueueError)
+        ):
+            emit(TurnFailed("an action of the web page", "answer", one_line(error), 0.0, None))
 
     async def close(self) -> None:
         """Ends the actions. What they have done stays, and the audit says that they have not ended."""
@@ -90,6 +113,8 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
         return _ask(site, request, form, chosen)
     if word == "undo":
         number = form.id("audit")
+        async with reading(site.pools) as reader:
+            who.require(await role_to_undo(number, reader.ask), "undo this action")
         return await _finish(request, form, acting.begin(_on(site, lambda to: undo(to, number, actor))))
     return await _finish(
         request, form, acting.begin(_on(site, lambda to: set_setting(to, form, chosen, actor)))
@@ -115,11 +140,12 @@ async def _jobs(
 
 
 async def _on(site: Site, work: Callable[[AsyncConnection], Awaitable[int | None]]) -> int | None:
-    """Does the work on a connection of the site. Afterwards, every page is made again."""
+    """Does the work on a connection of its own, because it can take long. Afterwards, every page is made again."""
+    connection = await connect_async(site.dsn(), name="pgqueue web action", session=ORDINARY)
     try:
-        async with site.pools.aconnection(autocommit=True, own=True) as connection:
-            return await work(connection)
+        return await work(connection)
     finally:
+        await connection.close()
         site.pages.forget()
 
 
@@ -163,6 +189,7 @@ def _ask(site: Site, request: Request, form: Form, chosen: Act, preview: Preview
     page = render(
         "confirm.html", **common(site, request), title=heading, heading=heading, text=text_of(preview),
         counts=sorted(preview.counts.items()) if preview else [], refused=refused_of(preview), fields=fields,
-        asks=[] if is_empty else chosen.asks, careful=chosen.is_careful, button=chosen.label, back=back_of(form), is_empty=is_empty,
+        asks=[] if is_empty else chosen.asks, careful=chosen.is_careful, button=heading.removesuffix("?") if preview else chosen.label,
+        about=about_of(form), back=back_of(form), is_empty=is_empty,
     )  # fmt: skip
     return HTMLResponse(page, headers=PRIVATE)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pgqueue.database import statements
 from pgqueue.database.dsn import find_dsn
 from pgqueue.errors import AccessError, NotAllowedError
+from pgqueue.text.values import is_id, is_storable
 from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.acting.acts import acts_of
@@ -105,7 +106,7 @@ class _Admitting:
         self._app, self._site = app, site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_of_api(scope):
+        if scope["type"] == "http" and not _is_open(scope):
             try:
                 who = await self._site.access.admit(scope)
                 if not who.sees_all:
@@ -121,16 +122,18 @@ class _Admitting:
         await self._app(scope, receive, send)
 
 
-def _is_of_api(scope: Scope) -> bool:
-    """Returns whether the request is one of the HTTP API, which admits callers itself, because it also serves those that see few queues."""
+def _is_open(scope: Scope) -> bool:
+    """Returns whether the request is one of the HTTP API, which admits callers itself, or asks for a file that everybody may have."""
     path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
-    return path == API or path.startswith(f"{API}/")
+    return path == API or path.startswith((f"{API}/", "/static/"))
 
 
 def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         if len(request.url.query) > LONGEST_QUERY:
             raise HTTPException(414, "The address is too long.")
+        if not all(map(is_storable, (*request.path_params.values(), *request.query_params.values()))):
+            raise HTTPException(404)
         what = look(route, request.path_params, query_of(request))
         try:
             made = await site.pages.get(what, age=FRESH_ENOUGH if "x-live" in request.headers else FRESH)
@@ -155,7 +158,7 @@ def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Respon
 async def _done(site: Site, request: Request) -> dict[str, object] | None:
     """Returns what the action has done that led here, by its number in the address."""
     given = request.query_params.get("done", "")
-    if not (given.isascii() and given.isdecimal() and len(given) < 19):
+    if not is_id(given):
         return None
     async with reading(site.pools) as reader:
         found = await reader.ask(statements.list_audit(audit_id=int(given)))
