@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 
@@ -213,3 +214,15 @@ def test_each_page_has_a_name_of_its_own_and_each_key_opens_one_page():
     keys = [route.key for route in PAGES if route.key]
     assert len(set(names)) == len(names)
     assert len(set(keys)) == len(keys)
+
+
+def test_a_graph_of_groups_in_groups_is_drawn_soon():
+    # each group gives the members of the one before: a walk of all paths would double with each group
+    nodes = [node(1), node(2)]
+    for number in range(3, 61, 2):
+        before = (number - 2, number - 1)
+        nodes += [node(number, *before, gives="members"), node(number + 1, *before, gives="members")]
+    nodes.append(node(99, 59, 60))
+    began = monotonic()
+    assert {placed.id for placed in graph(nodes, Query("")).nodes} == {"1", "2", "99"}
+    assert monotonic() - began < 2

@@ -517,3 +517,32 @@ def test_the_page_of_the_documentation_lists_each_qualifier_and_its_app_can_be_m
     exec(block, scope)
     with serving(scope["app"]) as site:
         assert site.as_().get("/tools/queue/").status_code == 401
+
+
+# ------------------------------------------------------------------ what a second look found
+
+
+def test_the_shown_sql_never_takes_a_value_for_a_parameter(db: Db, serve: Serve):
+    site = serve(tokens=False)
+    for text in ("%(limit)s", "task:%(queues)s", "%s %(x)s %%"):
+        answer = site.as_().get("/jobs?" + urlencode({"q": text}))
+        assert answer.status_code == 200, text
+
+
+def test_who_may_not_do_an_action_may_not_undo_it(db: Db, serve: Serve):
+    site = serve(actions=True)
+    fill(db, "plain")
+    audit = acted(site.act("pause", queue="mail"))
+    answer = site.act("undo", role=Role.operator, audit=audit)
+    assert answer.status_code == 403, answer.text
+
+
+def test_an_action_for_an_unknown_error_is_not_found(db: Db, serve: Serve):
+    site = serve(actions=True)
+    answer = site.act("retry", fingerprint="0123456789abcdef", confirmed="yes")
+    assert answer.status_code == 404, answer.text
+
+
+@pytest.mark.parametrize("path", ["/queues/%00", "/errors/%00", "/workers/%00", "/jobs/9223372036854775806"])
+def test_odd_addresses_are_not_found(path: str, db: Db, serve: Serve):
+    assert serve(tokens=False).as_().get(path).status_code == 404

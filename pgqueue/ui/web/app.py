@@ -132,8 +132,10 @@ def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Respon
     async def show(request: Request) -> Response:
         if len(request.url.query) > LONGEST_QUERY:
             raise HTTPException(414, "The address is too long.")
-        if not all(map(is_storable, (*request.path_params.values(), *request.query_params.values()))):
+        if not all(map(is_storable, request.path_params.values())):
             raise HTTPException(404)
+        if not all(map(is_storable, request.query_params.values())):
+            raise HTTPException(400, "The address holds a character that no text in Postgres can hold.")
         what = look(route, request.path_params, query_of(request))
         try:
             made = await site.pages.get(what, age=FRESH_ENOUGH if "x-live" in request.headers else FRESH)
