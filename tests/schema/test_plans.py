@@ -225,6 +225,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             lease_seconds=30.0,
         ),
         statements.write_progress(1, [(1, 1, Progress(1)), (2, 1, Progress(3, 10, "on"))]),
+        statements.remove_bench("bench", 1, 1000),
         statements.remove_queue("default"),
         statements.remove_schedule("nightly"),
         statements.rescue(3, 100),
@@ -253,6 +254,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.estimate_drain(),
         statements.count_live(),
         statements.watch_dead(),
+        statements.write_little(),
         statements.watch_queues(),
     )
 }

@@ -176,6 +176,7 @@ COLOURED = (
     "maintenance/",
     "dev/demo/",
     "ui/acting/operations.py",
+    "ui/bench/measuring.py",
     "ui/mcp/",
     "ui/acting/doing.py",
     "ui/reading/",

@@ -152,6 +152,7 @@ from pgqueue.database.statements.server import (
     list_lockers,
     measure_system,
     read_schema_version,
+    write_little,
 )
 from pgqueue.database.statements.settling import (
     before_commit,
@@ -208,6 +209,7 @@ from pgqueue.database.statements.upkeep import (
     measure_tables,
     purge,
     purge_jobs,
+    remove_bench,
 )
 from pgqueue.database.statements.workflows import (
     WorkflowFilter,
@@ -405,6 +407,7 @@ __all__ = [
     "recount_seats",
     "refuse_commit",
     "register_worker",
+    "remove_bench",
     "remove_limit",
     "remove_queue",
     "remove_schedule",
@@ -440,5 +443,6 @@ __all__ = [
     "watch_dead",
     "watch_queues",
     "why",
+    "write_little",
     "write_progress",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.decoding import each, nothing, one, statement
 from pgqueue.sql import Row, Statement
 
 
@@ -116,6 +116,10 @@ def list_lockers() -> Statement[list[Locker]]:
 
 def list_living_workers() -> Statement[list[LivingWorker]]:
     return statement("list_living_workers", each(LivingWorker))
+
+
+def write_little() -> Statement[None]:
+    return statement("write_little", nothing)
 
 
 def measure_system() -> Statement[SystemNumbers]:

@@ -124,5 +124,10 @@ def compare_ids() -> Statement[tuple[int, int]]:
     return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))
 
 
+def remove_bench(queue: str, floor: int, count: int) -> Statement[int]:
+    """Removes up to ``count`` jobs of a benchmark, whose ids begin at ``floor``, and its other rows. Returns how many jobs."""
+    return statement("remove_bench", one, queue=queue, floor=floor, count=count)
+
+
 def measure_tables() -> Statement[list[TableSize]]:
     return statement("measure_tables", each(TableSize))

@@ -7,6 +7,7 @@ from pgqueue.ui.cli import (
     api,
     audit,
     batches,
+    bench,
     carrying,
     changes,
     config,
@@ -53,6 +54,7 @@ stats.add(cli)
 metrics.add(cli)
 web.add(cli)
 top.add(cli)
+bench.add(cli)
 mcp.add(cli)
 changes.add(jobs.commands)
 carrying.add(jobs.commands)
