@@ -16,7 +16,7 @@ Limit = Literal["round trip", "fsync", "CPU of this machine", "server"]
 MEANS: dict[Limit, str] = {
     "round trip": "the way to the server: run the workers nearer to it, and enqueue many jobs in one call",
     "fsync": "the disk of the server, for which each commit waits: enqueue many jobs in one call or one transaction",
-    "CPU of this machine": "the CPU of this process: further worker processes carry more (pgq work --processes)",
+    "CPU of this machine": "the CPU of this process: further processes carry more, as long as the machine has CPUs for them",
     "server": "the CPU and the disk of the server: further worker processes carry little more",
 }
 
