@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,11 @@ def test_a_search_cannot_be_used_to_guess_a_secret_value(
         assert right == wrong, name
     assert by_page(site, "/jobs?q=args.card.owner:Ada")["jobs"]["items"] != []
     assert ids
+
+
+def test_a_port_that_is_taken_is_an_error_in_one_sentence(pgq: Pgq):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = pgq("web", "--port", str(taken.getsockname()[1]))
+    assert refused.code == 2
+    assert "pgq web cannot listen on 127.0.0.1" in refused.err
+    assert "Traceback" not in refused.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -96,26 +97,36 @@ def web(
         raise InvalidSettingError(
             f"--base-path is {base_path!r}.", do="begin it with a slash: --base-path /jobs"
         )
+    sock = _listening(host, port)
     target = dsn_or_running(dsn)
     with database(target):
         pass  # what is wrong with the database is said now, and not by the first page
     app = create(target, access=access, actions=allow_actions, environment=environment)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         root_path=base_path.rstrip("/"),
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
-    sock = config.bind_socket()
     shown = f"[{host}]" if ":" in host else host
     say("web", f"http://{shown}:{sock.getsockname()[1]}{base_path.rstrip('/')}/")
     say("who", ("anybody with a token of " + str(tokens)) if tokens else "programs on this machine")
     say("may", "read and change" if allow_actions else "read; to change jobs: --allow-actions")
     server.run(sockets=[sock])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InvalidSettingError(
+            f"pgq web cannot listen on {host} port {port}.",
+            why=error.strerror or str(error),
+            do="name another port: --port 8081; --port 0 takes a free one",
+        ) from error
 
 
 def _user() -> str:
