@@ -34,7 +34,7 @@ SLOTS = 100
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOBODY = -1  # the id under which the benchmark has the leader's lease; no worker has it
 PATIENCE = 10.0  # seconds until a single job must have started
-APART = 0.03  # seconds between two single jobs: wake-ups that follow each other within 10 ms become one (wake.sql)
+BETWEEN = 0.03  # seconds between two single jobs: wake-ups that follow each other within 10 ms become one (wake.sql)
 WARM_UP = 5  # single jobs that are not counted, if there are enough others
 
 
@@ -242,7 +242,7 @@ class Pickups:
             end = monotonic() + self._seconds
             while monotonic() < end and not self._is_abandoned:
                 self._one()
-                time.sleep(APART)
+                time.sleep(BETWEEN)
             self.is_over = not self._is_abandoned
         except Exception as error:  # noqa: BLE001 - ``end`` raises it in the main thread
             if not self._is_abandoned:
