@@ -28,6 +28,7 @@ from pgqueue.ui.acting.operations import (
     preview_statement,
     undo_everything,
 )
+from pgqueue.ui.reading.audit import sentence
 from tests import batches, workflows
 from tests.factories import add_jobs, count, enqueue, look, reasons
 from tests.package import MODULES
@@ -324,6 +325,21 @@ def test_an_operation_works_in_slices_and_is_one_action_in_the_audit(db: Connect
     assert len(undone) == 1200
     assert audit(db, audit_id=row.id)[0].undone == 1200
     assert db.execute("select count(*) from pgqueue.jobs_live where state = 'pending'").fetchone() == (1201,)
+
+
+def test_an_operation_whose_doer_has_stopped_does_not_go_on(db: Connection[Any]) -> None:
+    jobs = add_jobs(db, count=1200)
+    begun = perform(db, Operation(Action(name="cancel", who=ANN, ids=jobs)))
+    next(begun)
+    begun.close()
+    [row] = audit(db)
+    assert (row.ended, row.is_stopped, sentence(row)) == (False, False, "500 jobs cancelled, and it goes on")
+    db.execute("update pgqueue.audit set at = at - interval '3 minutes'")
+    [row] = audit(db)
+    assert (row.ended, row.is_stopped) == (False, True)
+    assert sentence(row) == "500 jobs cancelled, and it stopped before its end"
+    assert len(undo(db)) == 500
+    assert db.execute("select count(*) from pgqueue.jobs_live where state = 'pending'").fetchone() == (1200,)
 
 
 def test_an_operation_stops_at_its_limit(db: Connection[Any]) -> None:

@@ -50,8 +50,9 @@ class Previewed(NamedTuple):
 class AuditRow:
     """An action. ``about``: what it was about. ``changed``, ``seen``: numbers of jobs. ``refused``: numbers of jobs, by the reason.
 
-    ``role``: the role of the database session. ``ended``: whether all of its slices are done. ``undone``: how many changes were undone, last
-    by the action ``undone_by``. ``undoes``: the action that this one undid. ``undo_until``: None: nothing of it can be undone (any longer).
+    ``role``: the role of the database session. ``ended``: whether all of its slices are done. ``is_stopped``: it has not ended, and nobody
+    does it any more. ``undone``: how many changes were undone, last by the action ``undone_by``. ``undoes``: the action that this one undid.
+    ``undo_until``: None: nothing of it can be undone (any longer).
     """
 
     id: int
@@ -72,6 +73,7 @@ class AuditRow:
     undone_by: int | None
     undo_until: datetime | None
     slices: int
+    is_stopped: bool
 
 
 def act(

@@ -1,5 +1,6 @@
 -- Lists actions, the newest first: one row for each action, with the sums over the slices of an operation. Filters that are null filter
 -- nothing. `undone`: how many of its changes were undone. `can_undo`: until when something of it can still be undone; null: it cannot.
+-- `is_stopped`: it has not ended, but its last slice is so old that nobody does it any more.
 -- Reads the primary key of audit backwards, or audit_job_ids_idx, until `count` rows match; then audit_operation_idx and audit_undoes_key
 -- for each. Locks nothing. Zero rows: no further action matches.
 with chosen as materialized (
@@ -26,10 +27,11 @@ select c.id, c.at, c.actor, c.role, c.source, c.action, c.about::text, c.before:
        (select max(w.undo_until) from pgqueue.audit w
         where (w.id = c.id or w.operation = c.id) and w.undo_until > clock_timestamp()
           and not exists (select from pgqueue.audit n where n.undoes = w.id)),
-       coalesce(b.slices, 1)
+       coalesce(b.slices, 1),
+       not (c.is_last or coalesce(b.is_last, false)) and coalesce(b.last_at, c.at) < clock_timestamp() - interval '2 minutes'
 from chosen c
 left join lateral (
-    select sum(w.changed)::int as changed, sum(w.seen)::int as seen, bool_or(w.is_last) as is_last,
+    select sum(w.changed)::int as changed, sum(w.seen)::int as seen, bool_or(w.is_last) as is_last, max(w.at) as last_at,
            count(*) filter (where not w.is_last)::int as slices
     from pgqueue.audit w where w.operation = c.id
     having count(*) > 0

@@ -101,7 +101,10 @@ def sentence(one: AuditRow) -> str:
     if one.seen and not subject:
         text = f"{count(one.changed, 'job')} {did}"
         left = sum(one.refused.values())
-        return text + (f", {left:,} not" if left else "") + ("" if one.ended else ", and it goes on")
+        more = (
+            "" if one.ended else ", and it stopped before its end" if one.is_stopped else ", and it goes on"
+        )
+        return text + (f", {left:,} not" if left else "") + more
     return f"{subject} {did}".strip()
 
 
@@ -131,5 +134,7 @@ def _row(one: AuditRow) -> Row:
 
 def _state(one: AuditRow) -> str | None:
     if not one.ended:
-        return "running"
-    return "undone" if one.undone_by else None
+        return "stopped" if one.is_stopped else "running"
+    if not one.undone_by:
+        return None
+    return "undone" if one.undone >= one.changed else "partly undone"
