@@ -16,7 +16,7 @@ import psycopg
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
 
 from pgqueue import errors
-from pgqueue.database.driver_errors import message, sqlstate
+from pgqueue.database.driver_errors import explain, message, sqlstate
 from pgqueue.database.dsn import redact
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
@@ -58,6 +58,17 @@ def is_lost(error: BaseException) -> bool:
         return False  # a trigger of a user can raise any SQLSTATE, but only as an ERROR; an error that ends the session is FATAL
     state = sqlstate(error)
     return state is None or state.startswith("08") or state in LOST
+
+
+def shown_to_a_person(error: BaseException) -> errors.PgQueueError | None:
+    """Returns the error of pgqueue for this error of a driver, also if the server ended the connection. None: it is a bug."""
+    known = explain(error)
+    if known is None and is_lost(error):
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return errors.DatabaseUnreachableError(
+            "The database ended the connection.", why=why, do="try it again in a moment"
+        )
+    return known
 
 
 def may_pass(error: BaseException) -> bool:

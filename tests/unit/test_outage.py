@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pgqueue.database.outage import ConnectionLost, Outage, Trouble, is_lost, may_pass
+from pgqueue.database.outage import ConnectionLost, Outage, Trouble, is_lost, may_pass, shown_to_a_person
 from pgqueue.database.sifting import is_of_a_value
 from pgqueue.errors import DatabaseUnreachableError, LockedError, ReadOnlyServerError, TooManyConnectionsError
 from pgqueue.runtime.clock import monotonic
@@ -37,6 +37,8 @@ from pgqueue.runtime.clock import monotonic
 def test_a_lost_server_is_recognised_by_the_sqlstate_or_by_a_broken_socket(error):
     assert is_lost(error)
     assert not is_of_a_value(error)
+    if isinstance(error, psycopg.Error):
+        assert isinstance(shown_to_a_person(error), DatabaseUnreachableError | TooManyConnectionsError)
 
 
 @pytest.mark.parametrize(

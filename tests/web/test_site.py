@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx2
+import psycopg
 import pytest
 from psycopg import Connection
 from starlette.applications import Starlette
@@ -546,3 +548,18 @@ def test_an_action_for_an_unknown_error_is_not_found(db: Db, serve: Serve):
 @pytest.mark.parametrize("path", ["/queues/%00", "/errors/%00", "/workers/%00", "/jobs/9223372036854775806"])
 def test_odd_addresses_are_not_found(path: str, db: Db, serve: Serve):
     assert serve(tokens=False).as_().get(path).status_code == 404
+
+
+def test_an_action_whose_connection_the_server_ends_is_an_outage_and_no_bug(dsn: str, db: Db, serve: Serve):
+    site = serve(actions=True)
+    enqueue(db, queue="mail")
+    ended = (
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgqueue web action'"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(dsn) as other:
+        other.execute("lock table pgqueue.queues in access exclusive mode")
+        asked = pool.submit(site.act, "pause", queue="mail")
+        wait_until(lambda: db.execute(ended + " and wait_event_type = 'Lock'").fetchone() is not None)
+    answer = asked.result(20)
+    assert answer.status_code == 503, answer.text
+    assert "PGQ-103" in answer.text

@@ -69,11 +69,11 @@ def _known(error: Exception) -> PgQueueError | None:
         )
     from psycopg import Error
 
-    from pgqueue.database.driver_errors import explain
+    from pgqueue.database.outage import shown_to_a_person
 
     if is_usage_error(error):
         return explained(error)
-    return explain(error) if isinstance(error, Error) else None
+    return shown_to_a_person(error) if isinstance(error, Error) else None
 
 
 def _bug(error: Exception) -> PgQueueError:

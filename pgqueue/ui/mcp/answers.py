@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 from pydantic import ValidationError
 
-from pgqueue.database.driver_errors import explain
+from pgqueue.database.outage import shown_to_a_person
 from pgqueue.errors import PgQueueError
 from pgqueue.text.shown import visible
 from pgqueue.ui.reading.documents import as_json, plain
@@ -117,6 +117,6 @@ def sentence(error: BaseException) -> str:
     elif isinstance(error, TimeoutError):
         text = "The database did not answer. Try it again later, or run: pgq doctor"
     else:
-        known = explain(error) if isinstance(error, psycopg.Error) else error
+        known = shown_to_a_person(error) if isinstance(error, psycopg.Error) else error
         text = str(known) if isinstance(known, PgQueueError) else f"The tool failed: {type(error).__name__}."
     return visible(text)[:LONGEST_ERROR]

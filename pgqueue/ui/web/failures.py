@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from pgqueue.database.driver_errors import explain
 from pgqueue.database.dsn import redact
+from pgqueue.database.outage import shown_to_a_person
 from pgqueue.errors import (
     AccessError,
     DatabaseError,
@@ -59,7 +59,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
     known = (
         error
         if isinstance(error, PgQueueError)
-        else explain(error)
+        else shown_to_a_person(error)
         if isinstance(error, psycopg.Error)
         else None
     )
