@@ -264,6 +264,14 @@ def test_a_server_without_tokens_does_not_listen_where_other_machines_reach_it(a
         Access().check_bind(here)
 
 
+def test_a_server_without_tokens_is_not_put_behind_a_proxy(access):
+    with pytest.raises(InvalidSettingError, match="behind a proxy"):
+        Access().check_bind("127.0.0.1", "/jobs")
+    with pytest.raises(InvalidSettingError, match="behind a proxy"):
+        Access(hosts=["jobs.example.com"]).check_bind("127.0.0.1")
+    access.check_bind("127.0.0.1", "/jobs")
+
+
 # ---------------------------------------------------------------- the host app's own authentication
 
 

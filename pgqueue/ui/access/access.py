@@ -82,8 +82,18 @@ class Access:
         """Whether callers must say who they are. If not, only programs on this machine are served."""
         return self._authenticate is not None or bool(self._tokens)
 
-    def check_bind(self, host: str) -> None:
-        """Raises InvalidSettingError if a server on this address could be reached from elsewhere, but callers need not say who they are."""
+    def check_bind(self, host: str, base_path: str = "") -> None:
+        """Raises InvalidSettingError if a server on this address could be reached from elsewhere, but callers need not say who they are.
+
+        A further host name and a ``base_path`` mean that a proxy is in front of the server. To the server, all callers of a proxy can look like
+        programs on this machine.
+        """
+        if not self.asks_who and (base_path or len(self._hosts) > len(LOOPBACK_NAMES)):
+            raise InvalidSettingError(
+                "Without tokens, the server cannot be behind a proxy.",
+                why="each caller of the proxy would count as a program on this machine",
+                do="make a token with pgq api token and name its file",
+            )
         if not self.asks_who and not is_loopback(host):
             raise InvalidSettingError(
                 f"Without tokens, the server cannot listen on {host}.",

@@ -92,7 +92,7 @@ def web(
         hosts=names or (),
         anonymous=Who(_user(), Role.admin if allow_actions else Role.viewer),
     )
-    access.check_bind(host)
+    access.check_bind(host, base_path)
     if base_path and not base_path.startswith("/"):
         raise InvalidSettingError(
             f"--base-path is {base_path!r}.", do="begin it with a slash: --base-path /jobs"
