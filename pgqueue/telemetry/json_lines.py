@@ -52,10 +52,24 @@ class JsonFormatter(logging.Formatter):
 def json_line(value: dict[str, object]) -> str:
     """Returns the value as JSON on one line. No character in it acts on a terminal or ends the line."""
     try:
-        text = json.dumps(value, default=shown, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):  # a key that is no text, or a value within itself
-        text = json.dumps({str(name): shown(one) for name, one in value.items()}, ensure_ascii=False)
+        text = _json(value)
+    except (TypeError, ValueError, RecursionError):
+        text = (
+            "{" + ", ".join(f"{_json(str(name))}: {_json_or_text(one)}" for name, one in value.items()) + "}"
+        )
     return text if text.isascii() and "\x7f" not in text else ACTING.sub(_escaped, text)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=shown, ensure_ascii=False, allow_nan=False)
+
+
+def _json_or_text(value: object) -> str:
+    """Returns the value as JSON, or as a text if JSON has no such value: NaN, a key that is no text, or a value within itself."""
+    try:
+        return _json(value)
+    except (TypeError, ValueError, RecursionError):
+        return _json(shown(value))
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -121,6 +121,11 @@ def test_values_that_are_no_json_are_shown_as_text() -> None:
     loop["self"] = loop
     assert isinstance(json.loads(json_line(loop)), dict)
     assert json.loads(json_line({"a": Odd(), "n": 1})) == {"a": "an Odd", "n": 1}
+    odd = json_line(
+        {"nan": float("nan"), "far": [float("-inf")], "keys": {(1, 2): 3}, "n": 1, "good": {"x": [1]}}
+    )
+    strictly = json.loads(odd, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert strictly == {"nan": "nan", "far": "[-inf]", "keys": "{(1, 2): 3}", "n": 1, "good": {"x": [1]}}
 
 
 def test_an_exception_is_one_field_of_its_line(lines: list[dict[str, Any]]) -> None:
