@@ -186,7 +186,11 @@ def test_no_answer_has_a_secret_value_and_no_error_a_password(dsn, db):
                 await one.text("list_jobs", search=f"args.password:{canary}"),
                 await one.text("why", job_id=job_id),
             ]
-            assert json.loads(said[2])["answer"]["jobs"]["items"] == []
+            wrong = json.loads(await one.text("list_jobs", search="args.password:wrong"))
+            found = json.loads(said[2])
+            assert found["answer"]["jobs"]["items"] == wrong["answer"]["jobs"]["items"], (
+                "nobody can guess a secret"
+            )
         async with agent(f"postgresql://u:{canary}@127.0.0.1:1/db") as one:
             said.append(await one.refused("queues"))
             assert "PGQ-103" in said[-1]

@@ -285,6 +285,9 @@ def test_a_span_is_not_marked_as_failed_by_a_suspension(monkeypatch: pytest.Monk
     spec = waiting_tasks.app.tasks["late"].spec
     errors = (Suspended(), BaseExceptionGroup("both", [Suspended(), Suspended()]), ValueError())
     for error in errors:
-        with pytest.raises(type(error)), call.span_of(spec, attempt(), True):
+        with (
+            pytest.raises(type(error)),
+            call.span_of(spec, attempt(), App("postgresql://127.0.0.1/none"), True),
+        ):
             raise error
     assert marked == [errors[2]]

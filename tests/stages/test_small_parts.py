@@ -19,6 +19,7 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.ending import Ending
+from pgqueue.worker.job_lines import LineBuffer
 from pgqueue.worker.running.call import SINGLE
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.progress_writer import ProgressWriter
@@ -140,7 +141,7 @@ def test_progress_is_not_lost_if_it_is_reported_while_the_former_progress_is_wri
     attempt.progress = Progress(1)
 
     async def play(link: Link) -> None:
-        reporter = ProgressWriter(link, lambda: [attempt])
+        reporter = ProgressWriter(link, lambda: [attempt], LineBuffer())
         reporter.worker_id = hand.id
         await link.connection()
         writing = asyncio.ensure_future(reporter.once())

@@ -12,23 +12,23 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    kind  constant text := substring(left(error, 200) from '^([A-Za-z_][A-Za-z0-9_.]{0,127})(?::|\s*$)');
+    kind  constant text := substring(left(error, 200) from '^([A-Za-z_][A-Za-z0-9_.]{0,127})(?::|[[:space:]]*$)');
     whole text;
     parts text[];
     path  text;
 begin
     if kind is null then
-        return left(regexp_replace(split_part(left(error, 500), E'\n', 1), '[0-9]+|\([^()]*\)', '…', 'g'), 120);
+        return left(regexp_replace(split_part(left(error, 500), chr(10), 1), '[0-9]+|[(][^()]*[)]', '…', 'g'), 120);
     end if;
     foreach whole in array array[right(traceback, 4000), traceback] loop
         parts := string_to_array(whole, 'File "');  -- regular expressions over the whole text would take a hundred times longer
         for place in reverse coalesce(cardinality(parts), 0) .. 2 loop
-            path := split_part(parts[place], '"', 1);
-            if path !~ '(site|dist)-packages|[/\\]lib[/\\]python[0-9.]+[/\\]|[/\\]Lib[/\\]|^<'
-               and path !~ '[/\\]pgqueue[/\\](worker|app|database|model|workflows|runtime|telemetry|text)[/\\]' then
-                return kind || ' in ' || left(split_part(split_part(parts[place], E'\n', 1), ', in ', 2), 200)
-                       || ' (' || array_to_string((string_to_array(replace(path, '\', '/'), '/'))[greatest(
-                           cardinality(string_to_array(replace(path, '\', '/'), '/')) - 1, 1):], '/') || ')';
+            path := replace(split_part(parts[place], '"', 1), chr(92), '/');  -- chr(92) is the backslash of Windows
+            if path !~ '(site|dist)-packages|/lib/python[0-9.]+/|/Lib/|^<'
+               and path !~ '/pgqueue/(worker|app|database|model|workflows|runtime|telemetry|text)/' then
+                return kind || ' in ' || left(split_part(split_part(parts[place], chr(10), 1), ', in ', 2), 200)
+                       || ' (' || array_to_string((string_to_array(path, '/'))[greatest(
+                           cardinality(string_to_array(path, '/')) - 1, 1):], '/') || ')';
             end if;
             exit when strpos(parts[place - 1], 'Traceback (most recent call last):') > 0;
         end loop;
