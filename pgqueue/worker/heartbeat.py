@@ -123,7 +123,7 @@ class Heartbeat:
             return False
         if not life.is_failing:
             self._look_for_cancels(life, is_asked=is_asked)
-            if self._answer is not None and (is_asked or is_due):
+            if self._answer is not None and (is_asked or life.has_requests):
                 self._answer_requests(life, self._answer)
         return True
 
@@ -138,6 +138,7 @@ class Heartbeat:
         if renewed is None:
             return False
         life.is_failing = False
+        _, life.has_requests = renewed
         life.expires = sent + self._lease
         life.renew_at = monotonic() + self._jittered(self._every)
         life.renewing.over()
@@ -157,6 +158,7 @@ class Heartbeat:
         try:
             for request_id, request in self._ask(life, statements.list_worker_requests(life.worker_id)):
                 self._ask(life, statements.answer_request(life.worker_id, request_id, answer(request)))
+            life.has_requests = False
             life.answering.over()
         except Exception as error:  # noqa: BLE001 - it is logged
             life.answering.after(error)
@@ -192,7 +194,7 @@ class _Life:
 
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires
-        self.renew_at, self.is_failing, self.turns = 0.0, False, 0
+        self.renew_at, self.is_failing, self.has_requests, self.turns = 0.0, False, False, 0
         self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the search for cancel requests")
         self.answering = Trouble("the search for requests to the worker")
         self.stopped, self.due = threading.Event(), threading.Event()

@@ -267,7 +267,7 @@ HOT = {
     "complete_nodes": {"jobs_live_id_key"},
     "settle": {"jobs_live_id_key"},
     "rescue": {"jobs_live_worker_idx", "Tid Scan"},
-    "heartbeat": {"workers_pkey"},
+    "heartbeat": {"workers_pkey", "worker_requests_worker_id_idx"},
     "list_worker_requests": {"worker_requests_worker_id_idx"},
     "find_lost_attempts": {"jobs_live_id_key"},
     "find_locked": {"jobs_live_id_key"},

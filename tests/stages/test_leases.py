@@ -128,7 +128,7 @@ def test_a_heartbeat_does_not_wait_for_a_lock_on_the_jobs(
     other = connect(autocommit=False)
     other.execute("lock table pgqueue.jobs in access exclusive mode")
     db.execute("set statement_timeout = '5s'")
-    assert run(db, statements.heartbeat(hand.id, 60, "running")) == hand.id
+    assert run(db, statements.heartbeat(hand.id, 60, "running")) == (hand.id, False)
 
 
 def test_the_heartbeat_goes_on_while_a_lock_keeps_it_from_reading_cancel_requests(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pgqueue.database.statements.decoding import array, column, maybe_array, nothing, one, statement
+from pgqueue.database.statements.decoding import array, column, maybe_array, nothing, one, pair, statement
 from pgqueue.model.versions import UNVERSIONED, Versions
 from pgqueue.sql import Statement
 
@@ -70,9 +70,9 @@ def read_clock() -> Statement[float]:
     return statement("read_clock", one)
 
 
-def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[int | None]:
-    """Renews the lease of a worker. Returns None if the lease has already run out."""
-    return statement("heartbeat", one, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
+def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[tuple[int, bool] | None]:
+    """Renews the lease of a worker. Returns its id and whether it has requests to answer; None: the lease has already run out."""
+    return statement("heartbeat", pair, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
 
 
 def list_cancel_requests(worker_id: int) -> Statement[list[int]]:

@@ -1,4 +1,4 @@
--- Lists what this worker was asked and has not answered yet. A worker runs this after each heartbeat, and after a notification.
+-- Lists what this worker was asked and has not answered yet. A worker runs this if its heartbeat finds requests, and after a notification.
 -- Uses the index worker_requests_worker_id_idx. Locks nothing. Zero rows: nothing was asked.
 select r.id, r.request
 from pgqueue.worker_requests r
