@@ -74,6 +74,14 @@ def test_a_signal_ends_it_and_nothing_stays(dsn, db, number, phase):
         assert process.poll() is None
     if phase == "enqueuing":
         wait_until(lambda: left(db)["jobs"] > 10, STARTS)
+    else:
+        wait_until(
+            lambda: (
+                db.execute("select exists (select from pgqueue.jobs where state = 'completed')").fetchone()[0]
+                or process.poll() is not None
+            ),
+            STARTS,
+        )
     process.send_signal(number)
     out, said = process.communicate(timeout=STARTS)
     assert process.returncode == 130, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from starlette.responses import Response
@@ -29,6 +30,8 @@ from pgqueue.ui.api.strict_json import decode, encode
 from pgqueue.ui.api.waiting import wait_for_end
 
 AGAIN = {"Retry-After": "1"}
+# The pauses, in seconds, before an action is tried again on a job that another request has locked: act() waits for no lock.
+LOCKED_PAUSES = (0.02, 0.1, 0.5)
 # Why a job is not retried: words of sql/actions/functions/act.sql.
 REASONS = {
     "unique_key": "an unfinished job has its unique key",
@@ -134,13 +137,23 @@ async def retry(call: Call) -> Answer:
 
 async def _act(call: Call, action: JobAction) -> str:
     """Does an action with the job, and writes it into the audit. Returns the word of sql/actions/functions/act.sql."""
+    said = await _act_once(call, action)
+    for pause in LOCKED_PAUSES:
+        if said != "locked":
+            break
+        await asyncio.sleep(pause)
+        said = await _act_once(call, action)
+    if said == "locked":
+        raise ServerBusyError(f"Another transaction has locked job {call.job_id}.", do="try again")
+    if said == "not found":
+        raise JobNotFoundError(call.job_id)
+    return said
+
+
+async def _act_once(call: Call, action: JobAction) -> str:
     async with call.service.writing() as connection:
         seen(call, await run_async(connection, statements.get_job(call.job_id)))
         [done] = await run_async(connection, statements.act(action, [call.job_id], auditor(call)))
-    if done.result == "locked":
-        raise ServerBusyError(f"Another transaction has locked job {call.job_id}.", do="try again")
-    if done.result == "not found":
-        raise JobNotFoundError(call.job_id)
     return done.result
 
 
