@@ -68,7 +68,7 @@ def test_it_says_in_words_what_the_server_carries(dsn, db, tmp_path):
 @pytest.mark.parametrize("phase", ["enqueuing", "a worker", "single jobs"])
 def test_a_signal_ends_it_and_nothing_stays(dsn, db, number, phase):
     before = left(db)
-    process = begun(dsn, "--seconds", "20")
+    process = begun(dsn, "--seconds", "10")
     assert process.stderr is not None
     while phase not in process.stderr.readline():
         assert process.poll() is None
@@ -96,7 +96,7 @@ def test_an_error_in_the_middle_is_shown_and_nothing_stays(dsn, db, phase):
     db.execute(
         "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no room'; end $$"
     )
-    process = begun(dsn, "--seconds", "20")
+    process = begun(dsn, "--seconds", "10")
     assert process.stderr is not None
     while phase not in process.stderr.readline():
         assert process.poll() is None

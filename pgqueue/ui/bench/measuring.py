@@ -44,6 +44,7 @@ class Bench:
     def __init__(self, dsn: str, connection: Connection, seconds: float) -> None:
         self.name = f"pgq-bench-{secrets.token_hex(4)}"
         self._dsn, self._connection, self._seconds = dsn, connection, seconds
+        self._stop = Stop()
         self._app = App(dsn, name=self.name)
         self._task = self._app.task(name=self.name, queue=self.name, store_result=False)(self._noop)
         self._first = 0
@@ -69,6 +70,7 @@ class Bench:
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """Removes all rows of the benchmark at the end of the block, whatever happens in it."""
+        self._stop.listen()
         self._remove()  # if the role may not do this, nothing has been stored yet
         leads = run(self._connection, statements.elect(NOBODY, 3 * self._seconds + 60)).leads
         try:
@@ -117,6 +119,7 @@ class Bench:
         took: tuple[list[float], list[float]] = ([], [])
         end = monotonic() + TRIPS * self._seconds
         while monotonic() < end or len(took[0]) < 5:
+            self._stop.check()
             for statement, times in zip(
                 (statements.read_clock(), statements.write_little()), took, strict=True
             ):
@@ -130,20 +133,21 @@ class Bench:
         call()  # opens the connection, and prepares the statement
         began, stored = monotonic(), 0
         while (took := monotonic() - began) < share * self._seconds and stored < MOST:
+            self._stop.check()
             call()
             stored += jobs
         self._jobs += stored + jobs
         return stored / took if stored else jobs / max(took, 1e-9)
 
-    def _worker(self, *, drain: bool) -> Worker:
+    def _worker(self, *, drain: bool) -> _Worker:
         settings = WorkerSettings(queues={self.name: None}, concurrency=SLOTS, drain=drain)
-        return Worker(self._app, settings, alerts=AlertSettings())
+        return _Worker(self._app, settings, self._stop)
 
-    def _run(self, worker: Worker) -> None:
-        try:
-            worker.run()
-        finally:
-            interruptible()  # because the worker's loop has set other handlers
+    def _run(self, worker: _Worker) -> None:
+        worker.run()
+        self._stop.check()
+        if worker.is_interrupted:
+            raise KeyboardInterrupt
 
     def _work(self) -> tuple[float, float]:
         """Lets a worker run the jobs that are there, for a limited time. Returns jobs per second, and the share of a CPU that it used."""
@@ -161,13 +165,6 @@ class Bench:
 
         self._called = called
         self._run(worker)
-        left = sum(
-            depth.due
-            for depth in run(self._connection, statements.count_queues())
-            if depth.queue == self.name
-        )
-        if left and not done.is_over:
-            raise KeyboardInterrupt  # a signal has stopped the worker
         took = max(done.ended - done.began, 1e-9)
         return done.count / took, min((done.cpu_ended - done.cpu) / took, 1.0)
 
@@ -190,9 +187,35 @@ class Bench:
         finally:
             pickups.end()
         if not pickups.is_over:
-            raise KeyboardInterrupt  # a signal has stopped the worker
+            raise KeyboardInterrupt  # somebody has asked the worker to stop
         self._jobs += len(pickups.waits)
         return pickups.waits[WARM_UP:] if len(pickups.waits) > 4 * WARM_UP else pickups.waits
+
+
+class _Worker(Worker):
+    """A worker that notes the signals that come while it works and while it ends, and leaves later ones to ``stop``.
+
+    ``is_interrupted``: a signal has stopped it. The benchmark itself calls ``stop`` without a number.
+    """
+
+    is_interrupted = False
+
+    def __init__(self, app: App, settings: WorkerSettings, stop: Stop) -> None:
+        super().__init__(app, settings, alerts=AlertSettings())
+        self._stop_of_bench = stop
+
+    def stop(self, number: int | None = None) -> None:
+        self.is_interrupted = self.is_interrupted or number is not None
+        super().stop(signal.SIGTERM if number is None else number)
+
+    async def _work(self, *, ends_process: bool) -> int:
+        try:
+            return await super()._work(ends_process=ends_process)
+        finally:
+            await asyncio.sleep(0.01)  # the loop handles the signals that it has received
+            for number in STOPS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+            self._stop_of_bench.listen()
 
 
 class Done:
@@ -261,10 +284,28 @@ class Pickups:
             self.waits.append(1000 * (self._at - before))
 
 
-def interruptible() -> None:
-    """Lets the signals that stop a program raise KeyboardInterrupt, so that the jobs are removed then, too."""
-    for number in STOPS:
-        signal.signal(number, signal.default_int_handler)
+class Stop:
+    """Notes a signal that stops a program. The benchmark asks for it between statements, so that it can still remove its jobs.
+
+    A second signal raises KeyboardInterrupt at once, because a statement can wait for long.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+
+    def listen(self) -> None:
+        for number in STOPS:
+            signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        if self._is_asked:
+            raise KeyboardInterrupt
+        self._is_asked = True
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if a signal has come."""
+        if self._is_asked:
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def add(cli: typer.Typer) -> None:
 
 def bench(seconds: Seconds = 20, anyway: Anyway = False, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Measure what your server can carry, with jobs in a queue of their own, which are removed afterwards."""
-    from pgqueue.ui.bench.measuring import Bench, interruptible
+    from pgqueue.ui.bench.measuring import Bench
 
     target = dsn_or_running(dsn)
     choose_level(verbose=False, quiet=True)
@@ -29,7 +29,6 @@ def bench(seconds: Seconds = 20, anyway: Anyway = False, as_json: AsJson = False
         made = Bench(target, connection, seconds)
         if not anyway:
             made.check_idle()
-        interruptible()
         with made.prepared():
             found = made.measure(lambda what: None if as_json else say("measures", what))
     if as_json:
