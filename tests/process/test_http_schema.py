@@ -28,6 +28,10 @@ CONFIG = """
 [[operations]]
 include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation", "streamEvents"]
 checks.positive_data_acceptance.enabled = false
+
+[checks]
+# The usual ones of schemathesis, and 414: a query can be wrong and too long.
+negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "414", "415", "422", "428", "429", "5xx"]
 """
 
 

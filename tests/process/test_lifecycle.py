@@ -102,7 +102,7 @@ def test_a_job_that_is_cancelled_at_the_moment_of_its_claim_ends_within_a_second
 def test_a_running_attempt_is_stopped_at_the_deadline(workers: WorkerProcesses, db: Connection[Any]) -> None:
     start_two(workers, db, "listen")
     for task in slow_tasks.SLEEPS.values():
-        enqueue(workers.dsn, task, [{}] * 3, deadline=2.5)
+        enqueue(workers.dsn, task, [{}] * 3, deadline=6)  # so late that every process has started
     wait_until(lambda: not unfinished(db))
     found = rows(
         db,

@@ -22,7 +22,7 @@ class Scripted(Heartbeat):
         self.cancelled: list[int] = []
         self.lost: list[int] = []
         self.asked: list[str] = []
-        self.renewed: Any = 7
+        self.renewed: Any = (7, False)
         self.requests: Any = []
         super().__init__(
             Outage(""), every=EVERY, lease=LEASE, lost=self.lost.append, cancel=self.cancelled.extend,
@@ -79,7 +79,7 @@ def test_a_renewal_that_fails_is_repeated_soon_and_does_not_change_when_the_leas
     assert beat.life.renew_at < clock.now + 1
     assert beat.play_round()
     assert beat.asked == ["heartbeat"], "the heartbeat does not look for cancels as long as the renewal fails"
-    clock.now, beat.renewed = beat.life.renew_at, 7
+    clock.now, beat.renewed = beat.life.renew_at, (7, False)
     assert beat.play_round()
     assert beat.life.expires == clock.now + LEASE
 
