@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 OLDEST_SERVER = 150_000
-HEAD = "0028"
+HEAD = "0029"
 LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
 WORKERS_LIVE = "PQ004"  # the SQLSTATE by which a revision refuses to run because a worker lives
 # In a call, these errors say that the tables are missing, or that a job is bad. In an upgrade, they have another cause.

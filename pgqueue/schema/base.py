@@ -18,12 +18,23 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 metadata = MetaData(schema="pgqueue")
 
 Moment = DateTime(timezone=True)
 Word = Text(collation="C")
+
+
+class Transaction(UserDefinedType[str]):
+    """The number of a transaction, as text of digits: xid8, which SQLAlchemy does not know."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
 NAME = "value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= {}"
 OBJECT = "jsonb_typeof(value) = 'object'"
 LENGTH = "octet_length(value #>> '{}')"

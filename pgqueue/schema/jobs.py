@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from pgqueue.schema.base import Moment, Word, column, metadata, partition
+from pgqueue.schema.base import Moment, Transaction, Word, column, metadata, partition
 
 jobs = Table(
     "jobs",
@@ -61,6 +61,7 @@ jobs = Table(
     Column("workflow_id", BigInteger),
     Column("waits_for", ARRAY(Word)),
     Column("version", SmallInteger),
+    Column("transaction_id", Transaction),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -79,6 +80,10 @@ for name, mark in {
     "timeout": "'365 days'",
 }.items():
     jobs.c[name].server_default = DefaultClause(text(mark))
+
+# Only where jobs are stored: a job that ended was not enqueued by the transaction which moved its row.
+for stored in (jobs, jobs_live):
+    stored.c.transaction_id.server_default = DefaultClause(text("pg_current_xact_id()"))
 
 jobs_live.append_constraint(
     CheckConstraint("(state = 'running') = (worker_id is not null)", "jobs_live_shape_check")

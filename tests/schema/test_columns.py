@@ -31,7 +31,7 @@ LIVING = {
     "trace_context": """'{"t": 1}'""", "progress": """'{"p": 1}'""", "last_error": "'an error'",
     "expires_at": "now() - interval '1 s'", "deadline_at": "now() + interval '1 day'", "weight": "2", "ordering": "'block'",
     "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
-    "workflow_id": "7", "waits_for": "'{approved}'", "version": "2",
+    "workflow_id": "7", "waits_for": "'{approved}'", "version": "2", "transaction_id": "'17'",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
 LEFT = {"seats_taken", "parked", "undeclared", "waits_for"}  # finished jobs do not have these columns
@@ -134,7 +134,7 @@ def test_a_job_is_shown_with_all_columns_except_internal_columns(db: Connection[
     assert names(db, statements.list_jobs()) == shown
     assert shown.pop() == "redact"
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
-    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", *LEFT}
+    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", "workflow_id", "transaction_id", *LEFT}
     assert {*shown} == {column.name for column in jobs_live.columns} - own
 
 

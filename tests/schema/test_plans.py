@@ -139,7 +139,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_waiting(1),
         statements.count_queues(),
         statements.count_ended(),
-        statements.list_together(1, datetime(2026, 1, 1, tzinfo=UTC)),
+        statements.list_together(1),
         statements.measure_tables(),
         statements.remove_limit(1),
         statements.heartbeat(1, 30.0, "running"),

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from pgqueue.database import statements
 from pgqueue.database.pools import Pools
@@ -178,18 +177,6 @@ def test_the_page_of_a_job_says_why_it_does_not_run(db, dsn):
     [notice] = [block for block in page.blocks if isinstance(block, Notice)]
     assert "paused" in notice.text
     assert notice.do is not None
-
-
-def test_the_page_of_a_job_lists_the_jobs_that_the_same_call_enqueued(db, dsn):
-    other = enqueue(db)
-    [(together,)] = db.execute(
-        "select array_agg(id order by id) from pgqueue.enqueue_many(%s)",
-        [Jsonb([{"task": "t"}, {"task": "u"}])],
-    )
-    page = show(dsn, "job", {"job": str(together[0])})
-    assert [row["id"] for row in table(page, "together").rows] == together
-    alone = show(dsn, "job", {"job": str(other)})
-    assert not [block for block in alone.blocks if getattr(block, "name", "") == "together"]
 
 
 def test_the_page_of_a_limit_says_who_has_its_seats_and_who_waits(db, dsn):

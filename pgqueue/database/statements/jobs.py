@@ -97,7 +97,7 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class JobTogether:
-    """A job of a call that enqueued several. ``started_at`` is the time of its last claim."""
+    """A job that a transaction enqueued. ``started_at`` is the time of its last claim. ``committed_at`` is None if the server does not know it."""
 
     id: int
     queue: str
@@ -105,8 +105,7 @@ class JobTogether:
     state: str
     created_at: datetime
     started_at: datetime | None
-    finished_at: datetime | None
-    run_at: datetime
+    committed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +222,9 @@ def list_transitions(job_id: int) -> Statement[list[Transition]]:
     return statement("list_transitions", each(Transition), job_id=job_id)
 
 
-def list_together(job_id: int, created_at: datetime) -> Statement[list[JobTogether]]:
-    """Lists the jobs that the call which enqueued this job has enqueued."""
-    return statement("list_together", each(JobTogether), job_id=job_id, created_at=created_at)
+def list_together(job_id: int) -> Statement[list[JobTogether]]:
+    """Lists the jobs that the transaction which enqueued this job has enqueued."""
+    return statement("list_together", each(JobTogether), job_id=job_id)
 
 
 def cancel(job_id: int) -> Statement[str | None]:

@@ -9,7 +9,7 @@ grant execute on function pgqueue.why, pgqueue.time_in_words, pgqueue.with_noun,
 -- If the reader must not see what is in the jobs, grant these instead of select on all tables:
 -- grant select (id, queue, state, run_at) on pgqueue.jobs_live to ROLE;
 -- grant select (id, queue, task, state, priority, run_at, attempt, max_attempts, lease_id, worker_id, crash_count, tags) on pgqueue.jobs to ROLE;
--- grant select (created_at, started_at, finished_at, timeout, cancel_requested, expires_at, deadline_at, workflow_id, version) on pgqueue.jobs to ROLE;
+-- grant select (created_at, started_at, finished_at, timeout, cancel_requested, expires_at, deadline_at, workflow_id, version, transaction_id) on pgqueue.jobs to ROLE;
 -- grant select on pgqueue.jobs_redacted to ROLE;
 -- grant select (name, paused) on pgqueue.queues to ROLE;
 -- grant select on pgqueue.queue_depth to ROLE;

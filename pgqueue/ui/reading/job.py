@@ -52,7 +52,7 @@ async def job(reader: Reader, asked: Asked) -> Page:
         *_documents(found),
         *await _steps(reader, number, secrets),
         *await _lines(reader, number),
-        *await _together(reader, found),
+        *await _together(reader, number),
     ]  # fmt: skip
     return Page(
         name="job", title=f"Job {number}", path=path_to("jobs", number), blocks=blocks, above=("Jobs", path_to("jobs")),
@@ -202,23 +202,38 @@ def _actions(found: Job) -> list[Action]:
     return actions
 
 
-async def _together(reader: Reader, found: Job) -> list[Table]:
-    gathering = statements.list_together(found.id, found.created_at)
+async def _together(reader: Reader, number: int) -> list[Table]:
+    gathering = statements.list_together(number)
     together = await reader.ask(gathering)
-    if len(together) < 2:
+    is_split = any(one.committed_at for one in together)
+    if len(together) < 2 and not is_split:
         return []
+    waits = (
+        (
+            Column("to_commit", "From enqueue to commit", "duration"),
+            Column("to_claim", "From commit to last claim", "duration"),
+        )
+        if is_split
+        else (Column("waited", "From enqueue to last claim", "duration"),)
+    )
     return [
         Table(
-            name="together", title="Enqueued by the same call", empty="", query=shown(gathering),
+            name="together", title="Enqueued by the same transaction", empty="", query=shown(gathering),
             columns=(
                 Column("id", "Job", "id", "/jobs/{id}"), Column("state", "State", "state"), Column("task", "Task", "code"),
-                Column("queue", "Queue", "code", "/queues/{queue}"), Column("waited", "From enqueue to last claim", "duration"),
+                Column("queue", "Queue", "code", "/queues/{queue}"), *waits,
             ),
             rows=[
                 {"id": one.id, "state": one.state, "task": one.task, "queue": one.queue,
-                 "waited": (one.started_at - one.created_at).total_seconds() if one.started_at else None}
+                 "waited": _seconds(one.created_at, one.started_at),
+                 "to_commit": _seconds(one.created_at, one.committed_at), "to_claim": _seconds(one.committed_at, one.started_at)}
                 for one in together
             ],
-            note="Workers saw these jobs when the transaction of the call was committed.",
+            note=None if is_split else "Workers see a job when its transaction commits. The server shows when that was if its setting "
+            "track_commit_timestamp is on.",
         )
     ]  # fmt: skip
+
+
+def _seconds(begun: datetime | None, ended: datetime | None) -> float | None:
+    return None if begun is None or ended is None else (ended - begun).total_seconds()
