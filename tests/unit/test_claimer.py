@@ -17,6 +17,7 @@ from pgqueue.worker.claiming.claim_size import SMALLEST_CLAIM
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.claiming.urgent_allowance import URGENT_JOBS, URGENT_LOOK
+from pgqueue.worker.claiming.wake_ups import WakeUps
 from tests.unit.fake_link import Answer, FakeLink, claimed_row, lane_row, turn_row, turns_row
 from tests.waiting import until
 
@@ -232,6 +233,61 @@ def test_a_wake_up_makes_an_idle_claimer_claim_long_before_its_next_poll():
         assert play.link.names.count("survey_lanes") - surveys <= 2
 
     running(play, script)
+
+
+def test_a_woken_claimer_claims_again_for_an_enqueuer_that_sent_no_wake_up_even_if_the_first_job_ends_meanwhile():
+    play = Play(settings={"poll": 60.0})
+
+    def first(_statement: object) -> list[Any]:
+        asyncio.get_running_loop().call_later(0.001, play.claimer.look_again)  # as the end of the job does
+        return [claimed_row(1)]
+
+    async def script() -> None:
+        await until(lambda: play.link.names.count("survey_lanes") >= 2)
+        play.link.answer(
+            "survey_lanes", [lane_row(due_in=60.0)]
+        )  # the lane is known, but its first job is due later
+        play.link.answer("claim", first, [], [claimed_row(2)], [])
+        play.claimer.wake()
+        await until(lambda: play.ids == [1, 2])
+
+    running(play, script)
+
+
+def test_a_woken_claimer_looks_once_more_for_an_enqueuer_that_commits_late():
+    play = Play(settings={"poll": 60.0})
+    later: list[object] = []
+
+    def survey(statement: object) -> list[Any]:
+        if play.link.names.count("claim") >= 2:
+            later.append(statement)
+        return [lane_row(due_in=-1.0 if len(later) > 1 else 60.0)]
+
+    async def script() -> None:
+        await until(lambda: play.link.names.count("survey_lanes") >= 2)
+        play.link.answer("survey_lanes", survey)
+        play.link.answer("claim", [claimed_row(1)], [], [claimed_row(2)], [])
+        before = play.link.names.count("claim")
+        assert before == 0
+        play.claimer.wake()
+        await until(lambda: play.ids == [1, 2])
+
+    running(play, script)
+
+
+def test_a_wake_up_at_the_end_of_a_sleep_is_not_taken_for_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wake_ups = WakeUps()
+    wake_ups.note_job()
+
+    async def sleep(_seconds: float) -> bool:
+        wake_ups.note_job()
+        return False
+
+    monkeypatch.setattr(wake_ups, "sleep", sleep)
+    asyncio.run(wake_ups.sleep_until_claim())
+    assert wake_ups.is_claim_expected
 
 
 def test_an_idle_claimer_finds_a_job_at_its_next_poll_if_no_wake_up_comes():

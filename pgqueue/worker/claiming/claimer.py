@@ -29,7 +29,7 @@ from pgqueue.worker.claiming.cursors import START
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.claiming.lanes import Lanes
 from pgqueue.worker.claiming.late_commits import LateCommits
-from pgqueue.worker.claiming.pace import AFTER_WAKE_UP, Pace
+from pgqueue.worker.claiming.pace import Pace
 from pgqueue.worker.claiming.served_queues import ServedQueues
 from pgqueue.worker.claiming.singly import LANE_REST
 from pgqueue.worker.claiming.turns import PlannedClaim, Turns
@@ -282,13 +282,13 @@ class Claimer:
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # an enqueuer that still reads the mark sends no wake-up, but the next claim finds its job
+            else:
                 self.pace.note_work()
                 await self._busy.clear()
-        elif self._wake_ups.tell_of_a_job:
-            self._wake_ups.tell_of_a_job = False
-            await self._wake_ups.sleep(AFTER_WAKE_UP)
-        elif not found or not await self._wake_ups.sleep(self._settings.poll):
+                self._wake_ups.note_job()  # because an enqueuer that has seen the mark sends no wake-up when it commits
+        elif self._wake_ups.is_claim_expected:
+            await self._wake_ups.sleep_until_claim()
+        elif not found or not await self._wake_ups.sleep_until_survey(self._settings.poll):
             await self._idle()
 
     async def _idle(self) -> None:
@@ -299,9 +299,9 @@ class Claimer:
                 self.drained.set()
             if self.pace.is_work_due or self._turns:
                 if not is_new:
-                    await self._wake_ups.sleep(self.pace.blocked_pause())
+                    await self._wake_ups.sleep_until_survey(self.pace.blocked_pause())
                 return
-            if await self._wake_ups.sleep(self.pace.idle_pause()):
+            if await self._wake_ups.sleep_until_survey(self.pace.idle_pause()):
                 return
 
     async def _is_drained(self) -> bool:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 from pgqueue.runtime.clock import monotonic
+from pgqueue.worker.claiming.pace import AFTER_WAKE_UP, LATER
 
 
 class WakeUps:
-    """``tell_of_a_job``: whether a job was enqueued since the claimer last set this to False. If ``stopping``, no sleep begins."""
+    """If ``stopping``, no sleep begins.
+
+    After a wake-up, one more claim and one more survey become due (pace.py). No other event, such as the
+    end of a job, makes them superfluous.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self.tell_of_a_job = False
+        self._claim_at = self._survey_at = math.inf
         self.stopping = False
         self._turns, self._asleep_until = 0, 0.0
 
@@ -23,7 +29,7 @@ class WakeUps:
 
     def note_job(self) -> None:
         """Called if a job was enqueued. Ends the sleep."""
-        self.tell_of_a_job = True
+        self._claim_at, self._survey_at = monotonic() + AFTER_WAKE_UP, monotonic() + LATER
         self._event.set()
 
     def stop(self) -> None:
@@ -46,6 +52,26 @@ class WakeUps:
             return False
         finally:
             self._asleep_until = 0.0
+
+    @property
+    def is_claim_expected(self) -> bool:
+        return self._claim_at < math.inf
+
+    async def sleep_until_claim(self) -> None:
+        at = self._claim_at
+        if not await self.sleep(max(at - monotonic(), 0.0)) and self._claim_at == at:
+            self._claim_at = math.inf
+
+    async def sleep_until_survey(self, seconds: float) -> bool:
+        """Sleeps for at most ``seconds``, or until the survey after a wake-up is due. Returns whether a wake-up ended the sleep."""
+        at = self._survey_at
+        left = max(at - monotonic(), 0.0)
+        is_woken = await self.sleep(min(seconds, left))
+        if (
+            left <= seconds and not is_woken and self._survey_at == at
+        ):  # not if a wake-up came when the sleep was over
+            self._survey_at = math.inf
+        return is_woken
 
     def note_turn(self) -> None:
         """Called as often as the claimer takes a step, so that ``mark`` changes."""

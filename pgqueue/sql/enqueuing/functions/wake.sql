@@ -2,12 +2,12 @@
 -- database-wide lock at commit, and makes every listener look for jobs.
 -- Sends no notification while a flag of the queue shows that the queue's workers look for jobs by themselves:
 --   a busy worker has marked the queue, and polls it quickly (mark_busy.sql);
---   or workers were woken less than 10 ms ago, and look again after 12 ms (worker/claiming/pace.py).
+--   or workers were woken less than 10 ms ago, and look again after 12 ms and after 50 ms (worker/claiming/pace.py).
 -- A transaction marks the workers as woken only once, at its first call. It wakes them only when it commits. So if a long transaction
 -- renewed the mark at each call, it would keep other transactions from waking the workers.
 -- Sends no notification if pgqueue.notify is off in the transaction (functions/notify.sql).
 -- A transaction can leave out its NOTIFY because another transaction has sent one. That other transaction can then be rolled back or commit
--- late. In this case the next poll finds the job.
+-- later than the woken workers look. In this case the next poll finds the job.
 -- The flag is a sequence, whose value is the time until which the mark is valid. So the value is visible to all transactions immediately,
 -- before the commit, and a change of it leaves no dead rows, which an old snapshot would keep.
 -- All queues share 64 flags. If two queues share one flag, a job at worst waits for the next poll.
