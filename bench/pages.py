@@ -108,7 +108,9 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale:
     report.table("pages", TITLE, SHOWN)
 
 
-def measure(server: str, scale: float) -> dict[str, float]:
+@contextmanager
+def large_queue(server: str, scale: float) -> Iterator[str]:
+    """Yields the DSN of a database with a million finished jobs, 100,000 live ones and 200 queues, times ``scale``."""
     with fresh_database(server) as dsn:
         migrate(dsn)
         sizes = {
@@ -119,17 +121,25 @@ def measure(server: str, scale: float) -> dict[str, float]:
             for statement in FILL:
                 conn.execute(statement.encode(), sizes)
         settle(dsn)
-        with site(dsn) as (url, pid), psycopg.connect(dsn, autocommit=True) as conn:
-            took, statements = pages(url, dsn)
-            slowest = max(took, key=lambda path: took[path])
-            print(
-                f"  slowest page: {slowest}; all, ms: "
-                + ", ".join(f"{path} {ms:.0f}" for path, ms in sorted(took.items(), key=lambda one: -one[1]))
-            )
-            return {
-                "slowest_ms": took[slowest], "median_ms": statistics.median(took.values()), "statements": statements,
-                **tabs(url, conn, pid, max(20.0, SECONDS * scale)),
-            }  # fmt: skip
+        yield dsn
+
+
+def measure(server: str, scale: float) -> dict[str, float]:
+    with (
+        large_queue(server, scale) as dsn,
+        site(dsn) as (url, pid),
+        psycopg.connect(dsn, autocommit=True) as conn,
+    ):
+        took, statements = pages(url, dsn)
+        slowest = max(took, key=lambda path: took[path])
+        print(
+            f"  slowest page: {slowest}; all, ms: "
+            + ", ".join(f"{path} {ms:.0f}" for path, ms in sorted(took.items(), key=lambda one: -one[1]))
+        )
+        return {
+            "slowest_ms": took[slowest], "median_ms": statistics.median(took.values()), "statements": statements,
+            **tabs(url, conn, pid, max(20.0, SECONDS * scale)),
+        }  # fmt: skip
 
 
 def serve(dsn: str, pipe: Any) -> None:

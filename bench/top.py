@@ -20,10 +20,9 @@ from contextlib import contextmanager
 import psycopg
 
 from bench.cpu import used_seconds
-from bench.load import migrate, server_seconds
-from bench.pages import FILL, FINISHED, LIVE, QUEUES, TASKS, pss
+from bench.load import server_seconds
+from bench.pages import large_queue, pss
 from bench.report import Measurement, Report, Target
-from bench.server import fresh_database, settle
 
 TITLE = "an open pgq top with a million finished jobs, 100,000 live ones and 200 queues"
 KEYS = "ojqkce"  # after g: overview, jobs, queues, workers, statistics, errors
@@ -43,27 +42,19 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale:
 
 
 def measure(server: str, scale: float) -> dict[str, float]:
-    with fresh_database(server) as dsn:
-        migrate(dsn)
-        sizes = {
-            "finished": max(1000, int(FINISHED * scale)), "live": max(400, int(LIVE * scale)), "queues": max(5, int(QUEUES * scale)),
-            "tasks": TASKS,
-        }  # fmt: skip
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            for statement in FILL:
-                conn.execute(statement.encode(), sizes)
-            settle(dsn)
-            with terminal(dsn) as (pid, keyboard, drawn):
-                while not drawn:
-                    time.sleep(0.1)
-                costs = {
-                    key: page(conn, pid, keyboard, drawn, key, max(10.0, SECONDS * scale)) for key in KEYS
-                }
-                for key, cost in costs.items():
-                    print(f"  g {key}: " + ", ".join(f"{name} {value:.3g}" for name, value in cost.items()))
-                return {name: max(cost[name] for cost in costs.values()) for name in costs["o"]} | {
-                    "memory_mb": pss(pid)
-                }
+    with (
+        large_queue(server, scale) as dsn,
+        psycopg.connect(dsn, autocommit=True) as conn,
+        terminal(dsn) as (pid, keyboard, drawn),
+    ):
+        while not drawn:
+            time.sleep(0.1)
+        costs = {key: page(conn, pid, keyboard, drawn, key, max(10.0, SECONDS * scale)) for key in KEYS}
+        for key, cost in costs.items():
+            print(f"  g {key}: " + ", ".join(f"{name} {value:.3g}" for name, value in cost.items()))
+        return {name: max(cost[name] for cost in costs.values()) for name in costs["o"]} | {
+            "memory_mb": pss(pid)
+        }
 
 
 @contextmanager
