@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pgqueue.ui import api
 from pgqueue.ui.access import guesses
-from pgqueue.ui.api import events, waiting
+from pgqueue.ui.api import events, feed, following, waiting
 from tests.factories import add_jobs
 from tests.http_servers import Tokens, served
 
@@ -26,7 +26,7 @@ PHASES = "fuzzing" if EXAMPLES is None else "examples,coverage,fuzzing,stateful"
 # These things are said in words only: which options of a job exclude each other, that args contains an object, and that an operation names jobs.
 CONFIG = """
 [[operations]]
-include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation", "streamEvents"]
+include-operation-id = ["enqueueJob", "enqueueBatch", "listJobs", "beginOperation", "streamEvents", "followEvents"]
 checks.positive_data_acceptance.enabled = false
 
 [checks]
@@ -39,6 +39,8 @@ def test_every_answer_fits_the_openapi_document(dsn, db, tmp_path, monkeypatch):
     monkeypatch.setattr(guesses, "ALLOWED", 10**9)  # schemathesis also tries wrong tokens
     monkeypatch.setattr(waiting, "LONGEST", 0.05)
     monkeypatch.setattr(events, "LONGEST", 0.05)
+    monkeypatch.setattr(following, "LONGEST", 0.05)
+    monkeypatch.setattr(feed, "MOST_OF_ONE", 1000)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     add_jobs(db, count=5)
     tokens = Tokens()

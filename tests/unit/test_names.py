@@ -208,6 +208,7 @@ EXECUTES = (
     "worker/replay/recording.py",
     "dev/demo/",
     "ui/acting/operations.py",
+    "ui/api/feed.py",
     "ui/reading/reader.py",
     "ui/web/live.py",
 )

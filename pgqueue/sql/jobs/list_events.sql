@@ -1,6 +1,7 @@
 -- Lists the newest events of jobs, the oldest first: enqueues, transitions, completions. `since` is in seconds since 1970, by the server's clock.
--- Of jobs that are enqueued, only those with larger ids than `after_id`, and only unfinished ones, are found. Filters that are null filter
--- nothing; `kinds` are reasons or new states. Reads at most `most` events of each kind (functions/recent_events.sql). Locks nothing.
+-- Of jobs that are enqueued, only those with larger ids than `after_id`, and only unfinished ones, are found; if `after_id` is 0, those that
+-- were created at `since` or later. (A job is created at the begin of its transaction, which can lie long before the commit.) Filters that are
+-- null filter nothing; `kinds` are reasons or new states. Reads at most `most` events of each kind (functions/recent_events.sql). Locks nothing.
 with bound as materialized (
     select to_timestamp(%(since)s::float8) as since
 ), events as materialized (
@@ -8,7 +9,7 @@ with bound as materialized (
     union all
     (select j.created_at, j.id, null, 'pending', 'enqueued', 0, null, null
      from bound b, pgqueue.jobs_live j
-     where j.id > %(after_id)s::bigint and j.created_at >= b.since
+     where j.id > %(after_id)s::bigint and (%(after_id)s::bigint > 0 or j.created_at >= b.since)
      order by j.id desc
      limit %(most)s::int)
 )

@@ -9,7 +9,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from pgqueue.app.handle import JobHandle
-from pgqueue.database.statements.jobs import TimelineEntry, Why
+from pgqueue.database.statements.jobs import JobEvent, TimelineEntry, Why
 from pgqueue.database.statements.queues import QueueCount, WorkerRow
 from pgqueue.model.job import Job
 
@@ -124,6 +124,21 @@ class ShownEvent(TypedDict):
     error: str | None
 
 
+class FollowedEvent(TypedDict):
+    """An event in the stream of all jobs. ``queue`` and ``task`` are null if the job's row is gone."""
+
+    job_id: str
+    queue: str | None
+    task: str | None
+    at: str | None
+    from_state: str | None
+    to_state: str
+    reason: str
+    attempt: int
+    worker_id: str | None
+    error: str | None
+
+
 class Timeline(TypedDict):
     items: list[ShownEvent]
 
@@ -232,6 +247,13 @@ def shown_event(entry: TimelineEntry) -> ShownEvent:
     return {
         "at": moment(entry.at), "from_state": entry.from_state, "to_state": entry.to_state, "reason": entry.reason,
         "attempt": entry.attempt, "worker_id": _id(entry.worker_id), "host": entry.host, "pid": entry.pid, "error": entry.error,
+    }  # fmt: skip
+
+
+def followed_event(event: JobEvent) -> FollowedEvent:
+    return {
+        "job_id": str(event.job_id), "queue": event.queue, "task": event.task, "at": moment(event.at), "from_state": event.from_state,
+        "to_state": event.to_state, "reason": event.reason, "attempt": event.attempt, "worker_id": _id(event.worker_id), "error": event.error,
     }  # fmt: skip
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pgqueue.ui.access.who import Role
 from pgqueue.ui.api import answers as shapes
-from pgqueue.ui.api import enqueuing, events, jobs, operations, queues
+from pgqueue.ui.api import enqueuing, events, following, jobs, operations, queues
 from pgqueue.ui.api.calls import Outcome, Route
-from pgqueue.ui.api.shapes import EnqueuedBatch, EnqueuedJob, Listing, SentOperation, SentSignal, Waiting
+from pgqueue.ui.api.shapes import (
+    EnqueuedBatch,
+    EnqueuedJob,
+    Following,
+    Listing,
+    SentOperation,
+    SentSignal,
+    Waiting,
+)
 
 LOCATION = {"Location": "Where the job is.", "Retry-After": "Ask for its state after so many seconds."}
 ETAG = {"ETag": "Changes when the job changes."}
@@ -106,6 +114,20 @@ ROUTES: tuple[Route, ...] = (
         answers={
             200: Outcome("Events until the job has ended.", media="text/event-stream"),
             204: Outcome("The job has ended, and the client has all its events."),
+        },
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        name="followEvents",
+        text="Follow what happens to all jobs, as Server-Sent Events.",
+        run=following.stream,
+        query=Following,
+        headers={"Last-Event-ID": "The id of the last event that the client has."},
+        answers={
+            200: Outcome(
+                "Events without end, each as FollowedEvent.", shapes.FollowedEvent, media="text/event-stream"
+            )
         },
     ),
     Route(

@@ -13,6 +13,7 @@ from pgqueue.app.storing import JobStore
 from pgqueue.database.driver_errors import explained
 from pgqueue.database.run import command_async
 from pgqueue.errors import ServerBusyError
+from pgqueue.ui.api.feed import Feed
 from pgqueue.ui.reading.reader import Reader, reading
 
 SESSIONS = 8  # requests that use the database at the same time
@@ -72,6 +73,7 @@ class Service:
         self.operations: set[asyncio.Task[None]] = (
             set()
         )  # what runs in the background; asyncio itself would forget it
+        self.feed = Feed(app.store.dsn)
         self._gate = Gate(SESSIONS, IN_LINE)
         self._most_waiting, self._waiting = most_waiting, 0
 
@@ -126,5 +128,6 @@ class Service:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
+        await self.feed.aclose()
         if self.is_own:
             await self.app.aclose()

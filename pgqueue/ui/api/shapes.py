@@ -13,8 +13,10 @@ from pgqueue.model.job import STATES
 from pgqueue.model.names import QUEUE_NAME, TASK_NAME, check_free
 from pgqueue.model.options import CONFLICTS, EARLIEST, LATEST
 from pgqueue.model.units import LARGEST_WEIGHT, LONGEST_DURATION
+from pgqueue.text.nearest import rather
 from pgqueue.ui.api.calls import Shape
 from pgqueue.ui.api.waiting import LONGEST
+from pgqueue.ui.reading.events import MEANT, TYPES
 
 LARGEST_PAGE = 200
 MOST_JOBS = 1000  # jobs of one batch
@@ -54,6 +56,14 @@ def _checked_states(listed: list[str]) -> list[str]:
         if word not in (*STATES, "failed"):
             raise ValueError(f"use {', '.join(STATES)} or failed")
     return [state for word in chosen for state in (("retrying", "dead") if word == "failed" else (word,))]
+
+
+def _checked_types(listed: list[str]) -> list[str]:
+    chosen = [word for text in listed for word in text.split(",")]
+    for word in chosen:
+        if word not in TYPES:
+            raise ValueError(rather(word, TYPES, MEANT))
+    return chosen
 
 
 Queue = Annotated[str, Field(pattern=f"^{QUEUE_NAME.pattern}$", description="The name of a queue.")]
@@ -174,6 +184,21 @@ class Listing(Shape):
     until: Annotated[Moment | None, Field(description="Created before this time.")] = None
     after: Annotated[Ids | None, Field(description="The `next` of the page before.")] = None
     limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 50
+
+
+class Following(Shape):
+    """Which events to send: those that fit every parameter."""
+
+    queue: Queue | None = None
+    task: AnyTask | None = None
+    type: Annotated[
+        list[str] | None,
+        AfterValidator(lambda listed: None if listed is None else _checked_types(listed)),
+        Field(
+            description="Reasons or new states.",
+            json_schema_extra={"items": {"type": "string", "enum": [*TYPES]}},
+        ),
+    ] = None
 
 
 def option_values(job: EnqueuedJob) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from psycopg import AsyncConnection
 
+from pgqueue.database.flows import Flow, drive_async
 from pgqueue.database.pools import Pools
 from pgqueue.database.run import ORDINARY, run_async
 from pgqueue.sql import Statement
@@ -41,6 +42,10 @@ class Reader:
         """Returns the answer of the server. Raises an error of the driver if it does not come within PATIENCE."""
         self.queries += 1
         return await run_async(self._connection, statement)
+
+    async def follow(self, flow: Flow[T]) -> T:
+        """Returns what a flow of statements returns."""
+        return await drive_async(self._connection, flow)
 
 
 @asynccontextmanager
