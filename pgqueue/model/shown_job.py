@@ -19,6 +19,7 @@ from pgqueue.model.redaction import (
     secrets,
 )
 
+CLASS = re.compile(r"[A-Za-z_][\w.]{0,99}", re.ASCII)
 OF_HOOK = re.compile(rf":on_(?:{'|'.join(EVENTS)})\Z")
 
 
@@ -60,6 +61,16 @@ def shown_job(job: Job, redaction: Redaction, names: Names = NAMES) -> Job:
         last_error=text(job.last_error),
         last_traceback=text(job.last_traceback),
     )
+
+
+def without_texts(job: Job) -> Job:
+    """Returns the job without the texts in which values of its documents can stand. Of its error, the class is left."""
+    head, colon, _ = (job.last_error or "").partition(":")
+    error = f"{head}: …" if colon and CLASS.fullmatch(head) else "…"
+    progress = job.progressed
+    if isinstance(progress, dict):
+        progress = {name: value for name, value in progress.items() if name != "message"}
+    return replace(job, tags=(), last_error=job.last_error and error, progressed=progress)
 
 
 def _result(result: Any, redaction: Redaction, names: Names) -> Any:

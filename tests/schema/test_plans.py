@@ -169,6 +169,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.before_commit(),
         statements.find_blockers(10.0),
         statements.list_jobs(),
+        statements.list_job_rows(),
         statements.list_lockers(),
         statements.list_queues(),
         statements.count_dead(),

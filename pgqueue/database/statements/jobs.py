@@ -10,7 +10,7 @@ from datetime import datetime
 from pgqueue.config import secret_names
 from pgqueue.database.statements.decoding import array, each, job_of, nothing, one, plain, statement
 from pgqueue.model.job import Job
-from pgqueue.model.shown_job import redaction_of, secrets_of, shown_job
+from pgqueue.model.shown_job import redaction_of, secrets_of, shown_job, without_texts
 from pgqueue.sql import Row, Statement
 
 
@@ -37,6 +37,17 @@ class JobFilter:
     since: datetime | None = None
     until: datetime | None = None
     queues: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as a row of a list shows it: without traceback and keys. ``unread``: bytes of its documents; None: they were read.
+
+    If they were not read, the job has no documents, and its texts are left out as far as they can contain secret values of the documents.
+    """
+
+    job: Job
+    unread: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,37 @@ def list_jobs(
         floor=floor,
         count=count,
     )
+
+
+def list_job_rows(
+    which: JobFilter = JobFilter(), *, before: int | None = None, floor: int | None = None, count: int = 50
+) -> Statement[list[JobRow]]:
+    """``list_jobs`` for lists that show only a row of each job: its cost does not depend on the size of documents."""
+    return statement(
+        "list_job_rows",
+        lambda rows: [_job_row(row) for row in rows],
+        **asdict(which),
+        before=before,
+        floor=floor,
+        count=count,
+    )
+
+
+def _job_row(row: Row) -> JobRow:
+    (
+        job_id, queue, task, args, state, priority, run_at, attempt, max_attempts, lease_id, created_at, worker_id, tags, started_at,
+        finished_at, progress, result, last_error, meta, unread, redact,
+    ) = row  # fmt: skip
+    job = Job(
+        id=job_id, queue=queue, task=task, args=plain(args) or {}, state=state, priority=priority, run_at=run_at, attempt=attempt,
+        max_attempts=max_attempts, lease_id=lease_id, created_at=created_at, worker_id=worker_id, tags=tuple(tags),
+        started_at=started_at, finished_at=finished_at, progressed=plain(progress), result=plain(result), last_error=last_error,
+        meta=plain(meta) or {},
+    )  # fmt: skip
+    shown = shown_job(
+        job if unread is None else without_texts(job), redaction_of(task, plain(redact)), secret_names()
+    )
+    return JobRow(shown, unread)
 
 
 def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:

@@ -43,7 +43,13 @@ def list_jobs(
     """List jobs, the newest first."""
     most, below = page(limit, before)
     with database(dsn) as connection:
-        found = run(connection, statements.list_jobs(which, before=below, count=most, reveal=reveal))
+        found = (
+            run(connection, statements.list_jobs(which, before=below, count=most, reveal=reveal))
+            if as_json or reveal
+            else [
+                row.job for row in run(connection, statements.list_job_rows(which, before=below, count=most))
+            ]
+        )
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return

@@ -91,7 +91,11 @@ def show(
         if found is None:
             raise WorkerNotFoundError(worker_id)
         which = statements.JobFilter(states=["running"], worker_id=worker_id)
-        jobs = run(connection, statements.list_jobs(which, before=None, count=200))
+        jobs = (
+            run(connection, statements.list_jobs(which, count=200))
+            if as_json
+            else [row.job for row in run(connection, statements.list_job_rows(which, count=200))]
+        )
     if as_json:
         emit({**as_dict(found), "jobs": [as_dict(job) for job in jobs]})
         return

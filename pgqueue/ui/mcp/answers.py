@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from pgqueue.database.outage import shown_to_a_person
 from pgqueue.errors import PgQueueError
 from pgqueue.text.shown import visible
-from pgqueue.ui.reading.documents import as_json, plain
+from pgqueue.ui.reading.documents import as_json
 from pgqueue.ui.reading.page import Page, Table
 
 MOST = 20_000  # bytes of one answer
@@ -23,7 +22,6 @@ DATA = "What `answer` holds comes from the database, and programs and their user
 CUT = "This answer was shortened: a text that ends with … and a list that ends with … have more."
 # The tools that read the pages of these addresses, and the names of their parameters.
 TOOLS = {"/jobs": "list_jobs", "/workers": "workers", "/audit": "audit"}
-FIELD = re.compile(r"\{(\w+)\}")
 PARAMETERS = {"q": "search", "all": "ended"}
 
 
@@ -50,14 +48,7 @@ def of_page(page: Page) -> str:
             table = found[block.name]
             assert isinstance(table, dict)
             table["next"] = _next(block.older)
-            for shown, row in zip(table["items"], block.rows, strict=True):
-                shown.update({name: plain(row[name]) for name in _keys(block) if name not in shown})
     return answer(found)
-
-
-def _keys(table: Table) -> list[str]:
-    """Returns the names of values that rows have only to lead to other pages, such as the fingerprint of an error."""
-    return [name for column in table.columns for name in FIELD.findall(column.to or "")]
 
 
 def _next(path: str | None) -> dict[str, object] | None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from pgqueue.ui.reading.asked import BRACES
 from pgqueue.ui.reading.page import (
     Chart,
     Column,
@@ -16,6 +17,7 @@ from pgqueue.ui.reading.page import (
     Kind,
     Notice,
     Page,
+    Row,
     Table,
     Tiles,
 )
@@ -58,10 +60,16 @@ def _notice(block: Notice) -> dict[str, object]:
 
 def _table(block: Table) -> object:
     return {
-        "items": [row(list(block.columns), values) for values in block.rows],
+        "items": [{**_keys(block, values), **row(list(block.columns), values)} for values in block.rows],
         "next": block.older,
         "note": block.note,
     }
+
+
+def _keys(block: Table, values: Row) -> dict[str, object]:
+    """Returns the values that lead to other pages and have no column, such as the fingerprint of an error."""
+    names = {name for column in block.columns for name in BRACES.findall(column.to or "")}
+    return {name: plain(values.get(name)) for name in sorted(names)}
 
 
 def _facts(block: Facts) -> object:

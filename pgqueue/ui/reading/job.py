@@ -62,12 +62,13 @@ async def job(reader: Reader, asked: Asked) -> Page:
 
 def _documents(found: Job) -> list[Document]:
     """Returns what the job was given, what it returned, and how it failed."""
+    whole = path_to("jobs", found.id, format="json")
     made = [
-        Document(name="args", title="Arguments", value=found.args),
-        Document(name="error", title="Last error", text=found.last_error),
-        Document(name="traceback", title="Traceback", text=found.last_traceback, is_open=False),
-        Document(name="result", title="Result", value=found.result),
-        Document(name="meta", title="Meta", value=found.meta or None, is_open=False),
+        Document(name="args", title="Arguments", value=found.args, whole=whole),
+        Document(name="error", title="Last error", text=found.last_error, whole=whole),
+        Document(name="traceback", title="Traceback", text=found.last_traceback, is_open=False, whole=whole),
+        Document(name="result", title="Result", value=found.result, whole=whole),
+        Document(name="meta", title="Meta", value=found.meta or None, is_open=False, whole=whole),
     ]
     return [one for one in made if one.text or one.value is not None]
 

@@ -10,12 +10,14 @@ from shlex import quote
 from pgqueue.database import statements
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.actions import JobAction
+from pgqueue.database.statements.jobs import JobRow
 from pgqueue.model.job import STATES, Job
 from pgqueue.ui.acting.operations import ABLE
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Notice, Page, Row, Tab, Table
 from pgqueue.ui.reading.reader import Reader, shown
 from pgqueue.ui.reading.search import Search, read, written
+from pgqueue.ui.reading.written import cell
 
 ROWS = 50
 # A search that few jobs match reads at most so many ids for one page. So a page costs the same, however many jobs there are.
@@ -75,10 +77,10 @@ def _tabs(search: Search) -> list[Tab]:
 
 
 async def _one(reader: Reader, job_id: int) -> Table:
-    statement = statements.get_job(job_id)
-    job = await reader.ask(statement)
+    statement = statements.list_job_rows(before=job_id + 1, floor=job_id, count=1)
+    found = await reader.ask(statement)
     return Table(
-        name="jobs", title="Jobs", columns=COLUMNS, rows=[] if job is None else [row_of(job)],
+        name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(one) for one in found],
         empty=f"There is no job {job_id}. Its transaction is open or was rolled back, or its retention is over.",
         query=shown(statement, f"pgq jobs show {job_id}"),
     )  # fmt: skip
@@ -87,17 +89,17 @@ async def _one(reader: Reader, job_id: int) -> Table:
 async def _found(reader: Reader, asked: Asked, text: str, search: Search) -> Table:
     before = asked.number("before")
     floor = await _floor(reader, search, before)
-    statement = statements.list_jobs(search.which, before=before, floor=floor, count=ROWS)
+    statement = statements.list_job_rows(search.which, before=before, floor=floor, count=ROWS)
     found = await reader.ask(statement)
-    listed = [job for job in found if _is_open(job, search.which.args)]
+    listed = [one for one in found if _is_open(one.job, search.which.args)]
     older = note = None
     if len(found) == ROWS:
-        older = path_to("jobs", q=text or None, before=found[-1].id)
+        older = path_to("jobs", q=text or None, before=found[-1].job.id)
     elif floor is not None and floor > 1:
         older = path_to("jobs", q=text or None, before=floor)
         note = f"The search has looked at the jobs from {floor:,} on. Older jobs are on the next page."
     return Table(
-        name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(job) for job in listed], empty=_empty(search, note),
+        name="jobs", title="Jobs", columns=COLUMNS, rows=[row_of(one) for one in listed], empty=_empty(search, note),
         query=shown(statement, _command(search.which)), older=older, note=note,
         newest=path_to("jobs", q=text or None) if before else None, selects=actions_for(search.which.states),
     )  # fmt: skip
@@ -125,8 +127,8 @@ async def _floor(reader: Reader, search: Search, before: int | None) -> int | No
     if not search.is_narrow:
         return None
     if before is None:
-        newest = await reader.ask(statements.list_jobs(count=1))
-        before = newest[0].id if newest else 1
+        newest = await reader.ask(statements.list_job_rows(count=1))
+        before = newest[0].job.id if newest else 1
     return max(before - REACH, 1)
 
 
@@ -147,8 +149,13 @@ def _command(which: JobFilter) -> str:
     return " ".join(["pgq jobs list", *parts])
 
 
-def row_of(job: Job) -> Row:
-    """Returns a job as a row of a table. ``at`` is the time that matters in its state, ``said`` is its error or how far it has come."""
+def row_of(listed: JobRow) -> Row:
+    """Returns a job as a row of a table. ``at`` is the time that matters in its state.
+
+    ``said`` is its error or how far it has come and, if its documents are large, their size.
+    """
+    job = listed.job
+    size = None if listed.unread is None else f"{cell(listed.unread, 'size')} of stored documents"
     ended = job.finished_at
     took = None
     if ended is not None and job.started_at is not None:
@@ -161,7 +168,7 @@ def row_of(job: Job) -> Row:
         "attempt": f"{job.attempt} of {job.max_attempts}",
         "at": ended or (job.started_at if job.state == "running" else job.run_at),
         "took": took,
-        "said": said(job),
+        "said": ", ".join(filter(None, (said(job), size))) or None,
         "tags": list(job.tags),
     }
 

@@ -12,7 +12,8 @@ from pgqueue.sql import Statement
 from pgqueue.text.counted import count
 from pgqueue.ui.cli.units import span
 from pgqueue.ui.reading.asked import Asked, path_to
-from pgqueue.ui.reading.page import Block, Column, Count, Notice, Page, Row, Table, Tile, Tiles
+from pgqueue.ui.reading.page import Block, Count, Notice, Page, Row, Table, Tile, Tiles
+from pgqueue.ui.reading.queues import COLUMNS as QUEUE_COLUMNS
 from pgqueue.ui.reading.queues import queue_rows
 from pgqueue.ui.reading.reader import Reader, shown
 from pgqueue.ui.reading.stats import charts
@@ -93,17 +94,7 @@ def _queue_table(queues: Sequence[QueueCount], counting: Statement[list[QueueCou
     busy = sorted(queues, key=lambda queue: (-(queue.due + queue.running), queue.queue))[:QUEUES_SHOWN]
     return Table(
         name="queues", title="Queues", rows=queue_rows(busy), empty="No queue has been used yet.",
-        columns=(
-            Column("queue", "Queue", "code", "/queues/{queue}"),
-            Column("state", "", "flag"),
-            Column("due", "Due", "count"),
-            Column("running", "Running", "number"),
-            Column("scheduled", "Scheduled", "count"),
-            Column("waiting", "Waiting", "count"),
-            Column("oldest_due", "Oldest due", "duration"),
-            Column("workers", "Workers", "number"),
-        ),
-        query=shown(counting, "pgq queues list"),
+        columns=QUEUE_COLUMNS, query=shown(counting, "pgq queues list"),
         older=path_to("queues") if len(queues) > len(busy) else None,
         note=f"The busiest {len(busy)} of {len(queues)} queues." if len(queues) > len(busy) else None,
     )  # fmt: skip

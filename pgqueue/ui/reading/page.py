@@ -190,13 +190,17 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A JSON value, or a text of many lines such as a traceback. ``text`` is shown as it is, if it is not None."""
+    """A JSON value, or a text of many lines such as a traceback. ``text`` is shown as it is, if it is not None.
+
+    ``whole``: the path of the whole document, for the case that people see only its beginning.
+    """
 
     name: str
     title: str
     value: object = None
     text: str | None = None
     is_open: bool = True
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

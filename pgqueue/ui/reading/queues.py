@@ -76,7 +76,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
     check_name("queue", name)
     counting = statements.count_queues()
     found = next((one for one in await reader.ask(counting) if one.queue == name), None)
-    listing = statements.list_jobs(JobFilter(queue=name, states=[*UNFINISHED]), count=20)
+    listing = statements.list_job_rows(JobFilter(queue=name, states=[*UNFINISHED]), count=20)
     listed = await reader.ask(listing)
     if found is None:
         raise QueueNotFoundError(f"There is no queue {name!r}.", do="See all queues on the page Queues.")

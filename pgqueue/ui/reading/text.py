@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pgqueue.text.shown import visible
 from pgqueue.ui.reading.page import Chart, Document, Facts, Graph, Notice, Page, Table, Tiles
-from pgqueue.ui.reading.written import cell, document
+from pgqueue.ui.reading.written import beginning, cell
 
 WIDEST = 48  # characters of a column
 RIGHT = frozenset({"number", "count", "duration", "share", "size", "id"})
@@ -117,7 +117,10 @@ def _graph(block: Graph) -> Iterator[str]:
 
 def _document(block: Document) -> Iterator[str]:
     yield block.title.upper()
-    yield block.text if block.text is not None else document(block.value)
+    text, has_more = beginning(block)
+    yield text
+    if has_more:
+        yield f"… the whole document: {block.whole}" if block.whole else "…"
 
 
 TEXTS: dict[type, Callable[..., Iterator[str]]] = {

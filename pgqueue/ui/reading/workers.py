@@ -45,7 +45,7 @@ async def worker(reader: Reader, asked: Asked) -> Page:
     found = next((one for one in await reader.ask(statements.list_workers(True)) if one.id == number), None)
     if found is None:
         raise NotFoundError(f"There is no worker {number}.", do="See all workers on the page Workers.")
-    listing = statements.list_jobs(JobFilter(worker_id=number, states=["running"]), count=200)
+    listing = statements.list_job_rows(JobFilter(worker_id=number, states=["running"]), count=200)
     listed = await reader.ask(listing)
     blocks: list[Block] = []
     if found.blocked_since:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pgqueue.model.units import written_size
 from pgqueue.text.shown import visible
 from pgqueue.ui.cli.units import ago, span
-from pgqueue.ui.reading.page import Count, Kind
+from pgqueue.ui.reading.page import Count, Document, Kind
 
 LONGEST = 400  # characters of a cell
+BEGINNING = 64 * 1024  # characters of a document that people see at once
 # The mark of each word for a state. Words without a mark of their own get the shape of another state, or a plain square.
 MARKS = {
     **{name: name for name in ("pending", "scheduled", "running", "retrying", "waiting", "completed", "cancelled", "dead", "paused")},
@@ -96,6 +97,12 @@ def moment(value: datetime) -> str:
 def document(value: object) -> str:
     """Returns JSON for people, over several lines."""
     return visible(json.dumps(value, ensure_ascii=False, indent=2, default=str), lines=True)
+
+
+def beginning(block: Document) -> tuple[str, bool]:
+    """Returns the first BEGINNING characters of a document as people read it, and whether it has more."""
+    text = document(block.value) if block.text is None else visible(block.text, lines=True)
+    return text[:BEGINNING], len(text) > BEGINNING
 
 
 def mark(word: object) -> str:

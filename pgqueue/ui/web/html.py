@@ -15,7 +15,7 @@ from pgqueue.ui.reading.asked import filled
 from pgqueue.ui.reading.page import Action, Block, Chart
 from pgqueue.ui.reading.pages import PAGES, PageRoute
 from pgqueue.ui.reading.search import QUALIFIERS
-from pgqueue.ui.reading.written import cell, document, mark, moment, short
+from pgqueue.ui.reading.written import beginning, cell, mark, moment, short
 from pgqueue.ui.web.drawing import chart_data, chart_rows, drawn
 
 
@@ -50,7 +50,7 @@ def _environment() -> Environment:
         "moment": moment,
         "iso": lambda at: at.astimezone(UTC).isoformat(),
         "percent": lambda share: f"{100 * min(max(share, 0), 1):.1f}",
-        "document": document,
+        "beginning": beginning,
         "short": short,
         "grouped": grouped,
         "all": lambda label: " ".join((*label.split(" ")[:1], "all", *label.split(" ")[1:])),
