@@ -68,6 +68,8 @@ with recursive lanes as (
     select d.queue, d.priority, d.key, d.id, d.task, d.run_at,
            row_number() over (partition by d.queue order by d.run_at, d.id) as rank
     from due d
+), living as materialized (
+    --+ living
 )
 select f.queue, f.priority::int, f.key, f.id, f.task, date_part('epoch', f.run_at::timestamptz),
        date_part('epoch', now() - f.run_at), date_part('epoch', q.max_age),
@@ -77,9 +79,9 @@ left join pgqueue.queues q on q.name = f.queue
 left join lateral (
     select count(*) > 0 as queue_served, bool_or(f.task = any(w.tasks)) as task_served, max(v.version) as version,
            bool_or(v.version is null or f.task || '@' || v.version = any(w.accepts)) filter (where f.task = any(w.tasks)) as version_served
-    from pgqueue.workers w
+    from living w
     left join (select j.version from pgqueue.jobs_live j where j.id = f.id limit 1) v on true
-    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(f.queue, w.queues)
+    where f.queue = any(w.queues) or f.queue like any(w.patterns)
 ) served on f.rank = 1
 where not coalesce(q.paused, false)
 order by f.queue, f.run_at, f.id

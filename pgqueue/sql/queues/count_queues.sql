@@ -18,18 +18,15 @@ with size as materialized (
 ), runs as materialized (
     select j.queue, count(*) as running from pgqueue.jobs_live j where j.worker_id is not null group by j.queue
 ), living as materialized (
-    select w.queues, count(*) as workers, exists (select from unnest(w.queues) u (name) where strpos(u.name, '*') > 0) as has_patterns
-    from pgqueue.workers w where w.state in ('running', 'draining') and w.expires_at > clock_timestamp()
-    group by w.queues
-), serving as materialized (
-    select u.name, sum(l.workers) as workers
-    from living l cross join lateral (select distinct u.name from unnest(l.queues) u (name)) u
-    where not l.has_patterns group by u.name
-), named as (
+    --+ living
+), named as materialized (
     select q.name, q.paused from pgqueue.queues q
     union all
     select s.queue, false from seen s where not exists (select from pgqueue.queues q where q.name = s.queue)
-)
+), asked as (
+    select n.name as queue from named n
+),
+--+ serving
 select n.name, n.paused, p.percent >= 100,
        case when p.percent >= 100 then coalesce(s.due, 0)
             when d.due <= 100 and coalesce(s.due, 0) = 0 then d.due
@@ -38,12 +35,12 @@ select n.name, n.paused, p.percent >= 100,
        round(coalesce(s.waiting, 0) * 100 / p.percent)::bigint,
        coalesce(r.running, 0),
        extract(epoch from clock_timestamp() - least(s.oldest, d.oldest))::float8,
-       (coalesce(v.workers, 0) + coalesce((select sum(l.workers) from living l where l.has_patterns and pgqueue.is_served(n.name, l.queues)), 0))::bigint
+       coalesce(v.workers, 0)::bigint
 from named n
 cross join part p
 left join seen s on s.queue = n.name
 left join runs r on r.queue = n.name
-left join serving v on v.name = n.name
+left join serving v on v.queue = n.name
 left join lateral (
     select count(*) as due, min(f.run_at) as oldest
     from (select j.run_at from pgqueue.jobs_live j

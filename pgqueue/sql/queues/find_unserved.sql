@@ -7,6 +7,8 @@ with due as materialized (
     from pgqueue.jobs_live l
     where l.state in ('pending', 'retrying') and l.run_at <= now()
     group by 1, 2, 3
+), living as materialized (
+    --+ living
 )
 select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served, t.app,
        case when w.task_served then d.version end
@@ -16,8 +18,8 @@ cross join lateral (
     select coalesce(bool_or(d.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served,
            coalesce(bool_or(d.version is null or d.task || '@' || d.version = any(w.accepts)) filter (where d.task = any(w.tasks)), false)
                as version_served
-    from pgqueue.workers w
-    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(d.queue, w.queues)
+    from living w
+    where d.queue = any(w.queues) or d.queue like any(w.patterns)
 ) w
 where not w.version_served and not exists (select from pgqueue.queues q where q.name = d.queue and q.paused)
 order by 3 desc, 1, 2, d.version
