@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 from pgqueue.database import statements
 from pgqueue.database.driver_errors import explained, may_not_read
 from pgqueue.database.outage import is_lost
-from pgqueue.database.run import ORDINARY, connect_async, run_async, wait_notified
+from pgqueue.database.run import ORDINARY, connect_async, listen, run_async, wait_notified
 from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivilegeError
 from pgqueue.model.job import Job
 from pgqueue.runtime.clock import Loop, monotonic
@@ -204,7 +204,7 @@ class Lookout:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             with explained(self._dsn or " "):
                 connection = await connect_async(self._dsn, name="pgqueue wait", session=ORDINARY)
-                await connection.execute(f"listen {FINISHED}".encode())
+                await listen(connection, FINISHED)
         return connection
 
     async def _ask(self, statement: Statement[T]) -> T:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -19,6 +25,7 @@ from pgqueue.database.checks import SILENCE, Search, Use, note_use, works, works
 from pgqueue.database.lock_waits import alocked, locked
 from pgqueue.database.loop_pool import CancellablePool, LoopPool
 from pgqueue.database.outage import READ_ONLY
+from pgqueue.database.reach import why_away
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
 from pgqueue.database.silence import within
 from pgqueue.errors import PoolExhaustedError
@@ -31,6 +38,9 @@ POOL_SIZE = 10
 # statements. So the wait of a sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connection
+# A person who waits for an answer gets one about an outage after at most the sum of these seconds: for a connection, and for the reason why
+# there is none.
+HURRY, REASON = 2.0, 0.75
 # A pool of psycopg tries to make a new connection at once, after 1 s, after 2 s more, and so on. Its pauses become twice as long each time.
 # So the pool gives up a connection that it cannot make within this many seconds. If callers wait, it begins again, with one connection. So
 # its pauses are at most 1.5 s, and callers get a connection soon after the server is back. If no caller waits, it tries nothing until the
@@ -128,34 +138,34 @@ class Pools:
                 )
             return self._sync
 
-    @asynccontextmanager
-    async def aconnection(
+    def aconnection(
         self, *, autocommit: bool = False, own: bool = False
-    ) -> AsyncIterator[AsyncConnection]:
+    ) -> AbstractAsyncContextManager[AsyncConnection]:
         """``connection`` for async callers, with the pool of the running event loop."""
+        return self._lent(Use(autocommit, own), self._take_in_turn)
+
+    def soon(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """``aconnection`` with ``own``, for a person who waits: if the server is away, fails soon, or at once if that is known."""
+        return self._lent(Use(one_statement=False, own=True), self._take_soon)
+
+    @asynccontextmanager
+    async def _lent(
+        self, use: Use, take: Callable[[LoopPool, Use], Awaitable[tuple[CancellablePool, AsyncConnection]]]
+    ) -> AsyncIterator[AsyncConnection]:
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
         mine = self._async.setdefault(loop, LoopPool())
-        pool = mine.pool
-        if pool is None:
-            async with (
-                mine.opening
-            ):  # so that only one pool is opened if several callers need it at the same time
-                pool = mine.pool = mine.pool or await self._open(mine)
+        pool, taken = await take(mine, use)
         try:
-            taken = await mine.take(pool, _take_async(pool, Use(autocommit, own)))
-        except PoolTimeout:
-            raise await asyncio.to_thread(_exhausted, pool) from None
-        try:
-            if taken.autocommit is not autocommit:
-                await taken.set_autocommit(autocommit)
+            if taken.autocommit is not use.one_statement:
+                await taken.set_autocommit(use.one_statement)
             if _is_special(taken):
                 await taken.set_read_only(None)
                 await taken.set_isolation_level(None)
                 await taken.set_deferrable(None)
             taken.row_factory = tuple_row
-            if autocommit:
+            if use.one_statement:
                 with confirmed(taken), within(taken, ANSWER):
                     yield taken
             else:
@@ -167,12 +177,37 @@ class Pools:
             await taken.close()
             raise
         except LockNotAvailable as error:
-            if own:
+            if use.own:
                 raise await alocked(taken) from error
             raise
         finally:
             note_use(taken)
             await mine.uncancelled(pool.putconn(taken))
+
+    async def _take_in_turn(self, mine: LoopPool, use: Use) -> tuple[CancellablePool, AsyncConnection]:
+        pool = await self._opened(mine)
+        try:
+            return pool, await mine.take(_take_async(pool, use))
+        except PoolTimeout:
+            raise await asyncio.to_thread(_exhausted, pool) from None
+
+    async def _take_soon(self, mine: LoopPool, use: Use) -> tuple[CancellablePool, AsyncConnection]:
+        async def steps() -> AsyncConnection:
+            return await _take_async(await self._opened(mine), use)
+
+        try:
+            taken = await mine.take_soon(steps(), HURRY, lambda: why_away(self._dsn(), REASON))
+        except PoolTimeout:
+            raise _no_room(HURRY, self._size) from None
+        return await self._opened(mine), taken
+
+    async def _opened(self, mine: LoopPool) -> CancellablePool:
+        if mine.pool is None:
+            async with (
+                mine.opening
+            ):  # so that only one pool is opened if several callers need it at the same time
+                mine.pool = mine.pool or await self._open(mine)
+        return mine.pool
 
     async def _open(self, own: LoopPool) -> CancellablePool:
         async def configure(connection: AsyncConnection) -> None:
@@ -309,8 +344,12 @@ def _session(threshold: int | None) -> dict[str, object]:
 def _exhausted(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> PoolExhaustedError:
     """Returns the error to raise. If the server cannot be reached, raises an error with the reason instead."""
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
+    return _no_room(pool.timeout, pool.max_size)
+
+
+def _no_room(waited: float, size: int) -> PoolExhaustedError:
     return PoolExhaustedError(
-        f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",
+        f"No connection of the app's pool became free within {waited:g} s; all {size} are in use.",
         why="each handler in job.transaction() that enqueues without using(conn) needs a second connection, or a caller keeps a connection for long",
-        do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * pool.max_size})",
+        do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * size})",
     )

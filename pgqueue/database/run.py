@@ -366,6 +366,14 @@ def _backend(connection: Connection) -> int:
     return int(pid)
 
 
+async def listen(connection: AsyncConnection, channel: LiteralString) -> bool:
+    """Lets an ORDINARY connection get notifications. Returns False behind a pooler: the session there would listen for other clients."""
+    if connection.prepare_threshold is None:
+        return False
+    await connection.execute(f"listen {channel}")
+    return True
+
+
 async def wait_notified(connection: AsyncConnection, seconds: float | None) -> list[str]:
     """Waits for a notification on this listening connection. Returns its payload, and the payloads that arrive together with it.
 

@@ -42,6 +42,12 @@ class TurnFailed(NamedTuple):
     bug: BaseException | None
 
 
+class PollingBegun(NamedTuple):
+    """The DSN of a part of pgqueue (``service``) leads to a pooler, so the part looks at the database now and then."""
+
+    service: str
+
+
 class JobPassedOver(NamedTuple):
     """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now."""
 

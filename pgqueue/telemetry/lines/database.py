@@ -29,6 +29,9 @@ LINES: dict[type[Fact], Wording] = {
             "bug": error("%s failed, which is a bug; next try in %.2g s", "service", "pause"),
         },
     ),
+    d.PollingBegun: info(
+        "%s get no notifications through a pooler, so they look at the database every second", "service"
+    ),
     d.JobPassedOver: warning("job %d is left out of statements over many jobs: %s", "job_id", "why"),
     d.NodeRefused: warning("node %d does not go on, and the leader tries it again: %s", "node_id", "why"),
     d.WorkflowPassedOver: warning(

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 
 from pgqueue.database import statements
-from pgqueue.database.run import ORDINARY, connect_async
+from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import InvalidRequestError, OperationNotFoundError, ServerBusyError
@@ -113,15 +113,13 @@ async def _until_begun(operation: Operation, running: asyncio.Task[None]) -> Non
 
 
 async def _perform(service: Service, operation: Operation) -> None:
-    async with await connect_async(service.store.dsn(), name="pgqueue api", session=ORDINARY) as connection:
+    async with await connect_soon(service.store.dsn(), name="pgqueue api") as connection:
         async for _ in perform_async(connection, operation):
             pass
 
 
 async def _undo(call: Call, audit_id: int) -> None:
-    async with await connect_async(
-        call.service.store.dsn(), name="pgqueue api", session=ORDINARY
-    ) as connection:
+    async with await connect_soon(call.service.store.dsn(), name="pgqueue api") as connection:
         async for _ in undo_everything_async(connection, audit_id, auditor(call)):
             pass
 

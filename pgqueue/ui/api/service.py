@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -21,6 +22,9 @@ IN_LINE = 2000  # further requests that wait for their turn
 PATIENCE = 10.0  # seconds; a request waits for its turn at most so long
 ANSWER = 8.0  # seconds; the database must answer a request within this time
 MOST_WAITING = 5000  # requests that wait for the end of a job
+STREAMS_OF_ONE = (
+    100  # streams of events that one caller can have open, so that it does not take the places of all others
+)
 WRITING = (
     "set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
     " set local statement_timeout = '6s'; set local lock_timeout = '2s'"
@@ -76,6 +80,7 @@ class Service:
         self.feed = Feed(app.store.dsn)
         self._gate = Gate(SESSIONS, IN_LINE)
         self._most_waiting, self._waiting = most_waiting, 0
+        self._streams: Counter[str] = Counter()  # the number of streams of each caller
 
     @property
     def store(self) -> JobStore:
@@ -90,7 +95,7 @@ class Service:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Opens a transaction that commits at the end of the block, and whose statements have a time limit."""
-        async with self._entered(), self.store.pools.aconnection(own=True) as connection:
+        async with self._entered(), self.store.pools.soon() as connection:
             await command_async(connection, WRITING)
             yield connection
 
@@ -116,8 +121,24 @@ class Service:
         finally:
             self._waiting -= 1
 
-    def check_room(self) -> None:
-        """Raises ServerBusyError if too many requests wait."""
+    @contextmanager
+    def streaming(self, caller: str) -> Iterator[None]:
+        """``waiting`` for a stream of events of this caller. Raises ServerBusyError also if the caller has too many."""
+        self.check_room(caller)
+        self._streams[caller] += 1
+        try:
+            with self.waiting():
+                yield
+        finally:
+            self._streams[caller] -= 1
+            self._streams += Counter()  # forgets callers without a stream
+
+    def check_room(self, caller: str | None = None) -> None:
+        """Raises ServerBusyError if too many requests wait. ``caller``: or if this caller has too many streams of events."""
+        if caller is not None and self._streams[caller] >= STREAMS_OF_ONE:
+            raise ServerBusyError(
+                f"{caller} has {STREAMS_OF_ONE} streams of events open.", do="close one, and try again"
+            )
         if self._waiting >= self._most_waiting:
             raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
 

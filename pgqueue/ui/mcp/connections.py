@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection
 
-from pgqueue.database.driver_errors import explained
-from pgqueue.database.run import ORDINARY, command_async, connect_async
+from pgqueue.database.reach import connect_soon
+from pgqueue.database.run import command_async
 from pgqueue.database.silence import within
 from pgqueue.ui.reading.reader import LIMITS, Reader
 
@@ -22,8 +22,7 @@ class Connections:
         self._dsn = dsn
 
     async def _connect(self) -> AsyncConnection:
-        with explained(self._dsn or " "):
-            connection = await connect_async(self._dsn, name="pgqueue mcp", session=ORDINARY)
+        connection = await connect_soon(self._dsn, name="pgqueue mcp")
         connection.prepare_threshold = None  # it executes each statement only once
         return connection
 

@@ -12,7 +12,8 @@ from psycopg import AsyncConnection
 
 from pgqueue.database.flows import Flow, drive_async
 from pgqueue.database.pools import Pools
-from pgqueue.database.run import ORDINARY, run_async
+from pgqueue.database.run import run_async
+from pgqueue.database.silence import within
 from pgqueue.sql import Statement
 from pgqueue.text.shown import quoted
 from pgqueue.ui.reading.page import Query
@@ -22,9 +23,8 @@ T = TypeVar("T")
 PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 PATIENCE = "2s"  # a page that the server cannot answer in this time says so
+ANSWER = 3.0  # seconds; a connection on which the server does not answer a statement is cut: then the server is away, or the network
 # What holds a page up also holds up vacuum, so a page never waits for a lock.
-READ_ONLY = f"statement_timeout = '{PATIENCE}'; set lock_timeout = '500ms'; set jit = off; set default_transaction_read_only = on"
-SESSION = f"{ORDINARY}; set {READ_ONLY}"  # of a connection that only reads pages
 LIMITS = (
     "set transaction read only; set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
     f" set local statement_timeout = '{PATIENCE}'; set local lock_timeout = '500ms'; set local jit = off"
@@ -41,7 +41,8 @@ class Reader:
     async def ask(self, statement: Statement[T]) -> T:
         """Returns the answer of the server. Raises an error of the driver if it does not come within PATIENCE."""
         self.queries += 1
-        return await run_async(self._connection, statement)
+        with within(self._connection, ANSWER):
+            return await run_async(self._connection, statement)
 
     async def follow(self, flow: Flow[T]) -> T:
         """Returns what a flow of statements returns."""
@@ -51,8 +52,9 @@ class Reader:
 @asynccontextmanager
 async def reading(pools: Pools) -> AsyncIterator[Reader]:
     """Opens a read-only transaction for one page."""
-    async with pools.aconnection(own=True) as connection:
-        await connection.execute(LIMITS)
+    async with pools.soon() as connection:
+        with within(connection, ANSWER):
+            await connection.execute(LIMITS)
         yield Reader(connection)
 
 
@@ -60,7 +62,8 @@ async def reading(pools: Pools) -> AsyncIterator[Reader]:
 async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
     """Opens a read-only transaction for one page on an autocommit connection, which need not be of a pool."""
     async with connection.transaction():
-        await connection.execute(LIMITS, prepare=False)
+        with within(connection, ANSWER):
+            await connection.execute(LIMITS, prepare=False)
         yield Reader(connection)
 
 

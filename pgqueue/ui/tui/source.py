@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from pgqueue.database import statements
 from pgqueue.database.lock_waits import limit_waits
 from pgqueue.database.outage import one_line
+from pgqueue.database.reach import connect_soon
 from pgqueue.database.run import ORDINARY, connect_async, run_async
 from pgqueue.database.statements import Who as Actor
 from pgqueue.errors import NotFoundError, PgQueueError
@@ -95,7 +96,7 @@ class Source:
         """
         chosen = ACTS[form.one("action")]
         audit_id: int | None
-        async with await connect_async(self._dsn, name=NAME, session=ORDINARY) as connection:
+        async with await connect_soon(self._dsn, name=NAME) as connection:
             await limit_waits(connection)
             if chosen is ACTS["undo"]:
                 audit_id = await undo(connection, form.id("audit"), actor)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pgqueue.database.outage import one_line
-from pgqueue.database.run import ORDINARY, connect_async
+from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import Who as Actor
 from pgqueue.errors import InvalidOptionError, PgQueueError
 from pgqueue.sql import Statement
@@ -141,7 +141,7 @@ async def _jobs(
 
 async def _on(site: Site, work: Callable[[AsyncConnection], Awaitable[int | None]]) -> int | None:
     """Does the work on a connection of its own, because it can take long. Afterwards, every page is made again."""
-    connection = await connect_async(site.dsn(), name="pgqueue web action", session=ORDINARY)
+    connection = await connect_soon(site.dsn(), name="pgqueue web action")
     try:
         return await work(connection)
     finally:

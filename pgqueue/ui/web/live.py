@@ -1,7 +1,7 @@
 """Says to open pages when they have changed. All tabs share one connection, which listens, and which looks at the pages in turn.
 
 The database answers at most QUERIES_A_SECOND statements for all tabs together, in the mean. So the more different pages are open, the
-later each of them is looked at again. A NOTIFY of an enqueue only makes the next look come sooner.
+later each of them is looked at again. A NOTIFY of an enqueue only makes the next look come sooner. Behind a pooler there is none.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from psycopg import AsyncConnection
 
 from pgqueue.database.outage import one_line
-from pgqueue.database.run import connect_async, wait_notified
+from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import TurnFailed
-from pgqueue.ui.reading.reader import SESSION, Reader
+from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
+from pgqueue.ui.reading.reader import reading_on
 from pgqueue.ui.web.pages import Look, Pages
 
 QUERIES_A_SECOND = 2.0
@@ -51,6 +51,7 @@ class Live:
         self._tabs: dict[Look, set[Tab]] = {}
         self._looked: dict[Look, float] = {}
         self._task: asyncio.Task[None] | None = None
+        self._is_deaf = False  # whether it was said that there are no notifications
         self._wanted = asyncio.Event()
         self._left = BURST
         self._filled_at = monotonic()
@@ -100,9 +101,11 @@ class Live:
                     return
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
-                    connection = await connect_async(self._dsn(), name="pgqueue live", session=SESSION)
+                    connection = await connect_async(self._dsn(), name="pgqueue live", session=ORDINARY)
                 async with connection:
-                    await connection.execute(f"listen {CHANNEL}".encode())
+                    if not await listen(connection, CHANNEL) and not self._is_deaf:
+                        self._is_deaf = True
+                        emit(PollingBegun("live pages"))
                     await self._turns(connection)
             except Exception as error:  # noqa: BLE001 - it is logged
                 emit(TurnFailed("live pages", "answer", one_line(error), AGAIN_AFTER, None))
@@ -131,12 +134,11 @@ class Live:
                 return
             what = min(due, key=lambda one: self._looked.get(one, 0))
             self._looked[what] = now
-            reader = Reader(connection)
             try:
-                async with asyncio.timeout(ANSWER_TIMEOUT):
+                async with asyncio.timeout(ANSWER_TIMEOUT), reading_on(connection) as reader:
                     made = await self._pages.make(what, reader)
             except Exception as error:
-                self._left -= max(reader.queries, 1)
+                self._left -= 1
                 if connection.broken or connection.closed:
                     raise
                 self._tell(what, f"error {type(error).__name__}")  # the tab shows the error page
