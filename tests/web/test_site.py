@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from hashlib import sha256
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -25,6 +26,7 @@ from pgqueue.ui.access.who import Role, Who
 from pgqueue.ui.reading.pages import PAGES
 from pgqueue.ui.reading.search import QUALIFIERS
 from pgqueue.ui.web import create
+from pgqueue.ui.web.prefix import Under
 from tests.factories import add_jobs, enqueue, look
 from tests.full_queue import CORPUS, Scene, fill
 from tests.waiting import wait_until
@@ -476,10 +478,24 @@ def test_the_page_works_inside_another_app_and_behind_a_prefix(dsn: str, db: Db)
         assert site.as_().get("/tools/jobs/static/app.css").status_code == 200
 
 
-def test_a_proxy_can_show_the_page_under_a_path(dsn: str, db: Db, serve: Serve):
-    site = serve(tokens=False, server={"root_path": "/jobs"})
-    text = site.as_().get("/jobs/queues").text
-    assert 'href="/jobs/static/app.css' in text
+@pytest.mark.parametrize("sent", ["/queue", ""], ids=["the proxy keeps the prefix", "the proxy takes it off"])
+def test_a_proxy_can_show_the_page_under_a_path(sent: str, dsn: str, db: Db):
+    scene = fill(db, "plain")
+    access = Access(authenticate=lambda _: Who("ann", Role.admin))
+    with serving(Under(create(dsn, actions=True, access=access), "/queue")) as site:
+        for path in paths(scene):
+            answer = site.as_().get(sent + path)
+            assert answer.status_code == 200, path
+            for address in re.findall(r'(?:href|src|action|data-live)="(/[^"]*)"', answer.text):
+                assert address.startswith("/queue/"), address
+        assert site.as_().get(f"{sent}/static/app.css").status_code == 200
+        job = site.as_(Accept="application/json").get(f"{sent}/api/v1/jobs/{enqueue(db)}/timeline")
+        assert job.status_code == 200
+        answer = site.as_().post(
+            f"{sent}/actions", data={"action": "pause", "queue": "mail", "back": "/queues"}
+        )
+        assert answer.headers["location"].startswith("/queue/queues?done=")
+        assert site.as_().get("/queue").status_code == 200
 
 
 def test_the_api_is_beside_the_pages_and_admits_its_callers_itself(db: Db, serve: Serve):
@@ -563,3 +579,25 @@ def test_an_action_whose_connection_the_server_ends_is_an_outage_and_no_bug(dsn:
     answer = asked.result(20)
     assert answer.status_code == 503, answer.text
     assert "PGQ-103" in answer.text
+
+
+def test_one_caller_cannot_take_the_live_updates_of_the_others(
+    db: Db, serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pgqueue.ui.web.live.OF_ONE_CALLER", 3)
+    site = serve()
+    with ExitStack() as open_tabs:
+        first, *_ = [
+            open_tabs.enter_context(site.as_(Role.viewer).stream("GET", "/live?at=/queues")) for _ in range(3)
+        ]
+        refused = wait_until(lambda: (answer := status_of(site, Role.viewer)).status_code != 200 and answer)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
+        assert status_of(site, Role.admin).status_code == 200
+        first.close()
+        wait_until(lambda: status_of(site, Role.viewer).status_code == 200)
+
+
+def status_of(site: Server, role: Role) -> httpx2.Response:
+    """Returns the beginning of the answer to a further tab, which is closed then."""
+    with site.as_(role).stream("GET", "/live?at=/queues") as answer:
+        return answer

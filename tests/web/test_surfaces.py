@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from psycopg import Connection
 
@@ -191,3 +194,40 @@ def test_a_port_that_is_taken_is_an_error_in_one_sentence(pgq: Pgq):
     assert refused.code == 2
     assert "pgq web cannot listen on 127.0.0.1" in refused.err
     assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("queue", "begin it with a slash"),
+        ("//evil.test", "begin it with a slash"),
+        ("/jobs", "also the path of a page"),
+    ],
+)
+def test_a_base_path_that_cannot_work_is_refused_in_one_sentence(
+    path: str, said: str, pgq: Pgq, tmp_path: Path
+):
+    pgq("api", "token", "--name", "ann", "--file", str(tmp_path / "tokens.toml"))
+    refused = pgq("web", "--port", "0", "--tokens", str(tmp_path / "tokens.toml"), "--base-path", path)
+    assert refused.code == 2
+    assert said in refused.err
+
+
+def test_the_address_that_pgq_web_prints_shows_the_page(dsn: str, pgq: Pgq, tmp_path: Path):
+    tokens = tmp_path / "tokens.toml"
+    token = pgq("api", "token", "--name", "ann", "--file", str(tokens)).out.strip()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgqueue", "web", "--dsn", dsn, "--port", "0", "--tokens", str(tokens), "--base-path", "/queue"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        address = process.stderr.readline().split()[-1]
+        assert address.endswith("/queue/")
+        sent = {"Authorization": f"Bearer {token}"}
+        for each in (address, address.removesuffix("queue/")):
+            answer = httpx2.get(each, headers=sent, timeout=60)
+            assert (answer.status_code, 'href="/queue/static/' in answer.text) == (200, True)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

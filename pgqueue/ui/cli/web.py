@@ -45,7 +45,7 @@ BasePath = Annotated[
     typer.Option(
         "--base-path",
         metavar="PATH",
-        help="The path under which a proxy shows the page, such as /jobs.",
+        help="The path under which a proxy shows the page, such as /queue. The proxy may take it off or not.",
         show_default=False,
     ),
 ]
@@ -79,6 +79,7 @@ def web(
         import uvicorn
 
         from pgqueue.ui.web import create
+        from pgqueue.ui.web.prefix import Under, checked_prefix
     except ImportError as error:
         raise PackageMissingError(
             "The web page needs more packages.", why=str(error), do="pip install 'pgqueue-jobs[web]'"
@@ -93,25 +94,21 @@ def web(
         anonymous=Who(_user(), Role.admin if allow_actions else Role.viewer),
     )
     access.check_bind(host, base_path)
-    if base_path and not base_path.startswith("/"):
-        raise InvalidSettingError(
-            f"--base-path is {base_path!r}.", do="begin it with a slash: --base-path /jobs"
-        )
+    prefix = checked_prefix(base_path, "--base-path")
     sock = _listening(host, port)
     target = dsn_or_running(dsn)
     with database(target):
         pass  # what is wrong with the database is said now, and not by the first page
     app = create(target, access=access, actions=allow_actions, environment=environment)
     config = uvicorn.Config(
-        app,
-        root_path=base_path.rstrip("/"),
+        Under(app, prefix) if prefix else app,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
     shown = f"[{host}]" if ":" in host else host
-    say("web", f"http://{shown}:{sock.getsockname()[1]}{base_path.rstrip('/')}/")
+    say("web", f"http://{shown}:{sock.getsockname()[1]}{prefix}/")
     say("who", ("anybody with a token of " + str(tokens)) if tokens else "programs on this machine")
     say("may", "read and change" if allow_actions else "read; to change jobs: --allow-actions")
     server.run(sockets=[sock])
