@@ -414,6 +414,24 @@ def test_a_hundred_streams_share_one_connection_and_free_their_places_when_clien
         wait_until(lambda: made._service._waiting == 0)
 
 
+def test_one_caller_cannot_take_the_streams_of_the_others(dsn, tokens, db, monkeypatch):
+    monkeypatch.setattr(limits, "STREAMS_OF_ONE", 2)
+    [job_id] = add_jobs(db)
+    path = f"/jobs/{job_id}/events"
+    made = api.create(dsn, access=tokens.access())
+    with served(made) as port, Client(port, tokens.add("ann")) as ann, Client(port, tokens.add("bob")) as bob:
+        with ann.stream("GET", path), ann.stream("GET", path):
+            wait_until(lambda: made._service._waiting == 2)
+            refused = ann.get(path)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert "ann has 2 streams" in refused.json()["detail"]
+            with bob.stream("GET", path) as answer:
+                assert answer.status_code == 200
+        wait_until(lambda: made._service._waiting == 0)
+        with ann.stream("GET", path) as answer:
+            assert answer.status_code == 200
+
+
 # ---------------------------------------------------------------- changing
 
 

@@ -33,7 +33,7 @@ Sent = Mapping[str, str]
 async def stream(call: Call) -> Response:
     """Answers the stream. If the job has ended and the client has all its events: 204, after which browsers do not come back."""
     last = _last_event(call)
-    call.service.check_room()
+    call.service.check_room(call.who.name)
     job, events = await _read(call, last)
     if job.is_final and not events:
         return Response(status_code=204)
@@ -53,7 +53,7 @@ def _last_event(call: Call) -> int:
 
 
 async def _events(call: Call, job: Job, events: list[Sent], last: int) -> AsyncIterator[Sent]:
-    with call.service.waiting():
+    with call.service.streaming(call.who.name):
         for event in events:
             yield event
         if job.is_final:

@@ -7,6 +7,7 @@ later each of them is looked at again. A NOTIFY of an enqueue only makes the nex
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -25,23 +26,20 @@ BURST = 8.0  # statements that may be sent at once after a pause
 OFTEN = 1.0  # seconds between two looks at one page
 ROUND = 0.5  # seconds between two turns
 MOST_TABS = 1000
+OF_ONE_CALLER = 50  # tabs, so that no caller takes the places of all others
 ANSWER_TIMEOUT = 10.0
 AGAIN_AFTER = 2.0  # seconds between two tries to reach the server
 LINGER = 30.0  # seconds without a tab after which the connection is closed
 CHANNEL = "pgqueue"
 
 
-class TooManyTabs(Exception):  # noqa: N818 - the caller makes an answer of it
-    """So many tabs are open that no other one gets live updates."""
-
-
 class Tab:
     """An open page. ``changed`` is set when the page no longer has the version that the tab shows."""
 
-    __slots__ = ("changed", "version", "what")
+    __slots__ = ("changed", "version")
 
-    def __init__(self, what: Look, version: str | None) -> None:
-        self.what, self.version = what, version
+    def __init__(self, version: str | None) -> None:
+        self.version = version
         self.changed = asyncio.Event()
 
 
@@ -49,6 +47,7 @@ class Live:
     def __init__(self, dsn: Callable[[], str], pages: Pages) -> None:
         self._dsn, self._pages = dsn, pages
         self._tabs: dict[Look, set[Tab]] = {}
+        self._callers: Counter[str] = Counter()  # the number of tabs of each caller
         self._looked: dict[Look, float] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_deaf = False  # whether it was said that there are no notifications
@@ -56,27 +55,28 @@ class Live:
         self._left = BURST
         self._filled_at = monotonic()
 
-    @property
-    def tabs(self) -> int:
-        return sum(map(len, self._tabs.values()))
-
-    @property
-    def is_full(self) -> bool:
-        return self.tabs >= MOST_TABS
+    def refusal(self, caller: str) -> tuple[int, str] | None:
+        """Returns why the caller gets no place for a further tab: a status code, and a sentence. None: it gets one."""
+        if self._callers[caller] >= OF_ONE_CALLER:
+            return 429, f"{caller} has {OF_ONE_CALLER} pages open."
+        if self._callers.total() >= MOST_TABS:
+            return 503, "Too many pages are open."
+        return None
 
     @asynccontextmanager
-    async def watching(self, what: Look, version: str | None) -> AsyncIterator[Tab]:
-        """Watches a page for one tab, which shows this version of it, while the block runs. Raises TooManyTabs."""
-        if self.is_full:
-            raise TooManyTabs
-        tab = Tab(what, version)
+    async def watching(self, what: Look, version: str | None, caller: str) -> AsyncIterator[Tab]:
+        """Watches a page for one tab, which shows this version of it, while the block runs. There must be no ``refusal``."""
+        tab = Tab(version)
         self._tabs.setdefault(what, set()).add(tab)
+        self._callers[caller] += 1
         self._wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="pgqueue live pages")
         try:
             yield tab
         finally:
+            self._callers[caller] -= 1
+            self._callers += Counter()  # forgets callers without a tab
             same = self._tabs[what]
             same.discard(tab)
             if not same:

@@ -11,9 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from pgqueue.ui.reading.pages import PAGES
 from pgqueue.ui.web.headers import PRIVATE
-from pgqueue.ui.web.live import TooManyTabs
 from pgqueue.ui.web.pages import Look, look
-from pgqueue.ui.web.site import Site, base_of
+from pgqueue.ui.web.site import Site, base_of, who_of
 
 PING = 15  # seconds between two signs of life of a connection
 SLOW = 30  # a tab that takes nothing for so many seconds is given up
@@ -39,13 +38,14 @@ def live(site: Site) -> Callable[[Request], Awaitable[Response]]:
         what = _look_at(request.query_params.get("at", "/"))
         if what is None:
             return PlainTextResponse("There is no such page.\n", 404, headers=PRIVATE)
-        if site.live.is_full:
-            return PlainTextResponse(
-                "Too many pages are open.\n", 503, headers={**PRIVATE, "Retry-After": "30"}
-            )
+        who = who_of(request)
+        assert who is not None
+        if (refused := site.live.refusal(who.name)) is not None:
+            code, text = refused
+            return PlainTextResponse(text + "\n", code, headers={**PRIVATE, "Retry-After": "30"})
         version = request.query_params.get("version", "")[:32] or None
         return EventSourceResponse(
-            _changes(site, what, version),
+            _changes(site, what, version, who.name),
             ping=PING,
             headers={**PRIVATE, "X-Accel-Buffering": "no"},
             send_timeout=SLOW,
@@ -54,15 +54,16 @@ def live(site: Site) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-async def _changes(site: Site, what: Look, version: str | None) -> AsyncIterator[Mapping[str, str]]:
-    try:
-        async with site.live.watching(what, version) as tab:
-            while True:
-                await tab.changed.wait()
-                tab.changed.clear()
-                yield {"event": "changed", "data": tab.version or ""}
-    except TooManyTabs:
-        return
+async def _changes(
+    site: Site, what: Look, version: str | None, caller: str
+) -> AsyncIterator[Mapping[str, str]]:
+    if site.live.refusal(caller) is not None:
+        return  # others came first, meanwhile; the browser comes back
+    async with site.live.watching(what, version, caller) as tab:
+        while True:
+            await tab.changed.wait()
+            tab.changed.clear()
+            yield {"event": "changed", "data": tab.version or ""}
 
 
 def _look_at(address: str) -> Look | None:

@@ -53,7 +53,11 @@
     source = new EventSource(root.dataset.live);
     source.addEventListener("changed", update);
     source.onopen = () => live.classList.remove("lost");
-    source.onerror = () => live.classList.add("lost");
+    source.onerror = () => {
+      live.classList.add("lost");
+      // A browser comes back by itself after a break, but not after an answer that refuses.
+      if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(connect, 30000); }
+    };
   };
   const disconnect = () => { if (source) { source.close(); source = null; } };
   live.addEventListener("click", () => {
