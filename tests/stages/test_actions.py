@@ -17,17 +17,17 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import DatabaseUnreachableError, InvalidOptionError, SchemaMissingError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.schedule import Schedule
 from pgqueue.ui.acting.operations import (
     Action,
     Changed,
     Operation,
-    perform,
     preview_statement,
-    undo_everything,
 )
+from pgqueue.ui.acting.performing import end_row, perform
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.audit import sentence
 from tests import batches, workflows
 from tests.factories import add_jobs, count, enqueue, look, reasons
@@ -50,7 +50,7 @@ def audit(db: Connection[Any], **which: Any) -> list[AuditRow]:
 def undo(db: Connection[Any], audit_id: int | None = None) -> dict[int | None, str]:
     """Undoes an action, by default the last one, and returns what that did with each job."""
     chosen = audit_id or audit(db)[0].id
-    return {job: result for part in undo_everything(db, chosen, ANN) for _, job, result in part}
+    return {job: result for part in perform(db, Undo(chosen, ANN)) for _, job, result in part}
 
 
 def kill(db: Connection[Any], hand: Hand) -> list[int]:
@@ -273,7 +273,9 @@ def test_the_undo_of_a_delete_leaves_a_job_whose_keys_are_taken(db: Connection[A
     enqueue(db, unique_key="u")
     enqueue(db, idempotency_key="i")
     assert undo(db) == {jobs[0]: "unique_key", jobs[1]: "idempotency_key"}
-    assert audit(db)[0].action == "delete"
+    refused, deleted = audit(db)
+    assert (refused.action, refused.refused) == ("undo", {"unique_key": 1, "idempotency_key": 1})
+    assert (deleted.undone, deleted.undone_by) == (0, None)
 
 
 def test_an_action_is_undone_once_and_only_within_its_time(db: Connection[Any]) -> None:
@@ -331,15 +333,85 @@ def test_an_operation_whose_doer_has_stopped_does_not_go_on(db: Connection[Any])
     jobs = add_jobs(db, count=1200)
     begun = perform(db, Operation(Action(name="cancel", who=ANN, ids=jobs)))
     next(begun)
-    begun.close()
     [row] = audit(db)
-    assert (row.ended, row.is_stopped, sentence(row)) == (False, False, "500 jobs cancelled, and it goes on")
+    assert (row.ended, row.stopped, sentence(row)) == (False, None, "500 jobs cancelled, and it goes on")
     db.execute("update pgqueue.audit set at = at - interval '3 minutes'")
     [row] = audit(db)
-    assert (row.ended, row.is_stopped) == (False, True)
+    assert (row.ended, row.stopped) == (False, "the process that did it is gone")
     assert sentence(row) == "500 jobs cancelled, and it stopped before its end"
     assert len(undo(db)) == 500
     assert db.execute("select count(*) from pgqueue.jobs_live where state = 'pending'").fetchone() == (1200,)
+
+
+def test_an_operation_that_fails_half_way_says_at_once_why(db: Connection[Any]) -> None:
+    jobs = add_jobs(db, count=1200)
+    begun = perform(db, Operation(Action(name="cancel", who=ANN, ids=jobs)))
+    next(begun)
+    db.execute("alter table pgqueue.jobs rename to gone")
+    with pytest.raises(SchemaMissingError):
+        list(begun)
+    db.execute("alter table pgqueue.gone rename to jobs")
+    [row] = audit(db)
+    assert (row.ended, row.changed, row.undo_until is not None) == (True, 500, True)
+    assert row.stopped is not None
+    assert "does not exist" in row.stopped
+    assert sentence(row) == "500 jobs cancelled, and it stopped before its end"
+    assert len(undo(db, row.id)) == 500
+
+
+def test_an_operation_that_is_interrupted_says_at_once_that_it_was(db: Connection[Any]) -> None:
+    begun = perform(db, Operation(Action(name="cancel", who=ANN, ids=add_jobs(db, count=1200))))
+    next(begun)
+    begun.close()
+    [row] = audit(db)
+    assert (row.ended, row.stopped) == (True, "it was interrupted")
+
+
+def test_an_operation_whose_connection_is_lost_says_what_was_done_and_where_to_look(
+    db: Connection[Any], connect: Callable[..., Connection[Any]]
+) -> None:
+    own = connect()
+    operation = Operation(Action(name="cancel", who=ANN, ids=add_jobs(db, count=1200)))
+    begun = perform(own, operation)
+    next(begun)
+    db.execute("select pg_terminate_backend(%s, 10000)", [own.info.backend_pid])
+    with pytest.raises(DatabaseUnreachableError, match="500 jobs had been changed before") as lost:
+        list(begun)
+    assert f"pgq audit show {operation.progress.audit_id}" in lost.value.do
+    assert operation.open_row is not None, "another connection can write how it ended"
+    end_row(db, operation, lost.value)
+    assert "terminating connection" in (audit(db)[0].stopped or "")
+
+
+def test_an_undo_of_several_slices_shows_that_it_goes_on_and_what_it_has_left(db: Connection[Any]) -> None:
+    jobs = add_jobs(db, count=1200)
+    perform_all(db, Operation(Action(name="cancel", who=ANN, ids=jobs)))
+    [row] = audit(db)
+    steps = Undo(row.id, ANN)
+    db.execute("delete from pgqueue.jobs_done where id = %s", [jobs[0]])
+    begun = perform(db, steps)
+    next(begun)
+    undoing, cancelled = audit(db)
+    assert (cancelled.is_undoing, cancelled.undone_by, undoing.ended) == (True, undoing.id, False)
+    list(begun)
+    undone, cancelled = audit(db)
+    assert (undone.ended, undone.changed, undone.refused, undone.undoes) == (
+        True,
+        1199,
+        {"not found": 1},
+        row.id,
+    )
+    assert (cancelled.is_undoing, cancelled.undone, cancelled.undone_by) == (False, 1199, undone.id)
+    assert steps.left == {"not found": 1}
+
+
+def test_a_cancel_that_was_only_requested_promises_no_undo(db: Connection[Any]) -> None:
+    running = enqueue(db)
+    Hand(db, ["t"]).claim()
+    act(db, "cancel", [running])
+    assert audit(db)[0].undo_until is None
+    act(db, "cancel", [running, enqueue(db)])
+    assert audit(db)[0].undo_until is not None
 
 
 def test_an_operation_stops_at_its_limit(db: Connection[Any]) -> None:
@@ -517,7 +589,12 @@ def test_an_undo_leaves_a_queue_that_was_resumed_meanwhile(db: Connection[Any]) 
     run(db, statements.pause_queue("mail", who=ANN))
     run(db, statements.resume_queue("mail"))
     assert undo(db) == {None: "moved on"}
-    assert len(audit(db)) == 1
+    refused, paused = audit(db)
+    assert (refused.undoes, refused.refused, sentence(refused)) == (
+        paused.id, {"moved on": 1}, "nothing undone: 1 moved on",
+    )  # fmt: skip
+    assert paused.undo_until is not None
+    assert undo(db, paused.id) == {None: "moved on"}
 
 
 def test_changes_of_limits_are_undone(db: Connection[Any]) -> None:

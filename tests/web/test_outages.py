@@ -14,10 +14,12 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.telemetry.events import subscribed
 from pgqueue.telemetry.events.database import PollingBegun
 from pgqueue.ui.access.who import Role
-from tests.factories import enqueue
+from tests.factories import add_jobs, enqueue
 from tests.pooler import transaction_pooler
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
@@ -109,3 +111,52 @@ def test_behind_a_pooler_a_page_changes_by_itself_and_leaves_nothing_in_the_sess
             ).fetchall()
         assert left == []
     assert said == [PollingBegun("live pages")]
+
+
+ENDS_ITS_SESSION = """
+    create function public.end_session() returns trigger language plpgsql as $$
+        begin
+            if new.changed > 0 and exists (select from pgqueue.audit where changed > 0) then
+                perform pg_terminate_backend(pg_backend_pid());
+            end if;
+            return new;
+        end $$;
+    create trigger ends before insert on pgqueue.audit for each row execute function public.end_session()
+"""
+
+
+def test_an_action_that_loses_its_connection_says_what_was_done_and_its_row_ends_at_once(
+    db: Db, serve: Serve
+):
+    site = serve(actions=True)
+    add_jobs(db, count=1200)
+    db.execute(ENDS_ITS_SESSION)
+    answer = site.act("cancel", q="", all="yes", confirmed="yes")
+    assert answer.status_code == 503, answer.text
+    assert "500 jobs had been changed before" in answer.text
+    assert "pgq audit show" in answer.text
+    wait_until(lambda: "it stopped before its end" in site.as_(Role.admin).get("/audit").text)
+    [row] = [one for one in run(db, statements.list_audit()) if one.slices]
+    assert (row.ended, row.changed) == (True, 500)
+    assert "terminating connection" in str(row.stopped)
+
+
+def test_an_operation_of_the_api_that_loses_its_connection_ends_with_the_reason(db: Db, serve: Serve):
+    client = serve().as_(Role.admin, Accept="application/json")
+    add_jobs(db, count=1200)
+    db.execute(ENDS_ITS_SESSION)
+    begun = client.post("/api/v1/operations", json={"action": "cancel", "jobs": {"queue": "default"}})
+    path = f"/api/v1/operations/{begun.json()['id']}" if begun.status_code == 202 else "/api/v1/operations/1"
+    shown = wait_until(lambda: (found := client.get(path).json())["ended"] and found)
+    assert shown["changed"] == 500
+    assert "terminating connection" in shown["stopped"]
+
+
+def test_an_undo_that_does_nothing_says_why(db: Db, serve: Serve):
+    site = serve(actions=True)
+    job = enqueue(db)
+    [audit] = re.findall(r"done=(\d+)", site.act("run_now", id=job).headers["location"])
+    db.execute("update pgqueue.jobs_live set run_at = now() + interval '1 day' where id = %s", [job])
+    answer = site.act("undo", audit=audit)
+    assert (answer.status_code, "1 moved on" in answer.text) == (409, True), answer.text
+    assert "nothing undone: 1 moved on" in site.as_(Role.admin).get("/audit").text

@@ -24,7 +24,7 @@ JobAction = Literal["retry", "cancel", "delete", "run_now", "edit"]
 class ActedJob(NamedTuple):
     """What an action or an undo did with a job: ``result`` is a word of functions/act.sql, or of functions/undo.sql.
 
-    ``audit_id``: the row of pgqueue.audit; None: nothing was changed. ``job_id`` is None if the action was not about jobs.
+    ``audit_id``: the row of pgqueue.audit; None: an action has changed nothing. ``job_id`` is None if the action was not about jobs.
     """
 
     audit_id: int | None
@@ -50,9 +50,9 @@ class Previewed(NamedTuple):
 class AuditRow:
     """An action. ``about``: what it was about. ``changed``, ``seen``: numbers of jobs. ``refused``: numbers of jobs, by the reason.
 
-    ``role``: the role of the database session. ``ended``: whether all of its slices are done. ``is_stopped``: it has not ended, and nobody
-    does it any more. ``undone``: how many changes were undone, last by the action ``undone_by``. ``undoes``: the action that this one undid.
-    ``undo_until``: None: nothing of it can be undone (any longer).
+    ``role``: the role of the database session. ``ended``: it is done, or its end was noted when it failed. ``stopped``: why it stopped before
+    its end; None: it has not. ``undone``: how many changes were undone, last by the action ``undone_by``; ``is_undoing``: an undo goes on.
+    ``undoes``: the action that this one undid. ``undo_until``: None: nothing of it can be undone (any longer).
     """
 
     id: int
@@ -73,7 +73,8 @@ class AuditRow:
     undone_by: int | None
     undo_until: datetime | None
     slices: int
-    is_stopped: bool
+    stopped: str | None
+    is_undoing: bool
 
 
 def act(
@@ -101,9 +102,9 @@ def act(
     )  # fmt: skip
 
 
-def undo(audit_id: int, who: Who) -> Statement[list[ActedJob]]:
-    """Undoes one row of pgqueue.audit (see ``list_undoable``)."""
-    return statement("undo", each(ActedJob), audit_id=audit_id, who=who.as_json())
+def undo(audit_id: int, who: Who, operation: int | None = None) -> Statement[list[ActedJob]]:
+    """Undoes one row of pgqueue.audit (see ``list_undoable``). ``operation``: an id of ``begin_operation``, if there are more rows."""
+    return statement("undo", each(ActedJob), audit_id=audit_id, who=who.as_json(), operation=operation)
 
 
 def choose_jobs(which: JobFilter, *, before: int | None, count: int) -> Statement[list[ChosenJob]]:
@@ -124,7 +125,10 @@ def preview_action(
 
 
 def begin_operation(
-    action: JobAction, about: Mapping[str, object], after: Mapping[str, object] | None, who: Who
+    action: JobAction | Literal["undo"],
+    about: Mapping[str, object],
+    after: Mapping[str, object] | None,
+    who: Who,
 ) -> Statement[int]:
     """Writes the audit row of an action with several slices. Returns its id."""
     return statement(
@@ -137,8 +141,9 @@ def begin_operation(
     )
 
 
-def end_operation(operation: int, who: Who) -> Statement[int]:
-    return statement("end_operation", one, operation=operation, who=who.as_json())
+def end_operation(operation: int, who: Who, why: str | None = None) -> Statement[int]:
+    """Writes that an operation has ended. ``why``: why it stopped before its end."""
+    return statement("end_operation", one, operation=operation, who=who.as_json(), why=why)
 
 
 def list_audit(

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
-from psycopg.errors import UniqueViolation
 
 from pgqueue.database import statements
 from pgqueue.database.run import run_async
@@ -18,7 +17,9 @@ from pgqueue.text.counted import count
 from pgqueue.ui.access.who import Role
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, changed_limit, edits
 from pgqueue.ui.acting.form import Form
-from pgqueue.ui.acting.operations import Action, Changed, Operation, Preview, perform_async
+from pgqueue.ui.acting.operations import Action, Changed, Operation, Preview, Progress
+from pgqueue.ui.acting.performing import loss_explained, perform_async
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.search import read
 
 # The actions on settings that the audit notes under the same word.
@@ -96,6 +97,11 @@ async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, acto
 
     Raises NotFoundError if there is nothing to change.
     """
+    with loss_explained(Progress()):
+        return await _set(connection, form, chosen, actor)
+
+
+async def _set(connection: AsyncConnection, form: Form, chosen: Act, actor: Actor) -> int | None:
     newest = await run_async(connection, statements.list_audit(count=1))
     before = newest[0].id if newest else 0
     if chosen.makes is not None:
@@ -124,25 +130,22 @@ async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, acto
     )  # an action that changed nothing has no row
 
 
-async def undo(connection: AsyncConnection, audit_id: int, actor: Actor) -> int | None:
+async def undo(connection: AsyncConnection, undoing: Undo) -> int | None:
     """Undoes an action with all its slices. Returns the number of the undo in the audit. Raises JobUnchangedError if nothing was undone."""
-    done = 0
-    last: int | None = None
-    for row_id in await run_async(connection, statements.list_undoable(audit_id)):
-        try:
-            undone = await run_async(connection, statements.undo(row_id, actor))
-        except UniqueViolation:  # another person undoes it at this moment
-            continue
-        for one in undone:
-            done += one.audit_id is not None
-            last = one.audit_id or last
-    if not done:
+    async for _ in perform_async(connection, undoing):
+        pass
+    if not undoing.progress.changed:
         raise JobUnchangedError(
             "Nothing was undone.",
-            why="it was undone already, its time is over, or the jobs have moved on",
+            why=reasons(undoing) or "it was undone already, its time is over, or it cannot be undone",
             do="The page of the action says more.",
         )
-    return last
+    return undoing.progress.audit_id
+
+
+def reasons(undoing: Undo) -> str:
+    """Returns in words how many changes were not undone, by the reason."""
+    return ", ".join(f"{number:,} {word}" for word, number in sorted(undoing.left.items()))
 
 
 async def role_to_undo(audit_id: int, ask: AskAudit) -> Role:

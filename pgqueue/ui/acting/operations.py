@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, Connection
 
 from pgqueue.database import statements
 from pgqueue.database.driver_errors import explain
 from pgqueue.database.outage import is_lost, one_line
-from pgqueue.database.run import run, run_async
 from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.actions import ActedJob, ChosenJob, JobAction
 from pgqueue.errors import InvalidOptionError, MissingPrivilegeError, PgQueueError
@@ -117,6 +115,7 @@ class Operation:
     """The steps of one action, without I/O: ``next_statement`` returns what to send, ``took`` gets the answer, or ``failed`` the error.
 
     A slice that fails is sent again in halves, so that in the end each failing job is alone. Every statement is a transaction of its own.
+    ``open_row``: its row in the audit, as long as no other row says that it has ended.
     """
 
     def __init__(self, action: Action, *, dry_run: bool = False) -> None:
@@ -133,6 +132,11 @@ class Operation:
         self._has_chosen_all = False
         self._failed_alone = 0
         self._is_operation = self._ids is None or len(self._ids) > SLICE
+        self.open_row: int | None = None
+
+    @property
+    def who(self) -> Who:
+        return self.action.who
 
     # -------------------------------------------------------------- what to send
 
@@ -154,7 +158,7 @@ class Operation:
         self.progress.ended = True
         if not self._is_operation or self.progress.audit_id is None:
             return None
-        self._step = self._ignored
+        self._step = self._ended
         return statements.end_operation(self.progress.audit_id, self.action.who)
 
     def _act(self, ids: Sequence[int]) -> Statement[list[ActedJob]]:
@@ -180,10 +184,11 @@ class Operation:
 
     def _begun(self, answer: object) -> list[Changed]:
         assert isinstance(answer, int)
-        self.progress.audit_id = answer
+        self.progress.audit_id = self.open_row = answer
         return []
 
-    def _ignored(self, _answer: object) -> list[Changed]:
+    def _ended(self, _answer: object) -> list[Changed]:
+        self.open_row = None
         return []
 
     def _selected(self, answer: object) -> list[Changed]:
@@ -262,43 +267,6 @@ def _word(error: Exception) -> str:
     return f"{REFUSED}: {one_line(cause.diag.message_primary or known if isinstance(cause, psycopg.Error) else known)}"
 
 
-def perform(connection: Connection, operation: Operation) -> Iterator[list[Changed]]:
-    """Performs the action on an autocommit connection. Yields what was done with some more jobs; ``operation.progress`` says how far it is.
-
-    A dry run rolls each slice back.
-    """
-    while (statement := operation.next_statement()) is not None:
-        try:
-            if operation.dry_run:
-                with connection.transaction(force_rollback=True):
-                    answer = run(connection, statement)
-            else:
-                answer = run(connection, statement)
-        except (PgQueueError, psycopg.Error) as error:
-            found = operation.failed(error)
-        else:
-            found = operation.took(answer)
-        if found:
-            yield found
-
-
-async def perform_async(connection: AsyncConnection, operation: Operation) -> AsyncIterator[list[Changed]]:
-    """``perform`` on an autocommit AsyncConnection."""
-    while (statement := operation.next_statement()) is not None:
-        try:
-            if operation.dry_run:
-                async with connection.transaction(force_rollback=True):
-                    answer = await run_async(connection, statement)
-            else:
-                answer = await run_async(connection, statement)
-        except (PgQueueError, psycopg.Error) as error:
-            found = operation.failed(error)
-        else:
-            found = operation.took(answer)
-        if found:
-            yield found
-
-
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What an action would do. ``counts``: for each state, how many jobs it would change. ``refused``: how many not, by the reason.
@@ -329,17 +297,3 @@ def preview_statement(action: Action) -> Statement[Preview]:
         return Preview(counts, refused, sum(counts.values()) + sum(refused.values()) > most)
 
     return Statement(made.name, made.text, made.parameters, decode)
-
-
-def undo_everything(connection: Connection, audit_id: int, who: Who) -> Iterator[list[ActedJob]]:
-    """Undoes an action with all its slices, the last one first, each in a transaction of its own. Yields what was done with the jobs."""
-    for row_id in run(connection, statements.list_undoable(audit_id)):
-        yield run(connection, statements.undo(row_id, who))
-
-
-async def undo_everything_async(
-    connection: AsyncConnection, audit_id: int, who: Who
-) -> AsyncIterator[list[ActedJob]]:
-    """``undo_everything`` on an AsyncConnection."""
-    for row_id in await run_async(connection, statements.list_undoable(audit_id)):
-        yield await run_async(connection, statements.undo(row_id, who))

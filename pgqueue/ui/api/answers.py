@@ -82,7 +82,10 @@ class ChangedJob(Linked):
 
 
 class ShownOperation(Linked):
-    """``seen``: jobs that it has come to. ``refused``: how many it could not change, by the reason. ``undone``: changes taken back."""
+    """``seen``: jobs that it has come to. ``refused``: how many it could not change, by the reason. ``undone``: changes taken back.
+
+    ``stopped``: why it stopped before its end; null: it has not. ``ended`` is true then, too, unless its server was killed.
+    """
 
     id: str
     action: str
@@ -93,6 +96,7 @@ class ShownOperation(Linked):
     changed: int
     refused: dict[str, int]
     undone: int
+    stopped: str | None
     undo_until: str | None
 
 

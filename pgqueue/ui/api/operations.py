@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+
+from psycopg import AsyncConnection
 
 from pgqueue.database import statements
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import InvalidRequestError, OperationNotFoundError, ServerBusyError
+from pgqueue.errors import InvalidRequestError, JobUnchangedError, OperationNotFoundError, ServerBusyError
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import RequestFailed
-from pgqueue.ui.acting.operations import (
-    Action,
-    Operation,
-    perform_async,
-    preview_statement,
-    undo_everything_async,
-)
+from pgqueue.ui.acting.doing import undo as act_undo
+from pgqueue.ui.acting.operations import Action, Operation, preview_statement
+from pgqueue.ui.acting.performing import end_row_later, perform_async
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.api.answers import ShownOperation, moment
 from pgqueue.ui.api.calls import Answer, Call
 from pgqueue.ui.api.jobs import auditor, like, refuse_secrets
@@ -39,7 +38,7 @@ async def begin(call: Call) -> Answer:
             preview = await reader.ask(preview_statement(action))
         return Answer({"counts": preview.counts, "refused": preview.refused, "more": preview.more})
     operation = Operation(action)
-    running = _start(call, _perform(call.service, operation))
+    running = _start(call, _on(call.service, operation, lambda to: _perform(to, operation)))
     await _until_begun(operation, running)
     assert operation.progress.audit_id is not None
     return await _shown(call, operation.progress.audit_id, 202)
@@ -51,7 +50,8 @@ async def read(call: Call) -> Answer:
 
 async def undo(call: Call) -> Answer:
     await _row(call, call.job_id)
-    running = _start(call, _undo(call, call.job_id))
+    undoing = Undo(call.job_id, auditor(call))
+    running = _start(call, _on(call.service, undoing, lambda to: act_undo(to, undoing)))
     await asyncio.wait({running}, timeout=1.0)
     if running.done():
         running.result()  # raises its error
@@ -95,7 +95,11 @@ def _start(call: Call, work: Coroutine[object, object, None]) -> asyncio.Task[No
 
 def _emit_failure(call: Call, done: asyncio.Task[None]) -> None:
     """Reports the error of an operation that nobody waits for any more."""
-    if not done.cancelled() and (error := done.exception()) is not None:
+    if (
+        not done.cancelled()
+        and (error := done.exception()) is not None
+        and not isinstance(error, JobUnchangedError)
+    ):
         emit(RequestFailed(call.request.method, call.request.url.path, error))
 
 
@@ -112,16 +116,25 @@ async def _until_begun(operation: Operation, running: asyncio.Task[None]) -> Non
         raise ServerBusyError("The operation could not begin.", do="try again")
 
 
-async def _perform(service: Service, operation: Operation) -> None:
-    async with await connect_soon(service.store.dsn(), name="pgqueue api") as connection:
-        async for _ in perform_async(connection, operation):
-            pass
+async def _on(
+    service: Service, steps: Operation | Undo, work: Callable[[AsyncConnection], Awaitable[object]]
+) -> None:
+    """Does the work on a connection of its own. If it fails, writes into the audit why, as soon as the database answers."""
+
+    async def connect() -> AsyncConnection:
+        return await connect_soon(service.store.dsn(), name="pgqueue api")
+
+    try:
+        async with await connect() as connection:
+            await work(connection)
+    except Exception as error:
+        await end_row_later(connect, steps, error)
+        raise
 
 
-async def _undo(call: Call, audit_id: int) -> None:
-    async with await connect_soon(call.service.store.dsn(), name="pgqueue api") as connection:
-        async for _ in undo_everything_async(connection, audit_id, auditor(call)):
-            pass
+async def _perform(connection: AsyncConnection, operation: Operation) -> None:
+    async for _ in perform_async(connection, operation):
+        pass
 
 
 async def _row(call: Call, audit_id: int) -> AuditRow:
@@ -140,6 +153,6 @@ async def _shown(call: Call, audit_id: int, code: int) -> Answer:
     url = call.url(f"/operations/{row.id}")
     shown: ShownOperation = {
         "id": str(row.id), "action": row.action, "actor": row.actor, "at": moment(row.at), "ended": row.ended, "seen": row.seen,
-        "changed": row.changed, "refused": row.refused, "undone": row.undone, "undo_until": moment(row.undo_until), "status_url": url,
+        "changed": row.changed, "refused": row.refused, "undone": row.undone, "stopped": row.stopped, "undo_until": moment(row.undo_until), "status_url": url,
     }  # fmt: skip
     return Answer(shown, code, {"Location": url, "Retry-After": "1"} if code == 202 else {})

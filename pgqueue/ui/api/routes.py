@@ -203,6 +203,7 @@ ROUTES: tuple[Route, ...] = (
         text="Undo an operation, as far as its jobs have not moved on.",
         run=operations.undo,
         role=Role.operator,
+        problems=(409,),
         answers={
             202: Outcome(
                 "The undo has begun.", shapes.ShownOperation, {"Location": "How far it is.", **LATER}

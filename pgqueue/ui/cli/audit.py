@@ -13,7 +13,8 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import ActionNotFoundError, ActionNotUndoneError, InvalidOptionError
 from pgqueue.text.counted import count
-from pgqueue.ui.acting.operations import undo_everything
+from pgqueue.ui.acting.performing import perform
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -70,6 +71,8 @@ def _about(row: AuditRow) -> str:
 
 
 def _undo(row: AuditRow) -> str:
+    if row.is_undoing:
+        return "an undo goes on"
     if row.undone_by is not None and row.undo_until is None:
         return f"undone by {row.undone_by}"
     return "" if row.undo_until is None else f"possible, the time ends {ago(row.undo_until)}"
@@ -103,7 +106,7 @@ def undo(audit_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
                 f"Action {audit_id} ({row.action}) was not undone.", why=_why_not(row), do=f"pgq audit show {audit_id}"
             )  # fmt: skip
         try:
-            done = [one for part in undo_everything(connection, audit_id, operator()) for one in part]
+            done = [one for part in perform(connection, Undo(audit_id, operator())) for one in part]
         except InvalidOptionError as error:  # somebody else was faster, or its time ended just now
             raise ActionNotUndoneError(
                 f"Action {audit_id} was not undone.", why=error.refusal, do=f"pgq audit show {audit_id}"

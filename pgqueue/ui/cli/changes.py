@@ -19,7 +19,8 @@ from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.noting import Source
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.text.counted import count
-from pgqueue.ui.acting.operations import ABLE, BY_DEFAULT, DONE, Action, Changed, Operation, perform
+from pgqueue.ui.acting.operations import ABLE, BY_DEFAULT, DONE, Action, Changed, Operation
+from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.filters import filtered
@@ -230,7 +231,7 @@ def _show_changes(done: list[dict[str, object]], audit_id: int | None) -> None:
     say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(results.items())))
     for word in sorted(results.keys() & NOTES.keys()):
         say(word, f"{count(results[word], 'job')} {NOTES[word]}")
-    if audit_id is not None and results.keys() & DONE:
+    if audit_id is not None and results.keys() & DONE - {"requested"}:
         say("undo", f"pgq audit undo {audit_id}")
 
 

@@ -10,7 +10,8 @@ import typer
 
 from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidOptionError
-from pgqueue.ui.acting.operations import Action, Changed, Operation, perform
+from pgqueue.ui.acting.operations import Action, Changed, Operation
+from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.cli.changes import MISSING, DryRun, Limit, action, change, print_changes, tasks_of
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment

@@ -11,7 +11,8 @@ from pydantic import Field
 from pgqueue.database import statements
 from pgqueue.database.statements import Who
 from pgqueue.database.statements.actions import JobAction
-from pgqueue.ui.acting.operations import Action, Operation, perform_async
+from pgqueue.ui.acting.operations import Action, Operation
+from pgqueue.ui.acting.performing import perform_async
 from pgqueue.ui.mcp.answers import answer, of_page
 from pgqueue.ui.mcp.connections import Connections
 from pgqueue.ui.reading.asked import Asked
@@ -132,5 +133,7 @@ class Actions:
                     for one in done
                 ]  # fmt: skip
         progress = operation.progress
-        undo = f"pgq audit undo {progress.audit_id}" if progress.changed else None
+        # A running job that was asked to stop cannot be undone.
+        can_undo = any(job["changed"] and job["result"] != "requested" for job in jobs)
+        undo = f"pgq audit undo {progress.audit_id}" if can_undo else None
         return answer({"changed": progress.changed, "jobs": jobs, "undo": undo})

@@ -62,8 +62,9 @@ async def action(reader: Reader, asked: Asked) -> Page:
                 Fact("role", "Role in the database", one.role, "code"),
                 Fact("changed", "Changed", one.changed, "number"),
                 Fact("seen", "Looked at", one.seen, "number"),
-                Fact("refused", "Refused", ", ".join(f"{number:,} {why}" for why, number in one.refused.items()) or None),
+                Fact("refused", "Refused", _refused(one) or None),
                 Fact("ended", "State", _state(one) or "done", "flag"),
+                Fact("stopped", "Stopped because", one.stopped),
                 Fact("undo_until", "Can be undone until", one.undo_until, "time"),
                 Fact("undone", "Undone", one.undone or None, "number"),
                 Fact("undone_by", "Undone by", one.undone_by, "id", path_to("audit", one.undone_by) if one.undone_by else None),
@@ -87,7 +88,9 @@ async def action(reader: Reader, asked: Asked) -> Page:
                 note="The first 200 jobs." if len(jobs) == 200 else None,
             )
         )  # fmt: skip
-    actions = [Action("undo", "Undo", {"audit": str(number)})] if one.undo_until else []
+    actions = (
+        [Action("undo", "Undo", {"audit": str(number)})] if one.undo_until and not one.is_undoing else []
+    )
     return Page(
         name="action", title=f"Action {number}", path=path_to("audit", number), blocks=blocks, above=("Audit", path_to("audit")),
         actions=actions, subtitle=sentence(one),
@@ -96,16 +99,20 @@ async def action(reader: Reader, asked: Asked) -> Page:
 
 def sentence(one: AuditRow) -> str:
     """Returns in words what an action has done: ``12 jobs retried``."""
+    if one.action == "undo" and one.ended and not one.changed:
+        return "nothing undone: " + _refused(one)
     did = DID.get(one.action, one.action.replace("_", " "))
     subject = _subject(one)
     if one.seen and not subject:
         text = f"{count(one.changed, 'job')} {did}"
         left = sum(one.refused.values())
-        more = (
-            "" if one.ended else ", and it stopped before its end" if one.is_stopped else ", and it goes on"
-        )
+        more = ", and it stopped before its end" if one.stopped else "" if one.ended else ", and it goes on"
         return text + (f", {left:,} not" if left else "") + more
     return f"{subject} {did}".strip()
+
+
+def _refused(one: AuditRow) -> str:
+    return ", ".join(f"{number:,} {why}" for why, number in one.refused.items())
 
 
 def _subject(one: AuditRow) -> str:
@@ -133,8 +140,12 @@ def _row(one: AuditRow) -> Row:
 
 
 def _state(one: AuditRow) -> str | None:
+    if one.stopped:
+        return "stopped"
     if not one.ended:
-        return "stopped" if one.is_stopped else "running"
+        return "running"
+    if one.is_undoing:
+        return "undoing"
     if not one.undone_by:
         return None
     return "undone" if one.undone >= one.changed else "partly undone"

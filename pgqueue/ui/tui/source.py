@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +22,8 @@ from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS
 from pgqueue.ui.acting.doing import job_action, operate, set_setting, undo
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
+from pgqueue.ui.acting.performing import end_row_later
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.asked import Asked
 from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.page import Notice, Page
@@ -96,19 +98,30 @@ class Source:
         """
         chosen = ACTS[form.one("action")]
         audit_id: int | None
+        steps: Operation | Undo
         async with await connect_soon(self._dsn, name=NAME) as connection:
             await limit_waits(connection)
             if chosen is ACTS["undo"]:
-                audit_id = await undo(connection, form.id("audit"), actor)
+                steps = Undo(form.id("audit"), actor)
+                audit_id = await self._noted(undo(connection, steps), steps)
             elif form.one("action") in JOB_ACTIONS:
                 action = await job_action(form, actor, Reader(connection).ask)
-                audit_id = await operate(connection, Operation(action))
+                steps = Operation(action)
+                audit_id = await self._noted(operate(connection, steps), steps)
             else:
                 audit_id = await set_setting(connection, form, chosen, actor)
             if audit_id is None:
                 return None, chosen.label
             [row] = await run_async(connection, statements.list_audit(audit_id=audit_id))
             return (audit_id if row.undo_until else None), sentence(row)
+
+    async def _noted(self, work: Awaitable[int | None], steps: Operation | Undo) -> int | None:
+        """Awaits the work. If it lost its connection, the audit says so, if the database answers again."""
+        try:
+            return await work
+        except Exception as error:
+            await end_row_later(lambda: connect_soon(self._dsn, name=NAME), steps, error, patience=0)
+            raise
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

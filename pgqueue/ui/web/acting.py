@@ -36,6 +36,8 @@ from pgqueue.ui.acting.doing import (
 )
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
+from pgqueue.ui.acting.performing import Noted, end_row_later
+from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.reader import reading
 from pgqueue.ui.web.failures import failed
 from pgqueue.ui.web.form import back_of, read_form
@@ -52,6 +54,7 @@ class Acting:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[int | None]] = set()
+        self._notes: set[asyncio.Task[None]] = set()  # of actions that lost their connection
 
     def begin(self, work: Awaitable[int | None]) -> asyncio.Task[int | None]:
         if len(self._tasks) >= MOST_AT_ONCE:
@@ -74,9 +77,15 @@ class Acting:
         ):
             emit(TurnFailed("an action of the web page", "answer", one_line(error), 0.0, None))
 
+    def end_row(self, site: Site, steps: Noted, error: BaseException) -> None:
+        """Writes into the audit why an action has stopped, as soon as the database answers."""
+        task = asyncio.ensure_future(end_row_later(lambda: _connect(site), steps, error))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
     async def close(self) -> None:
-        """Ends the actions. What they have done stays, and the audit says that they have not ended."""
-        for task in list(self._tasks):
+        """Ends the actions. What they have done stays, and the audit says that they were interrupted."""
+        for task in [*self._tasks, *self._notes]:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
@@ -115,9 +124,12 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
         number = form.id("audit")
         async with reading(site.pools) as reader:
             who.require(await role_to_undo(number, reader.ask), "undo this action")
-        return await _finish(request, form, acting.begin(_on(site, lambda to: undo(to, number, actor))))
+        undoing = Undo(number, actor)
+        return await _finish(
+            request, form, acting.begin(_on(site, acting, lambda to: undo(to, undoing), undoing)), undoing
+        )
     return await _finish(
-        request, form, acting.begin(_on(site, lambda to: set_setting(to, form, chosen, actor)))
+        request, form, acting.begin(_on(site, acting, lambda to: set_setting(to, form, chosen, actor)))
     )
 
 
@@ -135,18 +147,31 @@ async def _jobs(
             preview = await reader.ask(preview_statement(action))
         return _ask(site, request, form, chosen, preview)
     operation = Operation(action)
-    work = _on(site, lambda to: operate(to, operation))
+    work = _on(site, acting, lambda to: operate(to, operation), operation)
     return await _finish(request, form, acting.begin(work), operation)
 
 
-async def _on(site: Site, work: Callable[[AsyncConnection], Awaitable[int | None]]) -> int | None:
+async def _on(
+    site: Site,
+    acting: Acting,
+    work: Callable[[AsyncConnection], Awaitable[int | None]],
+    steps: Noted | None = None,
+) -> int | None:
     """Does the work on a connection of its own, because it can take long. Afterwards, every page is made again."""
-    connection = await connect_soon(site.dsn(), name="pgqueue web action")
+    connection = await _connect(site)
     try:
         return await work(connection)
+    except Exception as error:
+        if steps is not None and steps.open_row is not None:
+            acting.end_row(site, steps, error)
+        raise
     finally:
         await connection.close()
         site.pages.forget()
+
+
+async def _connect(site: Site) -> AsyncConnection:
+    return await connect_soon(site.dsn(), name="pgqueue web action")
 
 
 # ---------------------------------------------------------------- answers
@@ -156,17 +181,19 @@ async def _finish(
     request: Request,
     form: Form,
     task: asyncio.Task[int | None],
-    operation: Operation | None = None,
+    steps: Noted | None = None,
 ) -> Response:
     """Leads back to the page if the action ends soon, and otherwise to its row in the audit. Raises the error of the action."""
     await asyncio.wait({task}, timeout=PATIENCE)
     base, back = base_of(request), back_of(form)
+    if task.cancelled():
+        raise HTTPException(503, "The server stops. The page Audit says what the action has done.")
     if task.done():
         audit_id = task.result()
         if form.one("action") == "delete" and back.startswith("/jobs/"):
             back = "/jobs"
         return _to(base, back, audit_id)
-    number = operation.progress.audit_id if operation is not None else None
+    number = steps.progress.audit_id if steps is not None else None
     return _to(base, "/audit" if number is None else f"/audit/{number}", None)
 
 

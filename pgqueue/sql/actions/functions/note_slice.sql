@@ -1,5 +1,6 @@
 -- Writes the audit row of one call of act(), if it changed a job or belongs to an operation. Values of an edit that can be secrets (args and
--- meta) are not written, only their names. Returns the row's id; null: there was nothing to write.
+-- meta) are not written, only their names. A running job that was only asked to stop cannot be undone, so an action with no other job cannot
+-- be undone either. Returns the row's id; null: there was nothing to write.
 create or replace function pgqueue.note_slice(action text, options jsonb, who jsonb, acted bigint[], ids bigint[], words text[])
 returns bigint
 language sql
@@ -16,6 +17,6 @@ as $function$
         'refused', (select jsonb_object_agg(r.word, r.ids)
                     from (select p.word, jsonb_agg(p.id order by p.id) as ids from unnest(ids, words) p (id, word)
                           where p.id <> all(acted) and p.word <> 'alone' group by 1) r),
-        'can_undo', cardinality(acted) > 0 and options -> 'forget' is distinct from 'true'), who)
+        'can_undo', cardinality(acted) > cardinality(array_positions(words, 'requested')) and options -> 'forget' is distinct from 'true'), who)
     where cardinality(acted) > 0 or options ? 'operation'
 $function$;

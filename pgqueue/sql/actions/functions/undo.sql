@@ -1,9 +1,10 @@
 -- Undoes one action: `select * from pgqueue.undo(12, '{"actor": "ann"}')`, with the id of its row in pgqueue.audit. Jobs that have moved on
 -- since then, and locked ones, are left as they are. Of an operation with several slices, each slice has a row, and is undone alone.
 -- Can undo cancel, retry, delete, run_now and edit of jobs, pause and resume of queues and schedules, and changes of limits.
--- Writes a row into pgqueue.audit, whose `undoes` is the id of the undone row. A unique index lets an action be undone once.
+-- Writes a row into pgqueue.audit, with the reasons of the jobs that were left. If something was undone, its `undoes` is the id of the undone
+-- row, and a unique index lets an action be undone once. Otherwise `undoes` is null, and the undo can be tried again.
 -- Returns one row for each job, or one row without a job. `result` is undone; or why not: moved on, the state of the job, locked, not found,
--- unique_key, idempotency_key, node or children. `audit_id` is the id of the new row; null if nothing was changed, so nothing was written.
+-- unique_key, idempotency_key, node or children. `audit_id` is the id of the new row.
 -- Raises PQ404 if there is no such action, if it was undone already, if its time is over, or if it cannot be undone.
 create or replace function pgqueue.undo(audit bigint, who jsonb default '{}')
 returns table (audit_id bigint, job_id bigint, result text)
@@ -50,16 +51,16 @@ begin
         ids := ids || job.id;
         words := words || word;
     end loop;
+    audit_id := pgqueue.note_action(jsonb_build_object(
+        'action', 'undo', 'about', jsonb_build_object('action', act.action, 'id', act.id), 'before', act.after, 'after', act.before,
+        'undoes', case when 'undone' = any(words) then act.id end,
+        'changed', cardinality(array_positions(words, 'undone')), 'seen', cardinality(words),
+        'job_ids', case when act.job_ids is not null then
+            (select coalesce(jsonb_agg(p.id), '[]') from unnest(ids, words) p (id, word) where p.word = 'undone') end,
+        'refused', (select jsonb_object_agg(r.word, r.ids)
+                    from (select p.word, jsonb_agg(p.id order by p.id) as ids from unnest(ids, words) p (id, word)
+                          where p.word <> 'undone' group by 1) r)), who);
     if 'undone' = any(words) then
-        audit_id := pgqueue.note_action(jsonb_build_object(
-            'action', 'undo', 'undoes', act.id, 'about', jsonb_build_object('action', act.action, 'id', act.id),
-            'before', act.after, 'after', act.before,
-            'changed', cardinality(array_positions(words, 'undone')), 'seen', cardinality(words),
-            'job_ids', case when act.job_ids is not null then
-                (select jsonb_agg(p.id) from unnest(ids, words) p (id, word) where p.word = 'undone') end,
-            'refused', (select jsonb_object_agg(r.word, r.ids)
-                        from (select p.word, jsonb_agg(p.id order by p.id) as ids from unnest(ids, words) p (id, word)
-                              where p.word <> 'undone' group by 1) r)), who);
         delete from pgqueue.undo_rows u where u.audit_id = act.id;
         perform pgqueue.notify('');
     end if;
