@@ -164,6 +164,14 @@ def test_doctor_reports_a_task_if_no_worker_of_its_queue_has_this_task(pgq, db):
     )
 
 
+def test_doctor_tells_a_quiet_worker_from_none(pgq, db):
+    Hand(db, ["greet"])
+    add_jobs(db, task="greet")
+    assert "quiet" not in findings(pgq("doctor", "--json"))
+    db.execute("update pgqueue.workers set state = 'draining'")
+    assert "the workers that know this task are quiet or stop" in findings(pgq("doctor", "--json"))
+
+
 def test_doctor_suggests_a_worker_of_the_app_that_has_declared_the_task(pgq, db):
     db.execute(
         'select pgqueue.sync_tasks(\'shop\', \'[{"name": "greet", "options": {}, "keep": "all"}]\', 60)'

@@ -71,6 +71,27 @@ def test_why_says_that_the_transaction_of_a_job_is_still_open_or_was_rolled_back
     assert why(db, job).reason == "no_worker"
 
 
+def test_why_tells_a_quiet_worker_from_none(db: Connection[Any]) -> None:
+    job = add(db, queue="mail")
+    worker(db, queues=["mail"])
+    db.execute("update pgqueue.workers set state = 'draining'")
+    said = why(db, job)
+    assert said.reason == "no_worker"
+    assert (
+        said.sentence == "No worker takes jobs of its queue mail: 1 worker serves it, but is quiet or stops."
+    )
+    other = worker(db, queues=["mail"], tasks=["other"])
+    said = why(db, job)
+    assert said.reason == "unknown_task"
+    assert (
+        said.sentence
+        == "No worker of its queue mail takes the task t: 1 worker knows it, but is quiet or stops."
+    )
+    db.execute("update pgqueue.workers set queues = '{news}' where id <> %s", [other])
+    db.execute("update pgqueue.workers set state = 'stopped' where id = %s", [other])
+    assert why(db, job).sentence == "No living worker serves its queue mail; 1 worker serves other queues."
+
+
 def test_why_reports_the_next_reason_when_the_first_reason_is_removed(db: Connection[Any]) -> None:
     """All reasons are true at the same time. ``why`` reports the reason that an operator would remove first."""
     job = add(db, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=3))

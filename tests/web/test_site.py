@@ -597,6 +597,19 @@ def test_one_caller_cannot_take_the_live_updates_of_the_others(
         wait_until(lambda: status_of(site, Role.viewer).status_code == 200)
 
 
+def test_the_overview_tells_a_quiet_worker_from_none(db: Db, serve: Serve):
+    from tests.worker_by_hand import Hand
+
+    enqueue(db)
+    site = serve(tokens=False)
+    assert "Jobs are due, but no worker runs." in site.as_().get("/").text
+    Hand(db, ["t"])
+    db.execute("update pgqueue.workers set state = 'draining'")
+    site.app.state.site.pages.forget()
+    text = site.as_().get("/").text
+    assert "Jobs are due, but no worker takes more jobs: 1 worker is quiet or stops." in text
+
+
 def status_of(site: Server, role: Role) -> httpx2.Response:
     """Returns the beginning of the answer to a further tab, which is closed then."""
     with site.as_(role).stream("GET", "/live?at=/queues") as answer:

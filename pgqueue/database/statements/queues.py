@@ -60,7 +60,7 @@ class Unserved:
     """Due jobs of one queue and task that no living worker claims. ``queue_served``: workers serve the queue, but none knows the task.
 
     ``app``: the app that declared the task last. None: no app has declared it. ``version``: workers know the task, but none accepts this
-    version of the jobs' checkpoints.
+    version of the jobs' checkpoints. ``is_quiet``: a worker knows the task, but takes no more jobs.
     """
 
     queue: str
@@ -70,6 +70,7 @@ class Unserved:
     queue_served: bool
     app: str | None
     version: int | None
+    is_quiet: bool
 
 
 @dataclass(frozen=True, slots=True)

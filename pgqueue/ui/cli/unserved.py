@@ -17,6 +17,8 @@ def unserved(gap: Unserved) -> tuple[str, str]:
         its = "its checkpoints are" if gap.count == 1 else "their checkpoints are"
         why = f"{its} of version {gap.version}, and no living worker accepts it"
         do = f"start a worker whose task {gap.task} accepts {gap.version}: accepts=(…, {gap.version})"
+    elif gap.is_quiet:
+        why = "the workers that know this task are quiet or stop"
     elif gap.queue_served:
         why = "no living worker knows this task"
     else:

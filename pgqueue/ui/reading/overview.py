@@ -62,7 +62,13 @@ def _oldest(queues: Sequence[QueueCount]) -> str:
 
 def _slots(workers: Sequence[WorkerRow]) -> str:
     slots = sum(worker.slots for worker in workers if worker.state == "running")
-    return f"of {count(slots, 'slot')}" if slots else "no worker runs"
+    if slots:
+        return f"of {count(slots, 'slot')}"
+    return "all workers are quiet or stop" if _draining(workers) else "no worker runs"
+
+
+def _draining(workers: Sequence[WorkerRow]) -> int:
+    return sum(worker.state == "draining" for worker in workers)
 
 
 def _notices(
@@ -76,8 +82,11 @@ def _notices(
         return [
             Notice("info", "No job has been enqueued yet, and no worker runs.", "pgq work -A your_module")
         ]
-    if not workers and any(queue.due for queue in queues):
-        found.append(Notice("error", "Jobs are due, but no worker runs.", "pgq work -A your_module"))
+    if not any(worker.state == "running" for worker in workers) and any(queue.due for queue in queues):
+        quiet = _draining(workers)
+        who = count(quiet, "worker is quiet or stops", "workers are quiet or stop")
+        why = f"no worker takes more jobs: {who}" if quiet else "no worker runs"
+        found.append(Notice("error", f"Jobs are due, but {why}.", "pgq work -A your_module"))
     told = {alert.queue for alert in alerts if alert.kind == "stalled"}
     for queue in queues:
         if workers and queue.queue not in told and queue.due and not queue.workers and not queue.paused:

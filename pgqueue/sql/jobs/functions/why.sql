@@ -161,23 +161,32 @@ begin
         return;
     end if;
 
-    select count(*) as living, count(x.serving) as serving, count(*) filter (where x.able) as able,
-           count(*) filter (where x.able and x.accepts) as accepting,
-           coalesce(array_agg(x.id) filter (where x.able and x.accepts), '{}') as ids
+    -- A draining worker is alive, but takes no more jobs: it was asked to be quiet, or it stops.
+    select count(*) filter (where x.takes) as living, count(x.serving) filter (where x.takes) as serving,
+           count(*) filter (where x.takes and x.able) as able, count(*) filter (where x.takes and x.able and x.accepts) as accepting,
+           coalesce(array_agg(x.id) filter (where x.takes and x.able and x.accepts), '{}') as ids,
+           count(*) filter (where not x.takes) as draining, count(x.serving) filter (where not x.takes) as serving_until_now,
+           count(*) filter (where x.able and not x.takes) as able_until_now
     into workers
-    from (select w.id, s.serving, s.serving is not null and j.task = any(w.tasks) as able,
+    from (select w.id, w.state = 'running' as takes, s.serving, s.serving is not null and j.task = any(w.tasks) as able,
                  j.version is null or j.task || '@' || j.version = any(w.accepts) as accepts
           from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
-          where w.state = 'running' and w.expires_at > moment) x;
+          where w.state in ('running', 'draining') and w.expires_at > moment) x;
 
     -- `pgq doctor` uses the same words. They contain `module:app` as it is, because an app's name need not be the name of a module.
     remedy := format('start a worker %s: pgq work -A module:app -Q %s',
                     coalesce((select 'of the app ' || t.app from pgqueue.tasks t where t.name = j.task), 'that has this task'), j.queue);
     if workers.serving = 0 then
         reason := 'no_worker';
-        sentence := format('No living worker serves its queue %s; ', j.queue) ||
-            case workers.living when 0 then 'no worker is alive.' when 1 then '1 worker serves other queues.'
-                 else format('%s workers serve other queues.', workers.living) end || unseen;
+        sentence := case
+            when workers.serving_until_now > 0 then
+                format('No worker takes jobs of its queue %s: ', j.queue) ||
+                case workers.serving_until_now when 1 then '1 worker serves it, but is quiet or stops.'
+                     else format('%s workers serve it, but are quiet or stop.', workers.serving_until_now) end
+            else format('No living worker serves its queue %s; ', j.queue) ||
+                case when workers.living = 0 and workers.draining = 0 then 'no worker is alive.'
+                     when workers.living + workers.draining = 1 then '1 worker serves other queues.'
+                     else format('%s workers serve other queues.', workers.living + workers.draining) end end || unseen;
         do_this := remedy;
         return;
     end if;
@@ -185,10 +194,15 @@ begin
         reason := 'unknown_task';
         select x.id, x.host, x.version, x.heartbeat_at into w
         from pgqueue.workers x where j.task = any(x.tasks) order by x.heartbeat_at desc limit 1;
-        sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
-            case when found then format('the last one that knew it was worker %s on %s (pgqueue %s); its last heartbeat was at %s.', w.id, w.host,
-                                        w.version, pgqueue.time_in_words(w.heartbeat_at))
-                 else 'no worker has known it so far.' end || unseen;
+        sentence := case
+            when workers.able_until_now > 0 then
+                format('No worker of its queue %s takes the task %s: ', j.queue, j.task) ||
+                case workers.able_until_now when 1 then '1 worker knows it, but is quiet or stops.'
+                     else format('%s workers know it, but are quiet or stop.', workers.able_until_now) end
+            else format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
+                case when found then format('the last one that knew it was worker %s on %s (pgqueue %s); its last heartbeat was at %s.', w.id, w.host,
+                                            w.version, pgqueue.time_in_words(w.heartbeat_at))
+                     else 'no worker has known it so far.' end end || unseen;
         do_this := remedy;
         return;
     end if;
