@@ -25,11 +25,21 @@ NAMES = frozenset((
 # such as 7 would blank half of each text. Messages cut long values, so a part of at least PIECE characters at either end is masked, too.
 SHORTEST, LONG, PIECE = 4, 8, 16
 LARGEST_TEXT = 100_000  # of a longer value, only the ends are looked for in texts
+DERIVED = ("pgq:args:", "pgq:by:")  # the beginnings of unique keys that contain arguments
 CAMEL = re.compile(r"([a-z0-9])([A-Z])")
+
+TEXT = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')  # a text in JSON
+SEPARATORS = re.compile(r"[\s_-]+")
 
 Path = tuple[str, ...]
 Paths = tuple[Path, ...]
 Names = frozenset[str]
+
+
+class Undecoded(str):
+    """The text of a JSON document that Python cannot decode."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +82,13 @@ NOTHING, EVERYTHING = Redaction(), Redaction(((),), ((),))
 @lru_cache(4096)
 def is_secret_name(name: str, names: Names = NAMES) -> bool:
     """Returns whether values of this key are always masked. ``names`` are lower case, with underscores."""
-    words = CAMEL.sub(r"\1_\2", name[:200]).lower().replace("-", "_").replace(" ", "_").split("_")
+    words = _in_words(name[:200]).split("_")
     return any("_".join(words[start:]) in names for start in range(len(words)))
+
+
+def _in_words(text: str) -> str:
+    """Returns the text in lower case, with ``_`` between words: for accessToken, Access-Token and access token, ``access_token``."""
+    return SEPARATORS.sub("_", CAMEL.sub(r"\1_\2", text).lower())
 
 
 def redacted(value: Any, paths: Paths = (), names: Names = NAMES) -> Any:
@@ -89,6 +104,8 @@ def _redacted(value: Any, paths: Paths, names: Names) -> Any:
         return None
     if () in paths:
         return MASK
+    if isinstance(value, Undecoded):
+        return redacted_text(value, paths, names)
     if isinstance(value, dict):
         return {
             key: (None if inner is None else MASK)
@@ -103,11 +120,17 @@ def _redacted(value: Any, paths: Paths, names: Names) -> Any:
 
 
 def redacted_text(value: Any, paths: Paths, names: Names = NAMES) -> Any:
-    """Does ``redacted`` for a document of which ``value`` is only a text, because it cannot be decoded. It is masked as a whole if in doubt."""
+    """Does ``redacted`` for a document. If it is only a text, because it cannot be decoded, masks the whole text if in doubt."""
     if not isinstance(value, str):
         return redacted(value, paths, names)
-    said = CAMEL.sub(r"\1_\2", value).lower().replace("-", "_")
-    return MASK if paths or any(name in said for name in names) else value
+    return MASK if _can_be_secret(value, paths, names) else value
+
+
+def _can_be_secret(text: str, paths: Paths, names: Names) -> bool:
+    if paths:
+        return True
+    said = _in_words(text)
+    return any(name in said for name in names)
 
 
 def narrowed(paths: Paths, key: str) -> Paths:
@@ -122,7 +145,10 @@ def narrowed(paths: Paths, key: str) -> Paths:
 
 
 def secrets(value: Any, paths: Paths = (), names: Names = NAMES) -> frozenset[str]:
-    """Returns the secret values within a JSON value as texts, for ``masked``."""
+    """Returns the secret values within a JSON value as texts, for ``masked``. Within a text that cannot be decoded: all texts, if in doubt."""
+    if isinstance(value, Undecoded):
+        inner = TEXT.findall(value) if _can_be_secret(value, paths, names) else ()
+        return frozenset(text for text in map(json.loads, inner) if len(text) >= SHORTEST)
     found: set[str] = set()
     with suppress(RecursionError):  # nobody can decode such arguments, so no handler gets them
         _collect(value, paths, names, found)
@@ -151,7 +177,7 @@ def masked_value(value: Any, values: frozenset[str], names: Names = NAMES) -> An
     The value can consist of dicts, lists, named tuples and dataclasses.
     """
     if isinstance(value, str):
-        return masked(value, values)
+        return masked(redacted(value, (), names), values)
     if isinstance(value, dict):
         return {
             key: MASK
@@ -215,15 +241,28 @@ def _without_pieces(text: str, value: str) -> str:
 
 def redacted_key(key: str | None, paths: Paths, names: Names = NAMES) -> str | None:
     """Returns a job's unique key as people see it. A key that pgqueue derived contains arguments (functions/unique_key.sql)."""
-    if key is None or not key.startswith(("pgq:args:", "pgq:by:")):
+    if key is None or not key.startswith(DERIVED):
         return key
+    head, document, rest = _parts(key)
+    if document is None:
+        return f"{head}:{MASK}"
+    shown = redacted(document, paths, names)
+    return key if shown == document else f"{head}:{json.dumps(shown)}{rest}"
+
+
+def document_of_key(key: str | None) -> Any:
+    """Returns the arguments within a unique key that pgqueue derived; None: there are none."""
+    return _parts(key)[1] if key is not None and key.startswith(DERIVED) else None
+
+
+def _parts(key: str) -> tuple[str, dict[str, Any] | None, str]:
+    """Returns what stands before the arguments in a derived key, the arguments (None: they cannot be decoded), and what stands after them."""
     head, _, document = key.partition(":{")
     try:
         value, end = json.JSONDecoder().raw_decode("{" + document)
     except (ValueError, RecursionError):
-        return f"{head}:{MASK}"
-    shown = redacted(value, paths, names)
-    return key if shown == value else f"{head}:{json.dumps(shown)}{('{' + document)[end:]}"
+        return head, None, ""
+    return head, value, ("{" + document)[end:]
 
 
 def names_a_secret(value: Any, names: Names = NAMES) -> bool:

@@ -52,7 +52,7 @@ def shown_job(job: Job, redaction: Redaction, names: Names = NAMES) -> Job:
     return replace(
         job,
         args=redacted_text(job.args, redaction.args, names),
-        result=_result(job.result, redaction, names),
+        result=redacted(job.result, redaction.result, names),
         meta=redacted_text(job.meta, (), names),
         progressed=redacted(_message_masked(job.progressed, values), (), names),
         unique_key=text(redacted_key(job.unique_key, redaction.args, names)),
@@ -71,13 +71,6 @@ def without_texts(job: Job) -> Job:
     if isinstance(progress, dict):
         progress = {name: value for name, value in progress.items() if name != "message"}
     return replace(job, tags=(), last_error=job.last_error and error, progressed=progress)
-
-
-def _result(result: Any, redaction: Redaction, names: Names) -> Any:
-    """Returns the result as people see it. A result that is a text can be a document that cannot be decoded, so secret paths mask it."""
-    if isinstance(result, str) and redaction.result:
-        return redacted_text(result, redaction.result, names)
-    return redacted(result, redaction.result, names)
 
 
 def _message_masked(progress: Any, values: frozenset[str]) -> Any:

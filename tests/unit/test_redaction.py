@@ -24,6 +24,7 @@ from pgqueue.model.redaction import (
     NAMES,
     NOTHING,
     Redaction,
+    Undecoded,
     is_secret_name,
     masked,
     masked_value,
@@ -177,7 +178,8 @@ def test_values_at_a_path_or_under_a_secret_name_are_masked(value: Any, paths: A
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "PASSWORD", "dbPassword", "client-secret", "Set Cookie", "x_api_key", "CVV"]
+    "name",
+    ["password", "PASSWORD", "dbPassword", "client-secret", "Set Cookie", "api  key", "x_api_key", "CVV"],
 )
 def test_these_names_are_secret(name: str) -> None:
     assert is_secret_name(name)
@@ -193,7 +195,22 @@ def test_these_names_are_not_secret(name: str) -> None:
 def test_a_document_that_cannot_be_decoded_is_masked_as_a_whole_if_it_can_contain_a_secret() -> None:
     assert redacted_text('{"n": 1', (("n",),)) == MASK
     assert redacted_text('{"dbPassword": 1', ()) == MASK
+    assert redacted_text("api  key: 1", ()) == MASK
+    assert redacted_text("Private-Key: 1", ()) == MASK
     assert redacted_text('{"n": 1', ()) == '{"n": 1'
+    for mask in (redacted, lambda value: masked_value(value, frozenset())):
+        assert mask(Undecoded('{"api key": 1')) == MASK
+        assert mask(Undecoded('{"n": 1')) == '{"n": 1'
+        assert mask("the api key is on the table") == "the api key is on the table"
+
+
+def test_the_texts_of_a_document_that_cannot_be_decoded_are_masked_in_errors_if_it_can_contain_a_secret() -> (
+    None
+):
+    deep = Undecoded('{"key": "hunter2-\\u00e9", "n": ' + "9" * 5000 + "}")
+    assert secrets(deep, (("key",),)) == {"hunter2-é"}
+    assert secrets(deep) == frozenset()
+    assert secrets(Undecoded('{"password": "hunter2"')) == {"password", "hunter2"}
 
 
 def test_a_value_that_is_too_deep_is_masked_as_a_whole() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pgqueue.model.job import Job
+from pgqueue.model.redaction import Undecoded
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def plain(text: str | None) -> Any:
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return Undecoded(text)
 
 
 def job_of(row: Row) -> Job:
