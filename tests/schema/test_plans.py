@@ -119,6 +119,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_writes(100, 20),
         statements.refuse_commit(1, "key"),
         statements.why(1),
+        statements.why_shown(1),
         statements.claim_limited(1, ["t"], ("q", 0), "", 5),
         statements.recount_seats(),
         statements.set_limit(

@@ -18,7 +18,15 @@ ROW = re.compile(
 ROWS = {match["name"]: match for match in ROW.finditer(PAGE)}
 GRANTS = Path(sql.__file__).parent / "grants"
 PARTS = ("jobs", "alerts")
-ONLY_FOR_OTHER_FUNCTIONS = {"text_of", "time_of", "time_in_words", "with_noun", "recent_events"}
+ONLY_FOR_OTHER_FUNCTIONS = {
+    "text_of",
+    "time_of",
+    "time_in_words",
+    "with_noun",
+    "recent_events",
+    "declared_secrets",
+    "contains_secret",
+}
 
 
 def granted(kind: str) -> str:

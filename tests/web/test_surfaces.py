@@ -128,16 +128,43 @@ def test_a_stalled_queue_is_an_alert_in_sql_in_the_command_and_on_the_page(db: D
     assert text in [notice["text"] for notice in by_page(site, "/")["notices"]]
 
 
-def test_no_page_and_no_answer_of_the_api_shows_a_secret_value(
+def store_openly(db: Db, ids: list[int], canary: str) -> int:
+    """Writes the secret value into all that is stored about jobs, as a worker did before the value was secret. Returns a workflow's id."""
+    flow = {"name": "shop", "nodes": [{"name": "a", "task": "pay", "args": {"key": canary}}]}
+    [(workflow,)] = db.execute("select id from pgqueue.enqueue_workflow(%s)", [json.dumps(flow)]).fetchall()
+    db.execute(
+        "update pgqueue.nodes set state = 'dead', ended_at = now(), error = %s where workflow_id = %s",
+        [canary, workflow],
+    )
+    said = [f"ValueError: with {canary}", f'File "shop.py", line 1, in pay\n{canary}']
+    db.execute(
+        "update pgqueue.jobs set last_error = %s, last_traceback = %s where id = any(%s)", [*said, ids]
+    )
+    db.execute("update pgqueue.transitions set error = %s, traceback = %s where error is not null", said)
+    db.execute(
+        "update pgqueue.transitions set error = %s, traceback = null where job_id = %s",
+        [f"1 {canary} 2", ids[3]],
+    )
+    db.execute(
+        "insert into pgqueue.job_lines (job_id, attempt, at, level, logger, text)"
+        " select unnest(%s::bigint[]), 1, now(), 'INFO', 'shop', %s",
+        [ids, canary],
+    )
+    return int(workflow)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_no_surface_shows_a_secret_value(
+    is_open: bool,
     finished: tuple[Done, list[int]],
     db: Db,
     canary: str,
     serve: Callable[..., Server],
-    dsn: str,
-    tmp_path: Path,
+    pgq: Pgq,
 ):
     _, ids = finished
     site = serve(tokens=False, access=Access(anonymous=Who("ann", Role.admin)), actions=True)
+    workflow = store_openly(db, ids, canary) if is_open else None
     db.execute(
         "insert into pgqueue.schedules (name, task, cron, args) values ('paying', 'pay', '0 * * * *', %s)",
         [json.dumps({"key": canary, "card": {"number": canary, "owner": "Ada"}})],
@@ -157,6 +184,7 @@ def test_no_page_and_no_answer_of_the_api_shows_a_secret_value(
         "/schedules/paying",
         "/queues/default",
         *(f"/errors/{one}" for one in fingerprints),
+        *([f"/workflows/{workflow}"] if workflow else []),
     ]
     for path in pages:
         for form in ("html", "json", "text"):
@@ -167,25 +195,110 @@ def test_no_page_and_no_answer_of_the_api_shows_a_secret_value(
         "/jobs",
         "/queues",
         "/workers",
-        *(f"/jobs/{one}{part}" for one in ids for part in ("", "/timeline", "/why")),
+        *(f"/jobs/{one}{part}" for one in ids for part in ("", "/timeline", "/why", "/result")),
     ]:
         assert canary not in site.as_(Accept="application/json").get(f"/api/v1{path}").text, path
-    for one in ids:
-        assert canary not in site.as_(Accept="application/json").get(f"/api/v1/jobs/{one}/result").text
+    commands = [
+        ["errors", "list"],
+        *(["errors", "show", one] for one in fingerprints),
+        *(["jobs", "show", str(one), "--logs"] for one in ids),
+        *(["why", str(one)] for one in ids),
+        ["events", "tail", "--since", "1h", "--limit", "5"],
+        *([["workflows", "show", str(workflow)]] if workflow else []),
+    ]
+    for words in commands:
+        for shape in ([], ["--json"]):
+            done = pgq(*words, *shape)
+            assert done.code == 0, done.err
+            assert canary not in done.out + done.err, words
+    if is_open:
+        for words in (["jobs", "list"], ["jobs", "show", str(ids[3]), "--logs"]):
+            assert canary in pgq(*words, "--json", "--reveal").out, words
+        assert all(item["error"] for item in by_command(pgq, "jobs", "show", str(ids[3]))["transitions"])
+
+
+def answers(site: Server, pgq: Pgq, option: str, value: Any) -> list[object]:
+    """Searches in each way. Returns what a person learns: the exit code or status, and what was found."""
+    http = site.as_(Accept="application/json")
+    if option == "args":
+        name, leaf = next(iter(value.items()))
+        while isinstance(leaf, dict):
+            inner, leaf = next(iter(leaf.items()))
+            name += f".{inner}"
+        words, value = f"args.{name}:{json.dumps(leaf)}", json.dumps(value)
+    else:
+        words = f"{option}:{json.dumps(value)}"
+    given = ("--" + option.replace("_", "-"), value, "--json")
+    page = http.get("/jobs", params={"q": words})
+    table = page.json().get("jobs")
+    listed = http.get("/api/v1/jobs", params={option: value})
+    commands = [
+        pgq("jobs", "list", *given),
+        pgq("jobs", "count", *given),
+        pgq("jobs", "delete", *given, "--dry-run"),
+        pgq("jobs", "export", *given[:2]),
+    ]
+    for done in commands:
+        assert "Traceback" not in done.err
+    return [
+        page.status_code,
+        table and ([row["id"] for row in table["items"]], table.get("next")),
+        listed.status_code,
+        [(job["id"], job["state"]) for job in listed.json().get("items", ())],
+        listed.json().get("next"),
+        [(done.code, done.out) for done in commands],
+    ]
 
 
 def test_a_search_cannot_be_used_to_guess_a_secret_value(
-    finished: tuple[Done, list[int]], canary: str, site: Server
+    finished: tuple[Done, list[int]], canary: str, db: Db, site: Server, pgq: Pgq
 ):
     _, ids = finished
-    for name in ("key", "password", "card.number"):
-        right, wrong = (
-            [one["id"] for one in by_page(site, f"/jobs?q=args.{name}:{value}")["jobs"]["items"]]
-            for value in (canary, "wrong")
-        )
-        assert right == wrong, name
-    assert by_page(site, "/jobs?q=args.card.owner:Ada")["jobs"]["items"] != []
-    assert ids
+    store_openly(db, ids, canary)
+    [(unique,)] = db.execute("select unique_key from pgqueue.jobs where id = %s", [ids[0]]).fetchall()
+    assert canary in unique
+    db.execute(
+        "update pgqueue.jobs set concurrency_key = %s, tags = %s where id = any(%s)",
+        [f"of {canary}", [canary], ids],
+    )
+
+    def guesses(text: str) -> list[tuple[str, Any]]:
+        return [
+            ("args", {"key": text}),
+            ("args", {"password": text}),
+            ("args", {"card": {"number": text}}),
+            ("args", {"job": {"args": {"key": text}}}),
+            ("args", {"job": {"result": text}}),
+            ("error", f"with {text[:9]}"),
+            ("error", text[:9].lower()),
+            ("unique_key", unique.replace(canary, text)),
+            ("concurrency_key", f"of {text}"),
+            ("tag", text),
+        ]
+
+    for (option, right), (_, wrong) in zip(guesses(canary), guesses("WRONG-WRONG"), strict=True):
+        assert answers(site, pgq, option, right) == answers(site, pgq, option, wrong), (option, right)
+    refused = pgq("jobs", "list", "--arg", "password=x")
+    assert (refused.code, refused.out) == (2, "")
+    assert "The search asks for a secret value." in refused.err
+    derived = 'pgq:args:{"password": "x"}'
+    for path, params in (
+        ("/jobs", {"q": f"unique_key:{json.dumps(derived)}"}),
+        ("/api/v1/jobs", {"unique_key": derived}),
+    ):
+        answer = site.as_(Accept="application/json").get(path, params=params)
+        assert 400 <= answer.status_code < 500
+        assert "asks for a secret value" in answer.text
+    assert str(ids[0]) in pgq("jobs", "list", "--arg", f"key={canary}", "--reveal").out
+    for option, value in (("args", {"card": {"owner": "Ada"}}), ("args", {"user": "bad"})):
+        assert answers(site, pgq, option, value)[3] != []
+
+
+def test_a_search_finds_the_error_of_a_job_whose_secret_values_are_not_in_it(
+    finished: tuple[Done, list[int]], canary: str, site: Server, pgq: Pgq
+):
+    found = answers(site, pgq, "error", "was refused")
+    assert found[3] == [(str(finished[1][1]), "dead")]
 
 
 def test_a_port_that_is_taken_is_an_error_in_one_sentence(pgq: Pgq):

@@ -81,6 +81,7 @@ from pgqueue.database.statements.jobs import (
     purge_job_lines,
     revive,
     why,
+    why_shown,
 )
 from pgqueue.database.statements.leases import (
     adopt_orphans,
@@ -445,6 +446,7 @@ __all__ = [
     "watch_dead",
     "watch_queues",
     "why",
+    "why_shown",
     "write_little",
     "write_progress",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -108,7 +108,7 @@ def undo(audit_id: int, who: Who, operation: int | None = None) -> Statement[lis
 
 
 def choose_jobs(which: JobFilter, *, before: int | None, count: int) -> Statement[list[ChosenJob]]:
-    return statement("choose_jobs", each(ChosenJob), **asdict(which), before=before, count=count)
+    return statement("choose_jobs", each(ChosenJob), **which.parameters(), before=before, count=count)
 
 
 def choose_by_id(job_ids: Collection[int]) -> Statement[list[ChosenJob]]:
@@ -120,7 +120,7 @@ def preview_action(
 ) -> Statement[list[Previewed]]:
     """Counts what the action would do, of at most ``most`` jobs."""
     return statement(
-        "preview_action", each(Previewed), action=action, **asdict(which), job_ids=maybe_array(job_ids), most=most
+        "preview_action", each(Previewed), action=action, **which.parameters(), job_ids=maybe_array(job_ids), most=most
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.masking import each_shown
 from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
@@ -20,7 +21,7 @@ def watch_queues() -> Statement[list[Front]]:
 
 
 def watch_dead() -> Statement[list[DeadTask]]:
-    return statement("watch_dead", each(DeadTask))
+    return statement("watch_dead", each_shown(DeadTask, "error"))
 
 
 def raise_alerts(

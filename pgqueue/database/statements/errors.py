@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pgqueue.database.statements.decoding import column, each, statement
-from pgqueue.sql import Statement
+from pgqueue.database.statements.decoding import column, statement
+from pgqueue.database.statements.masking import each_shown
+from pgqueue.sql import Row, Statement
 
 FAILURES_READ = 10_000  # so many failures, and so many dead jobs, does a list of errors read at most
 
@@ -46,17 +49,39 @@ class FailedAttempt:
     traceback: str | None
 
 
+CLASS = re.compile(
+    r"[A-Za-z_][\w.]{0,127}(?::|\s*\Z)", re.ASCII
+)  # at the start of an error, as error_origin.sql reads it
+
+
+def _groups(rows: Sequence[Row]) -> list[ErrorGroup]:
+    """Decodes groups, masked. An error without a class has its first line without numbers as its origin, in which no value is recognised."""
+    found = each_shown(ErrorGroup, "origin", "error")(rows)
+    return [
+        group
+        if CLASS.match(row[2]) or group.error == row[2]
+        else replace(group, origin=group.error.split("\n", 1)[0][:120])
+        for group, row in zip(found, rows, strict=True)
+    ]
+
+
 def list_errors(
     fingerprint: str | None = None, *, count: int = 50, most: int = FAILURES_READ
 ) -> Statement[list[ErrorGroup]]:
     """Lists groups of errors, the one that failed last first. With a fingerprint, only that group."""
-    return statement("list_errors", each(ErrorGroup), fingerprint=fingerprint, count=count, most=most)
+    return statement("list_errors", _groups, fingerprint=fingerprint, count=count, most=most)
 
 
 def list_failures(
     fingerprint: str, *, count: int = 10, most: int = FAILURES_READ
 ) -> Statement[list[FailedAttempt]]:
-    return statement("list_failures", each(FailedAttempt), fingerprint=fingerprint, count=count, most=most)
+    return statement(
+        "list_failures",
+        each_shown(FailedAttempt, "error", "traceback"),
+        fingerprint=fingerprint,
+        count=count,
+        most=most,
+    )
 
 
 def list_dead_of_error(fingerprint: str, *, most: int = FAILURES_READ) -> Statement[list[int]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from pgqueue.config import secret_names
 from pgqueue.database.statements.decoding import array, each, job_of, nothing, one, plain, statement
+from pgqueue.database.statements.masking import each_shown, secrets_in
+from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Job
+from pgqueue.model.redaction import Names, document_of_key, names_a_secret
 from pgqueue.model.shown_job import redaction_of, secrets_of, shown_job, without_texts
 from pgqueue.sql import Row, Statement
 
@@ -37,6 +41,34 @@ class JobFilter:
     since: datetime | None = None
     until: datetime | None = None
     queues: list[str] | None = None
+
+    def parameters(self, *, reveal: bool = False) -> dict[str, object]:
+        """Returns the parameters of fragments/matching.sql. Unless ``reveal`` is True, the filter finds only what people can see.
+
+        Raises InvalidOptionError if it asks for a value that is always masked.
+        """
+        if reveal:
+            return {**asdict(self), "asked": None, "named_secrets": None}
+        names = secret_names()
+        asked = [value for value in (plain(self.args), document_of_key(self.unique_key)) if value is not None]
+        if names_a_secret(asked, names):
+            raise InvalidOptionError(
+                "The search asks for a secret value.",
+                do="search for another argument, or name the jobs by their ids",
+            )
+        texts = (self.error, self.tag, self.unique_key, self.concurrency_key, self.idempotency_key)
+        return {
+            **asdict(self),
+            "asked": json.dumps(asked) if asked else None,
+            "named_secrets": _named(names) if any(text is not None for text in texts) else None,
+        }
+
+
+def _named(names: Names) -> str:
+    """Returns the jsonpath to all texts and numbers under keys that end as one of these names, which can be more than ``is_secret_name`` says."""
+    words = "|".join(re.escape(name).replace("_", "[[:space:]_-]*") for name in sorted(names))
+    under = f'$.** ? (@.type() == "object").keyvalue() ? (@.key like_regex {json.dumps(f"({words})$")} flag "i").value'
+    return under + '.** ? (@.type() == "string" || @.type() == "number")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +196,7 @@ def _secrets_in(row: Row) -> frozenset[str]:
 
 def get_secrets(job_id: int) -> Statement[frozenset[str]]:
     """Reads the secret values of a job, to mask them in what else people see of it (``masked_value``). Without a job, returns none."""
-    return statement("get_secrets", lambda rows: _secrets(rows[0]) if rows else frozenset(), job_id=job_id)
-
-
-def _secrets(row: Row) -> frozenset[str]:
-    task, args, result, meta, redact = row
-    return secrets_of(
-        plain(args), plain(result), plain(meta), redaction_of(task, plain(redact)), secret_names()
-    )
+    return statement("get_secrets", lambda rows: secrets_in(rows[0]) if rows else frozenset(), job_id=job_id)
 
 
 def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
@@ -189,7 +214,14 @@ def get_task(job_id: int) -> Statement[str | None]:
 
 
 def why(job_id: int) -> Statement[Why]:
+    """Says why a job is not running, for programs: as in ``Job``, secret values are not masked."""
     return statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
+
+
+def why_shown(job_id: int) -> Statement[Why]:
+    """Says why a job is not running, for people: its secret values are masked."""
+    shown = each_shown(Why, "sentence", "do")
+    return statement("why_shown", lambda rows: shown(rows)[0], job_id=job_id)
 
 
 def list_jobs(
@@ -207,7 +239,7 @@ def list_jobs(
     return statement(
         "list_jobs",
         lambda rows: [_job(row, reveal) for row in rows],
-        **asdict(which),
+        **which.parameters(reveal=reveal),
         before=before,
         floor=floor,
         count=count,
@@ -221,7 +253,7 @@ def list_job_rows(
     return statement(
         "list_job_rows",
         lambda rows: [_job_row(row) for row in rows],
-        **asdict(which),
+        **which.parameters(),
         before=before,
         floor=floor,
         count=count,
@@ -248,7 +280,7 @@ def _job_row(row: Row) -> JobRow:
 def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
     """Counts jobs by some of the words task, queue, state and tag. By tag, a job with two tags counts under each of the two."""
     wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
-    return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
+    return statement("count_jobs", each(JobCount), **which.parameters(), **wanted)
 
 
 def count_ended(pages: int = 1000) -> Statement[dict[str, tuple[int, bool]]]:
@@ -256,12 +288,16 @@ def count_ended(pages: int = 1000) -> Statement[dict[str, tuple[int, bool]]]:
     return statement("count_ended", lambda rows: {row[0]: (row[1], row[2]) for row in rows}, pages=pages)
 
 
-def list_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
-    return statement("list_timeline", each(TimelineEntry), job_id=job_id)
+def list_timeline(job_id: int, *, reveal: bool = False) -> Statement[list[TimelineEntry]]:
+    """Lists all that happened to a job. Its secret values are masked in errors, unless ``reveal`` is True."""
+    return statement("list_timeline", each_shown(TimelineEntry, "error", reveal=reveal), job_id=job_id)
 
 
-def list_transitions(job_id: int) -> Statement[list[Transition]]:
-    return statement("list_transitions", each(Transition), job_id=job_id)
+def list_transitions(job_id: int, *, reveal: bool = False) -> Statement[list[Transition]]:
+    """Lists the transitions of a job. Its secret values are masked in errors, unless ``reveal`` is True."""
+    return statement(
+        "list_transitions", each_shown(Transition, "error", "traceback", reveal=reveal), job_id=job_id
+    )
 
 
 def list_together(job_id: int) -> Statement[list[JobTogether]]:
@@ -301,9 +337,12 @@ def add_job_lines(lines: Sequence[tuple[int, int, float, str, str, str]]) -> Sta
     )
 
 
-def list_job_lines(job_id: int, after: int = 0, count: int = 100) -> Statement[list[JobLine]]:
-    """Lists kept log lines of a job, the oldest first. Secret values were masked before the lines were stored."""
-    return statement("list_job_lines", each(JobLine), job_id=job_id, after=after, count=count)
+def list_job_lines(
+    job_id: int, after: int = 0, count: int = 100, *, reveal: bool = False
+) -> Statement[list[JobLine]]:
+    """Lists kept log lines of a job, the oldest first. Its secret values are masked, unless ``reveal`` is True."""
+    shown = each_shown(JobLine, "text", reveal=reveal)
+    return statement("list_job_lines", shown, job_id=job_id, after=after, count=count)
 
 
 def purge_job_lines(after: int, count: int) -> Statement[int | None]:
@@ -329,5 +368,5 @@ def list_events(
     Enqueues are listed for ids above ``after_id``. ``kinds``: reasons or new states.
     """
     return statement(
-        "list_events", each(JobEvent), since=since, after_id=after_id, queue=queue, task=task, kinds=kinds, most=most
+        "list_events", each_shown(JobEvent, "error"), since=since, after_id=after_id, queue=queue, task=task, kinds=kinds, most=most
     )  # fmt: skip

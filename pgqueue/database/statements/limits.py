@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.database.statements.masking import each_shown
 from pgqueue.database.statements.noting import Who, noted
 from pgqueue.sql import Statement
 
@@ -114,11 +115,11 @@ def list_seats(limit_id: int) -> Statement[list[Seats]]:
 
 
 def list_holders(limit_id: int) -> Statement[list[SeatHolder]]:
-    return statement("list_holders", each(SeatHolder), limit_id=limit_id)
+    return statement("list_holders", each_shown(SeatHolder, "concurrency_key"), limit_id=limit_id)
 
 
 def list_waiting(limit_id: int) -> Statement[list[WaitingJob]]:
-    return statement("list_waiting", each(WaitingJob), limit_id=limit_id)
+    return statement("list_waiting", each_shown(WaitingJob, "concurrency_key"), limit_id=limit_id)
 
 
 def recount_seats() -> Statement[list[Miscount]]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, each, nothing, one, pair, plain, statement
+from pgqueue.database.statements.masking import each_shown
 from pgqueue.database.statements.noting import Who, noted
 from pgqueue.model.nodes import NodeEnd
 from pgqueue.sql import Row, Statement
@@ -179,10 +180,11 @@ def list_workflows(
 
 
 def list_nodes(workflow_id: int) -> Statement[list[NodeRow]]:
-    """Returns all nodes of a workflow in order, groups included."""
+    """Returns all nodes of a workflow in order, groups included. Secret values of their jobs are masked in errors."""
+    shown = each_shown(NodeRow, "error", "refusal")
     return statement(
         "list_nodes",
-        lambda rows: [NodeRow._make([*row[:-1], _ids(row[-1])]) for row in rows],
+        lambda rows: [node._replace(after=_ids(str(node.after))) for node in shown(rows)],
         workflow_id=workflow_id,
     )
 

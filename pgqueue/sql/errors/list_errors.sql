@@ -2,7 +2,7 @@
 -- hour, day and week, and its dead jobs.
 -- Reads at most `most` failures of the last week (functions/recent_failures.sql), and at most `most` dead jobs (functions/recent_dead.sql).
 -- `read_since` is the time of the oldest failure that was read, if there can be older ones; null: all failures of the week were read. Tasks and
--- queues are those of the 20 newest jobs of each group. Locks nothing. Zero rows: there was no error.
+-- queues are those of the 20 newest jobs of each group; the documents are those of the newest job. Locks nothing. Zero rows: there was no error.
 with failures as materialized (
     select f.at, f.job_id, f.error, pgqueue.error_origin(f.error, f.traceback) as origin
     from pgqueue.recent_failures(clock_timestamp() - interval '7 days', %(most)s::int) f
@@ -31,12 +31,17 @@ with failures as materialized (
     from failed f full join ended b on b.origin = f.origin
 )
 select pgqueue.fingerprint_of(g.origin), g.origin, g.error, g.in_hour, g.in_day, g.in_week, pgqueue.time_of(g.first_at), pgqueue.time_of(g.last_at),
-       g.dead, g.job_ids[1], u.tasks, u.queues, b.read_since
+       g.dead, g.job_ids[1], u.tasks, u.queues, b.read_since, s.*
 from grouped g
 cross join bound b
 cross join lateral (
     select coalesce(array_agg(distinct j.task::text), '{}') as tasks, coalesce(array_agg(distinct j.queue::text), '{}') as queues
     from pgqueue.jobs j where j.id = any(g.job_ids)) u
+left join lateral (
+    select
+        --+ secret_documents j
+    from pgqueue.jobs j where j.id = g.job_ids[1] limit 1
+) s on true
 where %(fingerprint)s::text is null or pgqueue.fingerprint_of(g.origin) = %(fingerprint)s::text
 order by g.last_at desc, g.origin
 limit %(count)s::int

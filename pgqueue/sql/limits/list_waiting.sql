@@ -18,9 +18,18 @@ with l as materialized (
        and not (select l.per_key from l)
      limit 5000)
 )
-select f.id, f.task, f.queue, f.concurrency_key, f.run_at, f.priority
-from found f cross join l
-where f.run_at <= now() and (l.task is null or f.task = l.task) and (not l.per_key or f.concurrency_key is not null)
-  and (l.key is null or f.concurrency_key = l.key)
-order by f.priority, f.run_at, f.id
-limit 50
+select c.*, s.*
+from (
+    select f.id, f.task, f.queue, f.concurrency_key, f.run_at, f.priority
+    from found f cross join l
+    where f.run_at <= now() and (l.task is null or f.task = l.task) and (not l.per_key or f.concurrency_key is not null)
+      and (l.key is null or f.concurrency_key = l.key)
+    order by f.priority, f.run_at, f.id
+    limit 50
+) c
+left join lateral (
+    select
+        --+ secret_documents j
+    from pgqueue.jobs j where c.concurrency_key is not null and j.id = c.id limit 1
+) s on true
+order by c.priority, c.run_at, c.id

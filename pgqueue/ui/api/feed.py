@@ -15,18 +15,17 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from pgqueue.database.flows import drive_async
 from pgqueue.database.outage import one_line
-from pgqueue.database.run import connect_async, wait_notified
+from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
 from pgqueue.database.statements.jobs import JobEvent
 from pgqueue.errors import InvalidRequestError, ServerBusyError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import TurnFailed
+from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
 from pgqueue.ui.api.answers import followed_event
 from pgqueue.ui.api.strict_json import encode
 from pgqueue.ui.reading.events import Found, Position, Tail
-from pgqueue.ui.reading.reader import SESSION
+from pgqueue.ui.reading.reader import reading_on
 
 MOST_STREAMS = 100  # streams of a server
 MOST_OF_ONE = 10  # streams of one caller
@@ -77,6 +76,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._stirred, self._looked = asyncio.Event(), asyncio.Event()
         self._tail = Tail()
+        self._is_deaf = False  # whether it was said that there are no notifications
         self.begun = 0  # looks that have begun
         self.position: Position | None = None  # where a client that has got all batches can begin again
 
@@ -129,9 +129,11 @@ class Feed:
         while True:
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
-                    connection = await connect_async(self._dsn(), name="pgqueue events", session=SESSION)
+                    connection = await connect_async(self._dsn(), name="pgqueue events", session=ORDINARY)
                 async with connection:
-                    await connection.execute(f"listen {CHANNEL}".encode())
+                    if not await listen(connection, CHANNEL) and not self._is_deaf:
+                        self._is_deaf = True
+                        emit(PollingBegun("events"))
                     await self._looks(connection)
             except Exception as error:  # noqa: BLE001 - it is logged
                 emit(TurnFailed("events", "answer", one_line(error), AGAIN_AFTER, None))
@@ -160,8 +162,8 @@ class Feed:
     async def _look(self, connection: AsyncConnection) -> None:
         tail = self._tail
         self.begun += 1
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            found = await drive_async(connection, tail.look())
+        async with asyncio.timeout(ANSWER_TIMEOUT), reading_on(connection) as reader:
+            found = await reader.follow(tail.look())
         if tail is not self._tail:
             return
         self._looked.set()

@@ -177,7 +177,7 @@ async def signal(call: Call) -> Answer:
 async def why(call: Call) -> Answer:
     async with call.service.reading() as reader:
         seen(call, await reader.ask(statements.get_job(call.job_id)))
-        return Answer(shown_reason(await reader.ask(statements.why(call.job_id))))
+        return Answer(shown_reason(await reader.ask(statements.why_shown(call.job_id))))
 
 
 async def timeline(call: Call) -> Answer:

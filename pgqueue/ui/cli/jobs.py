@@ -113,9 +113,11 @@ def show(
     """Show one job with its history."""
     with database(dsn) as connection:
         job = _get(connection, job_id, reveal=reveal)
-        timeline = run(connection, statements.list_timeline(job_id))
-        history = run(connection, statements.list_transitions(job_id))
-        lines = run(connection, statements.list_job_lines(job_id, 0, MOST_LINES)) if logs else []
+        timeline = run(connection, statements.list_timeline(job_id, reveal=reveal))
+        history = run(connection, statements.list_transitions(job_id, reveal=reveal))
+        lines = (
+            run(connection, statements.list_job_lines(job_id, 0, MOST_LINES, reveal=reveal)) if logs else []
+        )
     if as_json:
         emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]} | ({"lines": [as_dict(line) for line in lines]} if logs else {}))  # fmt: skip
         return

@@ -24,7 +24,7 @@ def why(
     if not 1 <= job_id < 2**63:
         raise JobNotFoundError(job_id)
     with database(dsn) as connection:
-        found = run(connection, statements.why(job_id))
+        found = run(connection, statements.why_shown(job_id))
     if as_json:
         emit(found)
     else:

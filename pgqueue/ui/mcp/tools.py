@@ -61,7 +61,7 @@ class Readings:
     async def why(self, job_id: Id) -> str:
         """Say why a job does not run, in a sentence, with what helps."""
         async with self._connections.reading() as reader:
-            found = await reader.ask(statements.why(job_id))
+            found = await reader.ask(statements.why_shown(job_id))
         return answer({name: plain(value) for name, value in asdict(found).items()})
 
     async def queues(self, name: Name = None) -> str:

@@ -35,7 +35,7 @@ LINES = 200  # kept log lines that the page shows
 async def job(reader: Reader, asked: Asked) -> Page:
     number = asked.id("job", "job")
     found, secrets = await reader.ask(statements.get_job_and_secrets(number)) or (None, frozenset[str]())
-    reason = await reader.ask(statements.why(number)) if found is None or not found.is_final else None
+    reason = await reader.ask(statements.why_shown(number)) if found is None or not found.is_final else None
     if found is None:
         error = JobNotFoundError(number)
         if reason is not None:
