@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.worker.claiming.pace import AFTER_WAKE_UP
+from pgqueue.worker.claiming.wake_ups import AFTER_WAKE_UP
 from tests.waiting import wait_until
 
 Connect = Callable[..., "Connection[object]"]

@@ -11,9 +11,6 @@ from pgqueue.database.statements.claiming import LaneSurvey
 # The first pause after work was found, in seconds. Each further pause is longer by the factor SLOWER.
 FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
-# Enqueuers send no second wake-up within 10 ms (wake.sql), so the worker claims once more this many seconds after a wake-up. A transaction
-# that sent none can also commit later than that, for example while the disk is slow. So the worker looks once more, at the later time.
-AFTER_WAKE_UP, LATER = 0.012, 0.05
 POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker polls this many times less often
 # The pause between two surveys while there is work: SURVEY_PAUSE seconds, or SURVEY_SHARE times the duration of a survey if that is longer.
 SURVEY_PAUSE, SURVEY_SHARE = 0.05, 20

@@ -7,13 +7,16 @@ import math
 import random
 
 from pgqueue.runtime.clock import monotonic
-from pgqueue.worker.claiming.pace import AFTER_WAKE_UP, LATER
+
+# Enqueuers send no second wake-up within 10 ms (wake.sql), so the worker claims once more this many seconds after a wake-up. A transaction
+# that sent none can also commit later than that, for example while the disk is slow. So the worker looks once more, at the later time.
+AFTER_WAKE_UP, LATER = 0.012, 0.05
 
 
 class WakeUps:
     """If ``stopping``, no sleep begins.
 
-    After a wake-up, one more claim and one more survey become due (pace.py). No other event, such as the
+    After a wake-up, one more claim and one more survey become due (AFTER_WAKE_UP, LATER). No other event, such as the
     end of a job, makes them superfluous.
     """
 

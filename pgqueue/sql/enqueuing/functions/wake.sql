@@ -2,7 +2,7 @@
 -- database-wide lock at commit, and makes every listener look for jobs.
 -- Sends no notification while a flag of the queue shows that the queue's workers look for jobs by themselves:
 --   a busy worker has marked the queue, and polls it quickly (mark_busy.sql);
---   or workers were woken less than 10 ms ago, and look again after 12 ms and after 50 ms (worker/claiming/pace.py).
+--   or workers were woken less than 10 ms ago, and look again after 12 ms and after 50 ms (worker/claiming/wake_ups.py).
 -- A transaction marks the workers as woken only once, at its first call. It wakes them only when it commits. So if a long transaction
 -- renewed the mark at each call, it would keep other transactions from waking the workers.
 -- Sends no notification if pgqueue.notify is off in the transaction (functions/notify.sql).
