@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pgqueue.ui.reading import (
     audit,
@@ -19,7 +21,7 @@ from pgqueue.ui.reading import (
     workers,
     workflows,
 )
-from pgqueue.ui.reading.asked import Asked
+from pgqueue.ui.reading.asked import BRACES, Asked
 from pgqueue.ui.reading.page import Page
 from pgqueue.ui.reading.reader import Reader
 
@@ -66,3 +68,13 @@ PAGES: tuple[PageRoute, ...] = (
     PageRoute("/audit/{action}", audit.action, "action"),
     PageRoute("/database", operations.database, "database", "Database", "h", "System"),
 )
+
+
+def located(address: str) -> tuple[PageRoute, Asked] | None:
+    """Returns the page at an address, such as ``/jobs?q=state:dead``, and what is asked of it. None: there is no such page."""
+    parts = urlsplit(address)
+    for route in PAGES:
+        if found := re.fullmatch(BRACES.sub(r"(?P<\1>[^/]+)", route.path), parts.path):
+            varying = {name: unquote(value) for name, value in found.groupdict().items()}
+            return route, Asked(varying, dict(parse_qsl(parts.query)))
+    return None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
 from psycopg import AsyncConnection
@@ -24,10 +22,9 @@ from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
 from pgqueue.ui.acting.performing import end_row_later
 from pgqueue.ui.acting.undoing import Undo
-from pgqueue.ui.reading.asked import Asked
 from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.page import Notice, Page
-from pgqueue.ui.reading.pages import PAGES, PageRoute
+from pgqueue.ui.reading.pages import located
 from pgqueue.ui.reading.reader import Reader, reading_on
 
 NAME = "pgqueue top"  # of its connections
@@ -36,17 +33,6 @@ ANSWER = 10.0  # seconds for a new connection, and for all statements of one pag
 
 class Lost(Exception):  # noqa: N818 - it is a state of the dashboard
     """The database did not answer, or the connection to it broke. The next call makes a new connection."""
-
-
-def located(path: str) -> tuple[PageRoute, Asked]:
-    """Returns the page at this path, and what is asked of it. Raises NotFoundError if there is none."""
-    parts = urlsplit(path)
-    for route in PAGES:
-        names = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
-        if found := re.fullmatch(names, parts.path):
-            varying = {name: unquote(value) for name, value in found.groupdict().items()}
-            return route, Asked(varying, dict(parse_qsl(parts.query)))
-    raise NotFoundError(f"There is no page {path[:80]!r}.", do="press ? to see the keys of all pages")
 
 
 class Source:
@@ -59,7 +45,10 @@ class Source:
 
     async def page(self, path: str) -> Page:
         """Makes a page. Raises Lost if the database cannot be reached, and an error of pgqueue or psycopg if it answers with one."""
-        route, asked = located(path)
+        found = located(path)
+        if found is None:
+            raise NotFoundError(f"There is no page {path[:80]!r}.", do="press ? to see the keys of all pages")
+        route, asked = found
         async with self._reader() as reader:
             return await route.make(reader, asked)
 

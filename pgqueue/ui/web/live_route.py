@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from pgqueue.ui.reading.pages import PAGES
+from pgqueue.ui.reading.pages import located
 from pgqueue.ui.web.headers import PRIVATE
 from pgqueue.ui.web.pages import Look, look
 from pgqueue.ui.web.site import Site, base_of, who_of
@@ -17,12 +17,12 @@ from pgqueue.ui.web.site import Site, base_of, who_of
 PING = 15  # seconds between two signs of life of a connection
 SLOW = 30  # a tab that takes nothing for so many seconds is given up
 LONGEST_QUERY = 2000  # characters behind the question mark
-OWN = ("format", "done", "undo")  # parameters that do not change what a page shows
+PASSING = ("format", "done", "undo")  # parameters that do not change what a page shows
 
 
 def query_of(request: Request) -> dict[str, str]:
     """Returns the parameters on which the content of a page depends."""
-    return {name: value for name, value in request.query_params.items() if name not in OWN}
+    return _lasting(request.query_params)
 
 
 def live_path(request: Request, version: str) -> str:
@@ -68,27 +68,12 @@ async def _changes(
 
 def _look_at(address: str) -> Look | None:
     """Returns the page at an address inside the app. None: there is none."""
-    parts = urlsplit(address[:LONGEST_QUERY])
-    for route in PAGES:
-        found = _match(route.path, parts.path)
-        if found is not None:
-            query = {
-                name: value
-                for name, value in parse_qsl(parts.query)
-                if name not in ("format", "done", "undo")
-            }
-            return look(route, found, query)
-    return None
-
-
-def _match(pattern: str, path: str) -> dict[str, str] | None:
-    wanted_parts, parts = pattern.strip("/").split("/"), path.strip("/").split("/")
-    if len(wanted_parts) != len(parts):
+    found = located(address[: 2 * LONGEST_QUERY])
+    if found is None:
         return None
-    found = {}
-    for want, part in zip(wanted_parts, parts, strict=True):
-        if want.startswith("{"):
-            found[want.strip("{}")] = unquote(part)
-        elif want != part:
-            return None
-    return found
+    route, asked = found
+    return look(route, asked.path, _lasting(asked.query))
+
+
+def _lasting(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if name not in PASSING}
