@@ -33,7 +33,7 @@ OF_USERS = (
     mutant("ui/cli/tables.py", 'replace("\\t", " ")', 'replace("\\t", "\\t")', "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
     mutant("ui/cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
     mutant("ui/cli/doctor.py", 'bad = {"error", "warn"} if strict else {"error"}', 'bad = {"error"}', "process/test_cli_operations.py::test_doctor_strict_fails_if_there_is_a_warning"),
-    mutant("ui/cli/units.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_shown_in_the_unit_that_fits_its_length"),
+    mutant("text/times.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_shown_in_the_unit_that_fits_its_length"),
     # ---------------------------------------------------------------- values that users pass
     mutant("database/run.py", "super().__init__(connection, row_factory=tuple_row)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",
            "super().__init__(connection)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",

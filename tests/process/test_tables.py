@@ -24,9 +24,9 @@ from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import make
 from pgqueue.model.units import seconds
 from pgqueue.text.counted import count
+from pgqueue.text.times import exact, span
 from pgqueue.ui import cli
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.units import exact, span
 from tests.worker_by_hand import Hand
 
 WIDTHS = (60, 80, 100, 160)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue.ui.acting.operations import ABLE
+from pgqueue.database.statements.actions import ABLE
 from tests.factories import add_jobs, look
 from tests.worker_by_hand import Hand, make_one_dead
 

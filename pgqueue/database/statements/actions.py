@@ -19,6 +19,15 @@ from pgqueue.sql import Row, Statement
 JOBS_AT_ONCE = 1000  # at most so many jobs can one call of act() change
 PREVIEWED = 10_000  # a preview counts exactly up to this many jobs
 JobAction = Literal["retry", "cancel", "delete", "run_now", "edit"]
+# The states of the jobs that an action can change, and those that it looks for if a filter names no state.
+ABLE: dict[JobAction, tuple[str, ...]] = {
+    "retry": ("dead", "cancelled"),
+    "cancel": ("pending", "running", "retrying", "waiting"),
+    "delete": ("pending", "retrying", "waiting", "completed", "cancelled", "dead"),
+    "run_now": ("pending", "retrying"),
+    "edit": ("pending", "retrying", "waiting"),
+}
+BY_DEFAULT: dict[JobAction, tuple[str, ...]] = {**ABLE, "retry": ("dead",)}
 
 
 class ActedJob(NamedTuple):

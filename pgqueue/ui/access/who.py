@@ -84,10 +84,19 @@ class Who:
         """Whether the caller may see every queue, so that a query needs no condition."""
         return "*" in self.queues
 
+    @property
+    def queue_patterns(self) -> list[str] | None:
+        """The queues that the caller may see, as patterns of LIKE; None: all."""
+        return None if self.sees_all else [_like(pattern) for pattern in self.queues]
+
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
     """Whether a name fits one of the patterns. ``*`` stands for any text; all other characters stand for themselves."""
     return any(_fits(name, pattern) for pattern in patterns)
+
+
+def _like(pattern: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
 def _fits(name: str, pattern: str) -> bool:

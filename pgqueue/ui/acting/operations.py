@@ -13,7 +13,7 @@ from pgqueue.database import statements
 from pgqueue.database.driver_errors import explain
 from pgqueue.database.outage import is_lost, one_line
 from pgqueue.database.statements import JobFilter, Who
-from pgqueue.database.statements.actions import ActedJob, ChosenJob, JobAction
+from pgqueue.database.statements.actions import BY_DEFAULT, ActedJob, ChosenJob, JobAction
 from pgqueue.errors import InvalidOptionError, MissingPrivilegeError, PgQueueError
 from pgqueue.sql import Statement
 
@@ -24,16 +24,6 @@ TRIED_ALONE = (
 # What an action on a job can answer if it has changed the job.
 DONE = frozenset({"revived", "cancelled", "requested", "edited", "due", "deleted"})
 REFUSED = "refused"
-UNFINISHED = ("pending", "running", "retrying", "waiting")
-# The states of the jobs that an action can change, and those that it looks for if a filter names no state.
-ABLE: dict[JobAction, tuple[str, ...]] = {
-    "retry": ("dead", "cancelled"),
-    "cancel": UNFINISHED,
-    "delete": ("pending", "retrying", "waiting", "completed", "cancelled", "dead"),
-    "run_now": ("pending", "retrying"),
-    "edit": ("pending", "retrying", "waiting"),
-}
-BY_DEFAULT: dict[JobAction, tuple[str, ...]] = {**ABLE, "retry": ("dead",)}
 
 
 class Changed(NamedTuple):

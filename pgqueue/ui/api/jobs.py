@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 
 from starlette.responses import Response
 
@@ -104,7 +103,7 @@ def _filter(call: Call, asked: Listing) -> JobFilter:
     return JobFilter(
         states=asked.state,
         queue=asked.queue,
-        queues=None if call.who.sees_all else [like(pattern) for pattern in call.who.queues],
+        queues=call.who.queue_patterns,
         task=asked.task,
         tag=asked.tag,
         error=asked.error,
@@ -185,11 +184,6 @@ async def timeline(call: Call) -> Answer:
         seen(call, await reader.ask(statements.get_job(call.job_id)))
         entries = await reader.ask(statements.list_timeline(call.job_id))
     return Answer({"items": [shown_event(entry) for entry in entries[-MOST_EVENTS:]]})
-
-
-def like(pattern: str) -> str:
-    """Returns a pattern of LIKE for a pattern in which ``*`` stands for any text."""
-    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
 async def _job(call: Call) -> Job:

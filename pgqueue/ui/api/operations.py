@@ -22,7 +22,7 @@ from pgqueue.ui.acting.performing import end_row_later, perform_async
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.api.answers import ShownOperation, moment
 from pgqueue.ui.api.calls import Answer, Call
-from pgqueue.ui.api.jobs import auditor, like, refuse_secrets
+from pgqueue.ui.api.jobs import auditor, refuse_secrets
 from pgqueue.ui.api.service import Service
 from pgqueue.ui.api.shapes import SentOperation, WantedJobs, moment_of
 
@@ -69,7 +69,7 @@ def _filter(call: Call, wanted: WantedJobs) -> JobFilter:
     return JobFilter(
         states=wanted.state,
         queue=wanted.queue,
-        queues=None if call.who.sees_all else [like(pattern) for pattern in call.who.queues],
+        queues=call.who.queue_patterns,
         task=wanted.task,
         tag=wanted.tag,
         error=wanted.error,

@@ -10,13 +10,13 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import AlertNotFoundError
 from pgqueue.model.units import seconds
+from pgqueue.text.times import ago
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See, resolve and mute alerts.")
 

@@ -13,6 +13,7 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import ActionNotFoundError, ActionNotUndoneError, InvalidOptionError
 from pgqueue.text.counted import count
+from pgqueue.text.times import ago
 from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.cli import tables
@@ -22,7 +23,6 @@ from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, shown_json, tell
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See what operators did, and undo it.", no_args_is_help=True)
 

@@ -14,6 +14,7 @@ from pgqueue.database.statements.batches import BATCH_STATES, RETRIED_AT_ONCE, B
 from pgqueue.errors import BatchNotFoundError, InvalidOptionError
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
+from pgqueue.text.times import ago
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -21,7 +22,6 @@ from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See and change batches.", no_args_is_help=True)
 

@@ -16,10 +16,11 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements import JobFilter, Who
+from pgqueue.database.statements.actions import ABLE, BY_DEFAULT
 from pgqueue.database.statements.noting import Source
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.text.counted import count
-from pgqueue.ui.acting.operations import ABLE, BY_DEFAULT, DONE, Action, Changed, Operation
+from pgqueue.ui.acting.operations import DONE, Action, Changed, Operation
 from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database

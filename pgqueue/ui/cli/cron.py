@@ -24,13 +24,13 @@ from pgqueue.model.fire_times import ALIASES, Cron, Timing, zone
 from pgqueue.model.schedule import COLUMNS, Schedule, make
 from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import guess
+from pgqueue.text.times import ago
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.options import spread
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See, make and change schedules.", no_args_is_help=True)
 

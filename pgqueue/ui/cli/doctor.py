@@ -19,9 +19,9 @@ from pgqueue.database.statements.workflows import HaltedNode
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
 from pgqueue.text.counted import count
+from pgqueue.text.times import exact, since, span
 from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
-from pgqueue.ui.cli.units import exact, since, span
 from pgqueue.ui.cli.unserved import unserved
 
 CHECK_FAILED = 7

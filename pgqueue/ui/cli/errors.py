@@ -12,13 +12,13 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.errors import ErrorGroup
 from pgqueue.errors import ErrorGroupNotFoundError
 from pgqueue.text.shown import block
+from pgqueue.text.times import ago
 from pgqueue.ui.acting.operations import Action
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import DryRun, change, operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See errors, grouped by their cause, and retry their jobs.", no_args_is_help=True)
 

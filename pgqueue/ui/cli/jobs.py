@@ -15,13 +15,13 @@ from pgqueue.errors import InvalidOptionError, JobNotFoundError
 from pgqueue.model.job import FINAL, Job
 from pgqueue.text.nearest import rather
 from pgqueue.text.shown import block
+from pgqueue.text.times import ago, exact, since, span
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, shown_json, tell
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago, exact, since, span
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 

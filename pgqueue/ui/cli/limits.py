@@ -13,12 +13,12 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.names import check_name
 from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.text.counted import count
+from pgqueue.text.times import ago, exact
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago, exact
 
 commands = typer.Typer(
     help="See and change limits: how many jobs are allowed to run or start.", no_args_is_help=True

@@ -15,12 +15,12 @@ from pgqueue.errors import QueueInUseError, QueueNotFoundError
 from pgqueue.model.names import check_name
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import guess
+from pgqueue.text.times import span
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import DryRun, Forget, Limit, action, change, operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import span
 from pgqueue.ui.cli.unserved import unserved
 
 commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)

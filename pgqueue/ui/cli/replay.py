@@ -16,12 +16,12 @@ from pgqueue.errors import InvalidSettingError, JobNotFoundError
 from pgqueue.model.steps import named
 from pgqueue.text.counted import count
 from pgqueue.text.shown import block, visible
+from pgqueue.text.times import exact
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, Reveal, app_path, app_with_database, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, say, shown_json, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import exact
 
 if TYPE_CHECKING:
     from pgqueue.database.statements.replay import Replayed, Write

@@ -11,9 +11,9 @@ from pgqueue.database.dsn import redact
 from pgqueue.database.run import connect, run
 from pgqueue.errors import ReadOnlyServerError, SchemaTooNewError, SchemaTooOldError, UnsupportedServerError
 from pgqueue.runtime.clock import monotonic
+from pgqueue.text.times import exact
 from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.ui.cli.output import emit, say
-from pgqueue.ui.cli.units import exact
 
 
 def add(cli: typer.Typer) -> None:

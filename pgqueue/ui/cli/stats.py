@@ -21,11 +21,11 @@ from pgqueue.model.names import check_name
 from pgqueue.model.units import seconds
 from pgqueue.sql import Statement
 from pgqueue.text.nearest import rather
+from pgqueue.text.times import span
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit_items, width
 from pgqueue.ui.cli.tables import Column, cell, table
-from pgqueue.ui.cli.units import span
 
 BY = ("queue", "task", "state")
 SHORTEST, LONGEST = 60.0, 90 * 86_400.0  # the window, in seconds

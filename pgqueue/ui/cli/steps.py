@@ -13,13 +13,13 @@ from pgqueue.database.statements.decoding import plain
 from pgqueue.errors import JobNotFoundError, StepNotFoundError
 from pgqueue.model.redaction import masked_value
 from pgqueue.model.steps import named
+from pgqueue.text.times import ago
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, Reveal, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import emit, emit_items, say, shown_json
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 
 def add(jobs: typer.Typer) -> None:

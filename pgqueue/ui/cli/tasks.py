@@ -12,11 +12,11 @@ from pgqueue.database.statements.schedules import TaskRow
 from pgqueue.errors import InvalidArgumentsError, UnknownTaskError
 from pgqueue.model.retry import DEFAULT_MAX_ATTEMPTS
 from pgqueue.text.nearest import guess
+from pgqueue.text.times import ago, exact
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, database
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, shown_json, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago, exact
 
 commands = typer.Typer(help="See what workers have declared about their tasks.", no_args_is_help=True)
 

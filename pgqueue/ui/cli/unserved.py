@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.database.statements.queues import Unserved
 from pgqueue.text.counted import count
-from pgqueue.ui.cli.units import span
+from pgqueue.text.times import span
 
 
 def unserved(gap: Unserved) -> tuple[str, str]:

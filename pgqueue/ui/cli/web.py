@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pgqueue.errors import InvalidSettingError, PackageMissingError
+from pgqueue.runtime.sockets import listening_socket
 from pgqueue.ui.cli.common import Dsn, database, dsn_or_running
 from pgqueue.ui.cli.output import say
 
@@ -116,8 +117,7 @@ def web(
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        return listening_socket(host, port)
     except OSError as error:
         raise InvalidSettingError(
             f"pgq web cannot listen on {host} port {port}.",

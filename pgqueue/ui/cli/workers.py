@@ -14,13 +14,13 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.requests import Asked, WorkerRequest
 from pgqueue.errors import InvalidSettingError, WaitTimeoutError, WorkerNotFoundError
 from pgqueue.runtime.clock import monotonic
+from pgqueue.text.times import ago
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import LARGEST_ID
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, tell
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See workers, look into them, and stop them.", no_args_is_help=True)
 

@@ -23,6 +23,7 @@ from pgqueue.sql import Statement
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.text.shown import visible
+from pgqueue.text.times import ago, since, span
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import DryRun, operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -32,7 +33,6 @@ from pgqueue.ui.cli.ids import Id, Ids
 from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, tell, width
 from pgqueue.ui.cli.pages import PageSize, before_option, page
 from pgqueue.ui.cli.tables import STYLES, fold, table
-from pgqueue.ui.cli.units import ago, since, span
 
 T = TypeVar("T")
 

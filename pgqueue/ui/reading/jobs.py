@@ -8,10 +8,9 @@ from shlex import quote
 
 from pgqueue.database import statements
 from pgqueue.database.statements import JobFilter
-from pgqueue.database.statements.actions import JobAction
+from pgqueue.database.statements.actions import ABLE, JobAction
 from pgqueue.database.statements.jobs import JobRow
 from pgqueue.model.job import STATES, Job
-from pgqueue.ui.acting.operations import ABLE
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Notice, Page, Row, Tab, Table
 from pgqueue.ui.reading.reader import Reader, shown

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pgqueue.database import statements
 from pgqueue.database.statements.limits import Limit
 from pgqueue.errors import NotFoundError
-from pgqueue.ui.cli.units import exact
+from pgqueue.text.times import exact
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Fact, Facts, Page, Row, Table
 from pgqueue.ui.reading.reader import Reader, shown

@@ -10,7 +10,7 @@ from pgqueue.database.statements.queues import QueueCount, WorkerRow
 from pgqueue.model.alert import Alert
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
-from pgqueue.ui.cli.units import span
+from pgqueue.text.times import span
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Block, Count, Notice, Page, Row, Table, Tile, Tiles
 from pgqueue.ui.reading.queues import COLUMNS as QUEUE_COLUMNS

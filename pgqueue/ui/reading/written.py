@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pgqueue.model.units import written_size
 from pgqueue.text.shown import visible
-from pgqueue.ui.cli.units import ago, span
+from pgqueue.text.times import ago, span
 from pgqueue.ui.reading.page import Count, Document, Kind
 
 LONGEST = 400  # characters of a cell

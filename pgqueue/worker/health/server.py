@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from pgqueue.errors import InvalidSettingError
+from pgqueue.runtime.sockets import listening_socket
 from pgqueue.worker.health import scrape
 from pgqueue.worker.health.health import Finding, Health
 from pgqueue.worker.health.shared import SharedAnswer
@@ -52,8 +53,7 @@ def of(finding: Finding) -> Answer:
 def listening(host: str, port: int) -> socket.socket:
     """Returns a socket that listens on this address. Raises InvalidSettingError if that is not possible."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+        return listening_socket(host, port, MOST_CONNECTIONS)
     except OSError as error:
         raise InvalidSettingError(
             f"The health port cannot be opened on {host}:{port}.",
