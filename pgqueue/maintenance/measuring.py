@@ -6,7 +6,6 @@ Only the leader does this regularly. Otherwise each of N workers would report th
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import forever
 from pgqueue.database.statements.queues import QueueCount
 from pgqueue.database.statements.server import SystemNumbers
+from pgqueue.database.statements.stats import QueueDrain
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
@@ -22,32 +22,6 @@ from pgqueue.telemetry.events.maintenance import Measured, QueueMeasured
 
 EVERY = 15.0  # seconds between two measurements
 TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the measurement before it
-WINDOW = 60.0  # seconds over which the pace of a queue is averaged
-
-
-class Drains:
-    """Remembers how many jobs of each queue were due in the last minute, and estimates when none will be due."""
-
-    def __init__(self) -> None:
-        self._looks: deque[tuple[float, dict[str, int]]] = deque()
-
-    def note(self, queues: Sequence[QueueMeasured], now: float) -> dict[str, float]:
-        """Returns the estimate of each queue in seconds: infinite if a queue does not become shorter.
-
-        A queue whose pace is not known yet is left out.
-        """
-        due = {numbers.queue: numbers.due for numbers in queues}
-        while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW:
-            self._looks.popleft()
-        estimates = {queue: 0.0 for queue, count in due.items() if not count}
-        if self._looks:
-            then, before = self._looks[0]
-            for queue, count in due.items():
-                if count and queue in before:
-                    fewer = before[queue] - count
-                    estimates[queue] = count * (now - then) / fewer if fewer > 0 else math.inf
-        self._looks.append((now, due))
-        return estimates
 
 
 class Measuring:
@@ -58,7 +32,6 @@ class Measuring:
 
     async def run(self) -> None:
         """Measures again and again until it is cancelled."""
-        self._drains = Drains()
         try:
             await forever("the measurement of the queues", self._turn)
         finally:
@@ -71,9 +44,7 @@ class Measuring:
         found = measured([await self._link.once(statement) for statement in measurement()])
         now = monotonic()
         pause = max(EVERY, TIMES_ITS_DURATION * (now - begun))
-        drains = self._drains.note(found.queues, now)
-        queues = tuple(one._replace(drain_time=drains.get(one.queue)) for one in found.queues)
-        emit(found._replace(queues=queues, valid_until=now + 3 * pause))
+        emit(found._replace(valid_until=now + 3 * pause))
         return pause
 
 
@@ -85,21 +56,23 @@ def measurement() -> list[Statement[Any]]:
         statements.watch_queues(),
         statements.measure_system(),
         statements.measure_tables(),
+        statements.estimate_drain(),
     ]
 
 
 def measured(answers: Sequence[Any]) -> Measured:
-    """Returns the answers of ``measurement`` as one fact, without an estimate of the drain times, and valid for ever."""
+    """Returns the answers of ``measurement`` as one fact, valid for ever."""
     counts: list[QueueCount] = answers[0]
     dead: dict[str, int] = answers[1]
     oldest: dict[str, float] = {}
     for front in answers[2]:
         oldest[front.queue] = max(front.age, oldest.get(front.queue, 0.0))
     system: SystemNumbers = answers[3]
+    drains: dict[str, float | None] = {drain.queue: _drain_time(drain) for drain in answers[5]}
     queues = [
         QueueMeasured(
             one.queue, one.due, one.scheduled, one.waiting, one.running, dead.pop(one.queue, 0),
-            oldest.get(one.queue, one.oldest_due), None,
+            oldest.get(one.queue, one.oldest_due), drains.get(one.queue, None if one.due else 0.0),
         )
         for one in counts
     ]  # fmt: skip
@@ -108,3 +81,8 @@ def measured(answers: Sequence[Any]) -> Measured:
     return Measured(
         tuple(queues), system.workers, system.slots, system.slots_taken, system.cron_lag, tables, math.inf
     )
+
+
+def _drain_time(drain: QueueDrain) -> float | None:
+    """Returns the seconds until no job is due: infinite if the queue does not become shorter. None: its pace is not known yet."""
+    return drain.seconds if drain.trend in ("empty", "draining", "unknown") else math.inf

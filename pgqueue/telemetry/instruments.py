@@ -106,7 +106,7 @@ QUEUE_LATENCY = Instrument(
 )  # fmt: skip
 DRAIN_TIME = Instrument(
     "pgqueue.queue.drain_time", "gauge", "s",
-    "An estimate: in how many seconds the due jobs of the queue will have been claimed, at the speed of the last minute. "
+    "An estimate: in how many seconds the due jobs of the queue will have been claimed, at the pace of the last five minutes. "
     "+Inf: never, because the queue does not become shorter.",
     ("queue",),
 )  # fmt: skip

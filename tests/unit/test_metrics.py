@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pgqueue.maintenance.measuring import Drains
+from pgqueue.database.statements.queues import QueueCount
+from pgqueue.database.statements.server import SystemNumbers
+from pgqueue.database.statements.stats import QueueDrain
+from pgqueue.maintenance import measuring
 from pgqueue.telemetry import instruments as i
 from pgqueue.telemetry import measures, metrics
 from pgqueue.telemetry.events.database import ConnectionBroke
@@ -300,16 +303,23 @@ def test_a_message_is_never_larger_than_the_limit_and_no_row_is_lost():
 # ------------------------------------------------------------------ the drain time
 
 
-def test_the_drain_time_follows_from_the_pace_of_the_last_minute():
-    def queue(due: int) -> QueueMeasured:
-        return QueueMeasured("mail", due, 0, 0, 0, 0, None, None)
-
-    drains = Drains()
-    assert drains.note([queue(100)], 0.0) == {}
-    assert drains.note([queue(80)], 10.0) == {"mail": 40.0}
-    assert drains.note([queue(120)], 20.0) == {"mail": math.inf}
-    assert drains.note([queue(0)], 30.0) == {"mail": 0.0}
-    assert drains.note([queue(60)], 80.0) == {"mail": pytest.approx(60.0)}, "from 120 to 60 within a minute"
+@pytest.mark.parametrize(
+    ("due", "measured", "started", "arrived", "seconds"),
+    [
+        (0, None, None, None, 0.0),
+        (100, 300.0, 20.0, 10.0, 10.0),
+        (100, 300.0, 10.0, 20.0, math.inf),
+        (100, None, None, None, math.inf),  # no job was started lately
+        (100, 2.0, 20.0, 10.0, None),  # the first start was just now
+    ],
+)
+def test_the_drain_time_is_that_of_pgq_stats(
+    due: int, measured: float | None, started: float | None, arrived: float | None, seconds: float | None
+) -> None:
+    drain = QueueDrain("mail", due, True, False, measured, started, arrived)
+    count = QueueCount("mail", False, True, due, 0, 0, 0, None, 1)
+    found = measuring.measured([[count], {}, [], SystemNumbers(1, 1, 0, 0.0), [], [drain]])
+    assert found.queues[0].drain_time == seconds
 
 
 # ------------------------------------------------------------------ the package

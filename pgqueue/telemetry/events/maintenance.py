@@ -20,7 +20,7 @@ class LeadEnded(NamedTuple):
 class QueueMeasured(NamedTuple):
     """The numbers of one queue. ``oldest_due``: for how many seconds its oldest due job has been due; None: no job is due.
 
-    ``drain_time``: in how many seconds no job will be due, at the pace of the last minute; None: the pace is not known.
+    ``drain_time``: in how many seconds no job will be due, at the pace of the last five minutes; None: the pace is not known.
     """
 
     queue: str
