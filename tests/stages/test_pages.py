@@ -219,3 +219,14 @@ def test_estimates_of_queues_are_near_the_truth_and_small_queues_are_exact(db, d
     assert not rough["large"].is_exact
     assert 10_000 < rough["large"].due < 40_000
     assert rough["small"].due in range(1, 400)
+
+
+@pytest.mark.parametrize("search", ["state:ded", "foo:bar state:dead", "7 queue:mail", "x" * 1001])
+def test_a_search_that_is_not_understood_lists_no_jobs_and_offers_no_action(
+    db: Connection[Any], dsn: str, search: str
+) -> None:
+    add_jobs(db)
+    page = show(dsn, "jobs", q=search)
+    found = table(page, "jobs")
+    assert (found.rows, found.selects, page.is_unclear) == ([], (), True)
+    assert [block.level for block in page.blocks if isinstance(block, Notice)] == ["warn"]

@@ -44,12 +44,23 @@ async def jobs(reader: Reader, asked: Asked) -> Page:
     text = asked.query.get("q", "")
     search = read(text, asked.now)
     blocks: list[Block] = [Notice("warn", problem) for problem in search.problems]
-    if search.job_id is not None:
+    if search.problems:  # a list without the part that was not understood would be of other jobs than those that were asked for
+        blocks.append(
+            Table(
+                name="jobs",
+                title="Jobs",
+                columns=COLUMNS,
+                rows=[],
+                empty="Nothing was searched. Correct the search.",
+            )
+        )
+    elif search.job_id is not None:
         blocks.append(await _one(reader, search.job_id))
     else:
         blocks.append(await _found(reader, asked, text, search))
     return Page(
-        name="jobs", title="Jobs", path=path_to("jobs", q=text or None), blocks=blocks, search=text, tabs=_tabs(search)
+        name="jobs", title="Jobs", path=path_to("jobs", q=text or None), blocks=blocks, search=text, tabs=_tabs(search),
+        is_unclear=bool(search.problems),
     )  # fmt: skip
 
 

@@ -221,7 +221,7 @@ class Page:
     """``name``: the word of the page for programs. ``path``: its address, without the prefix under which the app is mounted.
 
     ``search``: the text of the search field; None: the page has no search field of its own. ``actions``: what can be done with the page's
-    subject. ``state``: the state of the page's subject.
+    subject. ``state``: the state of the page's subject. ``is_unclear``: what was asked was not understood, so the page has no answer.
     """
 
     name: str
@@ -234,3 +234,4 @@ class Page:
     state: str | None = None
     subtitle: str | None = None
     tabs: Sequence[Tab] = ()
+    is_unclear: bool = False

@@ -37,7 +37,7 @@ ANY = JobFilter()
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search asks for. ``problems``: a sentence for each part that was not understood, which is left out."""
+    """What a search asks for. ``problems``: a sentence for each part that was not understood; then there is no answer."""
 
     which: JobFilter = ANY
     job_id: int | None = None
@@ -50,12 +50,12 @@ class Search:
 
 
 def read(text: str, now: datetime | None = None) -> Search:
-    """Reads a search. A part that cannot be understood becomes a problem, and the rest still counts."""
+    """Reads a search. A part that cannot be understood becomes a problem."""
     given: dict[str, object] = {}
     problems: list[str] = []
     job_id: int | None = None
     if len(text) > LONGEST:
-        problems.append(f"The search is longer than {LONGEST} characters. The rest is left out.")
+        problems.append(f"The search is longer than {LONGEST} characters. Shorten it.")
         text = text[:LONGEST]
     if not is_storable(text):
         return Search(problems=["The search has a character that no job can contain."])
@@ -75,7 +75,7 @@ def read(text: str, now: datetime | None = None) -> Search:
         except InvalidOptionError as error:
             problems.append(error.what + (f" {error.do}" if error.do else ""))
     if job_id is not None and given:
-        problems.append(f"The search names the job {job_id}, so its other parts are left out.")
+        problems.append(f"The search names the job {job_id}. Leave its other parts out.")
     made = {key: json.dumps(value) if key == "args" else value for key, value in given.items()}
     return Search(JobFilter(**made), job_id, problems)  # type: ignore[arg-type]
 
@@ -83,7 +83,7 @@ def read(text: str, now: datetime | None = None) -> Search:
 def _once(given: dict[str, object], name: str, value: object, said: str) -> None:
     """Stores a part of the search. Raises InvalidOptionError if the search has this part already, with another value."""
     if given.get(name, value) != value:
-        raise InvalidOptionError(said, do="Only the first counts.")
+        raise InvalidOptionError(said, do="Leave one out.")
     given[name] = value
 
 

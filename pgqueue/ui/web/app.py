@@ -142,11 +142,11 @@ def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Respon
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the person gets a page that says it
             return failed(site, request, error)
         page, headers = made.page, {**PRIVATE, "ETag": f'W/"{made.version}"'}
-        form = wanted(request)
+        form, code = wanted(request), 400 if page.is_unclear else 200
         if form == "json":
-            return Response(as_json(page) + "\n", media_type="application/json", headers=headers)
+            return Response(as_json(page) + "\n", code, media_type="application/json", headers=headers)
         if form == "text":
-            return PlainTextResponse(as_text(page), headers=headers)
+            return PlainTextResponse(as_text(page), code, headers=headers)
         text = render(
             "page.html", **common(site, request), title=page.title, page=page, current=(route.name, _menu_of(route)),
             searched=page.search if route.name == "jobs" else "", live=live_path(request, made.version), here=_here(request),
