@@ -123,7 +123,9 @@ def read_tokens(text: str, where: str = "the file of tokens") -> tuple[Token, ..
     tokens = tuple(_token(row, f"token {number} in {where}") for number, row in enumerate(rows, 1))
     for what in ({token.who.name for token in tokens}, {token.sha256 for token in tokens}):
         if len(what) < len(tokens):
-            raise InvalidSettingError(f"{where} has two tokens with the same name or the same sha256.")
+            raise InvalidSettingError(
+                f"{where} has two tokens with the same name or the same sha256.", do="remove one of them"
+            )
     return tokens
 
 
@@ -171,6 +173,11 @@ def _quoted(text: str) -> str:
 def append(path: Path, token: str, who: Who, expires: datetime | None = None) -> None:
     """Adds a token to the file, and makes the file if it is missing. Raises InvalidSettingError if the name is taken."""
     before = path.read_text("utf-8") if path.exists() else ""
+    if any(known.who.name == who.name for known in read_tokens(before, str(path))):
+        raise InvalidSettingError(
+            f"{shown(who.name)} has a token in {path} already.",
+            do="choose another name, or remove its lines first",
+        )
     text = (before.rstrip("\n") + "\n\n" if before.strip() else "") + written(token, who, expires)
     read_tokens(text, str(path))
     beside = path.with_name(path.name + ".new")

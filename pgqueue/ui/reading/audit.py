@@ -19,8 +19,8 @@ COLUMNS = (
     Column("source", "From"),
     Column("what", "What"),
     Column("changed", "Changed", "number"),
-    Column("state", "", "flag"),
-    Column("undo_until", "Can be undone", "time"),
+    Column("state", "State", "flag"),
+    Column("undo_until", "Undo ends", "time"),
 )
 DID = {
     "retry": "retried", "cancel": "cancelled", "delete": "deleted", "run_now": "made due", "edit": "edited", "undo": "undone",
@@ -65,7 +65,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
                 Fact("refused", "Refused", _refused(one) or None),
                 Fact("ended", "State", _state(one) or "done", "flag"),
                 Fact("stopped", "Stopped because", one.stopped),
-                Fact("undo_until", "Can be undone until", one.undo_until, "time"),
+                Fact("undo_until", "Undo ends", one.undo_until, "time"),
                 Fact("undone", "Undone", one.undone or None, "number"),
                 Fact("undone_by", "Undone by", one.undone_by, "id", path_to("audit", one.undone_by) if one.undone_by else None),
                 Fact("undoes", "Undoes", one.undoes, "id", path_to("audit", one.undoes) if one.undoes else None),

@@ -29,7 +29,7 @@ COLUMNS = (
     Column("attempt", "Attempt", "text"),
     Column("at", "When", "time"),
     Column("took", "Took", "duration"),
-    Column("said", "", "text"),
+    Column("said", "Note", "text"),
 )
 ACTED: dict[str, JobAction] = {"retry": "retry", "run_now": "run_now", "cancel": "cancel", "delete": "delete"}
 ACTIONS = (

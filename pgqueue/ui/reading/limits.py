@@ -18,7 +18,7 @@ COLUMNS = (
     Column("rule", "Allows"),
     Column("taken", "Taken", "number"),
     Column("use", "Use", "share"),
-    Column("state", "", "flag"),
+    Column("state", "State", "flag"),
     Column("free_at", "Free", "time"),
 )
 

@@ -22,7 +22,7 @@ MOST = 500  # queues on one page
 
 COLUMNS = (
     Column("queue", "Queue", "code", "/queues/{queue}"),
-    Column("state", "", "flag"),
+    Column("state", "State", "flag"),
     Column("due", "Due", "count"),
     Column("running", "Running", "number"),
     Column("scheduled", "Scheduled", "count"),
@@ -144,5 +144,5 @@ LIMIT_COLUMNS = (
     Column("of", "Applies to"),
     Column("rule", "Allows"),
     Column("taken", "Taken", "number"),
-    Column("state", "", "flag"),
+    Column("state", "State", "flag"),
 )

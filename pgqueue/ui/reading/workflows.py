@@ -60,7 +60,7 @@ async def workflow(reader: Reader, asked: Asked) -> Page:
             name="nodes", title="Nodes", empty="It has no nodes.", query=query, rows=[_node(node) for node in jobs[:MOST_NODES]],
             columns=(
                 Column("id", "Job", "id", "/jobs/{id}"), Column("name", "Node", "code"), Column("state", "State", "state"),
-                Column("task", "Task", "code"), Column("needs", "Needs"), Column("said", "", "text"),
+                Column("task", "Task", "code"), Column("needs", "Needs"), Column("said", "Note", "text"),
             ),
             note=f"The first {MOST_NODES} of {len(jobs):,} nodes." if len(jobs) > MOST_NODES else None,
         ),
