@@ -127,7 +127,7 @@ def test_the_file_of_tokens_is_read_again_when_it_changes(tmp_path, token):
     access = Access(TokenFile(path).tokens)
     assert admit(access, authorization=f"Bearer {token}") == ADA
     append(path, other := new_token(), Who("bob"))
-    with pytest.raises(InvalidSettingError, match="'bob' has a token in .* already"):
+    with pytest.raises(InvalidSettingError, match=r"'bob' has a token in .* already"):
         append(path, new_token(), Who("bob"))
     assert admit(access, authorization=f"Bearer {other}").name == "bob"
     path.write_text(written(other, Who("bob")))
