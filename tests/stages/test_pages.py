@@ -14,7 +14,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.pools import Pools
 from pgqueue.database.run import run
-from pgqueue.errors import InvalidNameError, LockedError, NotFoundError
+from pgqueue.errors import InvalidNameError, JobNotFoundError, LockedError, NotFoundError
 from pgqueue.ui.reading.asked import Asked
 from pgqueue.ui.reading.documents import as_json
 from pgqueue.ui.reading.page import Notice, Page, Table, Tiles
@@ -230,3 +230,9 @@ def test_a_search_that_is_not_understood_lists_no_jobs_and_offers_no_action(
     found = table(page, "jobs")
     assert (found.rows, found.selects, page.is_unclear) == ([], (), True)
     assert [block.level for block in page.blocks if isinstance(block, Notice)] == ["warn"]
+
+
+def test_the_page_of_a_job_that_does_not_exist_says_one_thing(db: Connection[Any], dsn: str) -> None:
+    with pytest.raises(JobNotFoundError) as failed:
+        show(dsn, "job", {"job": "999"})
+    assert str(failed.value) == "PGQ-503  No job has had the number 999 yet."

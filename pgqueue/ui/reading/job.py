@@ -39,7 +39,7 @@ async def job(reader: Reader, asked: Asked) -> Page:
     if found is None:
         error = JobNotFoundError(number)
         if reason is not None:
-            error.what, error.do = reason.sentence, reason.do or ""
+            error.what, error.why, error.do = reason.sentence, "", reason.do or ""
         raise error
     blocks: list[Block] = []
     if reason is not None and reason.reason != "running":
