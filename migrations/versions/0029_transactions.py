@@ -1,4 +1,4 @@
-"""Each job knows the transaction that enqueued it.
+"""Each job knows the transaction that enqueued it. An action can be undone in several parts.
 
 The column is added without a default, so no table is rewritten, and jobs from before have null. Workers of the revision before go on: they
 move a finished job without the column, so such a job has null, too.
@@ -50,6 +50,9 @@ STATEMENTS = (
     # Only where jobs are stored: a row that moves to another table without the column has been enqueued by another transaction.
     "alter table only pgqueue.jobs alter column transaction_id set default pg_current_xact_id()",
     "alter table pgqueue.jobs_live alter column transaction_id set default pg_current_xact_id()",
+    # Jobs that were locked during an undo can be undone later, by another undo of the same action.
+    "drop index if exists pgqueue.audit_undoes_key",
+    "create index if not exists audit_undoes_idx on pgqueue.audit (undoes) where undoes is not null",
 )
 
 

@@ -48,7 +48,7 @@ audit = Table(
 )
 Index("audit_at_idx", audit.c.at)
 Index("audit_operation_idx", audit.c.operation, postgresql_where=audit.c.operation.is_not(None))
-Index("audit_undoes_key", audit.c.undoes, unique=True, postgresql_where=audit.c.undoes.is_not(None))
+Index("audit_undoes_idx", audit.c.undoes, postgresql_where=audit.c.undoes.is_not(None))
 Index("audit_job_ids_idx", audit.c.job_ids, postgresql_using="gin")
 
 undo_rows = Table(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -34,6 +36,7 @@ from tests.factories import add_jobs, count, enqueue, look, reasons
 from tests.package import MODULES
 from tests.worker_by_hand import Hand
 
+Connect = Callable[..., "Connection[Any]"]
 ANN = Who("ann", "cli")
 DEAD = Outcome.dead("permanent_error", ValueError("boom"))
 
@@ -276,6 +279,46 @@ def test_the_undo_of_a_delete_leaves_a_job_whose_keys_are_taken(db: Connection[A
     refused, deleted = audit(db)
     assert (refused.action, refused.refused) == ("undo", {"unique_key": 1, "idempotency_key": 1})
     assert (deleted.undone, deleted.undone_by) == (0, None)
+
+
+def test_two_undos_at_the_same_time_bring_all_jobs_back(db: Connection[Any], connect: Connect) -> None:
+    jobs = add_jobs(db, count=300)
+    act(db, "cancel", jobs)
+    [row] = audit(db)
+    start = threading.Barrier(3)
+
+    def undo_alone(name: str) -> str:
+        own = connect()
+        start.wait(30)
+        try:
+            run(own, statements.undo(row.id, Who(name, "web")))
+        except InvalidOptionError:
+            return "refused"
+        return "undone"
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(undo_alone, ("ann", "bob", "eve"))) == ["refused", "refused", "undone"]
+    assert {look(db, job) for job in jobs} == {"pending"}
+
+
+def test_jobs_that_were_locked_during_an_undo_are_undone_by_the_next_one(
+    db: Connection[Any], connect: Connect
+) -> None:
+    jobs = add_jobs(db, count=3)
+    act(db, "cancel", jobs)
+    [row] = audit(db)
+    other = connect(autocommit=False)
+    other.execute("select from pgqueue.jobs where id = %s for update", [jobs[1]])
+    assert undo(db) == {jobs[0]: "undone", jobs[1]: "locked", jobs[2]: "undone"}
+    other.rollback()
+    [first] = audit(db, audit_id=row.id)
+    assert (first.undone, first.undo_until is not None) == (2, True)
+    assert {one.job_id: one.result for one in run(db, statements.undo(row.id, ANN))} == {jobs[1]: "undone"}
+    [last] = audit(db, audit_id=row.id)
+    assert (last.undone, last.undo_until) == (3, None)
+    assert {look(db, job) for job in jobs} == {"pending"}
+    with pytest.raises(InvalidOptionError, match="was undone already"):
+        run(db, statements.undo(row.id, ANN))
 
 
 def test_an_action_is_undone_once_and_only_within_its_time(db: Connection[Any]) -> None:

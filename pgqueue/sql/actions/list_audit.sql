@@ -2,7 +2,7 @@
 -- nothing. `undone`: how many of its changes were undone. `can_undo`: until when something of it can still be undone; null: it cannot.
 -- `stopped`: why it stopped before its end. If its last slice is old and nothing was written since, its process was killed.
 -- `is_undoing`: an undo with several slices has not ended.
--- Reads the primary key of audit backwards, or audit_job_ids_idx, until `count` rows match; then audit_operation_idx and audit_undoes_key
+-- Reads the primary key of audit backwards, or audit_job_ids_idx, until `count` rows match; then audit_operation_idx and audit_undoes_idx
 -- for each. Locks nothing. Zero rows: no further action matches.
 with chosen as materialized (
     select a.*
@@ -28,7 +28,8 @@ select c.id, c.at, c.actor, c.role, c.source, c.action, c.about::text, c.before:
        coalesce(u.undone, 0), u.last_id,
        (select max(w.undo_until) from pgqueue.audit w
         where (w.id = c.id or w.operation = c.id) and w.undo_until > clock_timestamp()
-          and not exists (select from pgqueue.audit n where n.undoes = w.id)),
+          and (not exists (select from pgqueue.audit n where n.undoes = w.id)
+               or exists (select from pgqueue.undo_rows u where u.audit_id = w.id))),
        coalesce(b.slices, 1),
        coalesce(b.stopped, case when not (c.is_last or coalesce(b.is_last, false)) and coalesce(b.last_at, c.at) < x.old_before
                                 then 'the process that did it is gone' end),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from psycopg.errors import UniqueViolation
-
 from pgqueue.database import statements
 from pgqueue.database.statements import Who
 from pgqueue.database.statements.actions import ActedJob
+from pgqueue.errors import InvalidOptionError
 from pgqueue.sql import Statement
 from pgqueue.ui.acting.operations import Progress
 
@@ -52,9 +51,10 @@ class Undo:
         return []
 
     def failed(self, error: Exception) -> list[ActedJob]:
-        if not isinstance(error, UniqueViolation) or not self._rows:
+        if not isinstance(error, InvalidOptionError) or not self._rows:
             raise error
         del self._rows[0]
+        # It could be undone when it was listed.
         return self._count([ActedJob(None, None, "undone by another person")])
 
     def _count(self, found: list[ActedJob]) -> list[ActedJob]:

@@ -40,9 +40,13 @@ def decode(text: bytes, what: str = "The body") -> object:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in made if names.count(name) > 1)
-        raise InvalidRequestError(f"An object has the key {shown(twice)} twice.", do="send each key once")
+        names: set[str] = set()
+        for name, _ in pairs:
+            if name in names:
+                raise InvalidRequestError(
+                    f"An object has the key {shown(name)} twice.", do="send each key once"
+                )
+            names.add(name)
     return made
 
 

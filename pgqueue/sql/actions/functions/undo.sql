@@ -2,7 +2,8 @@
 -- since then, and locked ones, are left as they are. Of an operation with several slices, each slice has a row, and is undone alone.
 -- Can undo cancel, retry, delete, run_now and edit of jobs, pause and resume of queues and schedules, and changes of limits.
 -- Writes a row into pgqueue.audit, with the reasons of the jobs that were left. If something was undone, its `undoes` is the id of the undone
--- row, and a unique index lets an action be undone once. Otherwise `undoes` is null, and the undo can be tried again.
+-- row. Only the jobs that were locked can then be undone later. If nothing was undone, `undoes` is null, and the undo can be tried again.
+-- Undoes of the same action wait for each other, because each would take the jobs that the other has locked for locked by a stranger.
 -- Returns one row for each job, or one row without a job. `result` is undone; or why not: moved on, the state of the job, locked, not found,
 -- unique_key, idempotency_key, node or children. `audit_id` is the id of the new row.
 -- Raises PQ404 if there is no such action, if it was undone already, if its time is over, or if it cannot be undone.
@@ -25,9 +26,11 @@ declare
     ids   bigint[] := '{}';
     words text[] := '{}';
 begin
+    perform pg_advisory_xact_lock(hashtext('pgqueue.undo'), (undo.audit % 2147483647)::int);
     select a.* into act from pgqueue.audit a where a.id = undo.audit;
     wrong := case when act.id is null then format('there is no action %s', coalesce(undo.audit::text, 'null'))
-                  when exists (select from pgqueue.audit a where a.undoes = act.id) then format('action %s was undone already', act.id)
+                  when exists (select from pgqueue.audit a where a.undoes = act.id)
+                       and not exists (select from pgqueue.undo_rows u where u.audit_id = act.id) then format('action %s was undone already', act.id)
                   when act.undo_until is null then format('action %s (%s) cannot be undone', act.id, act.action)
                   when act.undo_until < clock_timestamp() then format('action %s can no longer be undone: its time was over at %s', act.id, act.undo_until) end;
     if wrong is not null then
@@ -61,7 +64,8 @@ begin
                     from (select p.word, jsonb_agg(p.id order by p.id) as ids from unnest(ids, words) p (id, word)
                           where p.word <> 'undone' group by 1) r)), who);
     if 'undone' = any(words) then
-        delete from pgqueue.undo_rows u where u.audit_id = act.id;
+        delete from pgqueue.undo_rows u
+        where u.audit_id = act.id and not u.job_id = any(array(select p.id from unnest(ids, words) p (id, word) where p.word = 'locked'));
         perform pgqueue.notify('');
     end if;
     return query select undo.audit_id, p.id, p.word from unnest(ids, words) p (id, word);
