@@ -115,6 +115,24 @@ def test_a_look_says_from_when_on_it_has_read_everything(db: Connection[Any], ds
         assert seen.gap == seen.events[0].at
 
 
+def test_a_look_that_cannot_read_back_to_a_late_commit_says_so(
+    db: Connection[Any], dsn: str, connect: Callable[..., Connection[Any]]
+) -> None:
+    tail, late = Tail(most=3), connect(autocommit=False)
+    with open_connection(dsn) as connection:
+        assert found(tail, connection) == []
+        [first] = add_jobs(late)
+        for _ in range(3):  # each look reads all that is new, but the last ones cannot read back to the first
+            ids = add_jobs(db, count=2)
+            seen = drive(connection, tail.look())
+            assert ([event.job_id for event in seen.events], seen.gap) == (ids, None)
+        late.commit()
+        seen = drive(connection, tail.look())
+        assert first not in [event.job_id for event in seen.events]
+        assert seen.gap is not None
+        assert drive(connection, tail.look()).gap is None
+
+
 def test_a_type_that_no_event_has_is_refused_with_a_list_of_all_types(pgq: Pgq) -> None:
     done = pgq("events", "tail", "--type", "bogus")
     assert done.code == 2

@@ -105,7 +105,8 @@ class Tail:
             **self._chosen,  # type: ignore[arg-type]
         )
         fresh = [event for event in found if _key(event) not in self._seen]
-        gap = self._gap(found)
+        still_open = {name for name, _, _ in writers}
+        gap = self._gap(found, [began for name, began in self._writers.items() if name not in still_open])
         self._seen |= dict.fromkeys(map(_key, fresh), now)
         self._position = self._following(begin, now, last_id, writers)
         self._seen = {key: at for key, at in self._seen.items() if at >= self._position.since - LATE}
@@ -133,8 +134,11 @@ class Tail:
         after_id = past[-1][1] if past else begin.after_id
         return Position(max(begin.since, floor), max(begin.after_id, after_id))
 
-    def _gap(self, found: list[JobEvent]) -> datetime | None:
-        """Returns the time before which events were not read, although they are newer than the last look."""
+    def _gap(self, found: list[JobEvent], ended: list[float]) -> datetime | None:
+        """Returns the time before which events were not read, although the last look cannot have found them.
+
+        They are newer than the last look, or a transaction has written them that was open then. ``ended``: when these transactions began.
+        """
         if any(self._chosen.values()) or self._known_until is None:
             return None  # the filters of the statement hide how much it has read
         kinds: dict[str, list[datetime]] = {}
@@ -142,7 +146,8 @@ class Tail:
             kind = event.reason if event.reason in ("enqueued", "completed") else "other"
             kinds.setdefault(kind, []).append(event.at)
         oldest = [min(times) for times in kinds.values() if len(times) >= self._most]
-        return max((at for at in oldest if at.timestamp() > self._known_until), default=None)
+        known_until = min([self._known_until, *ended])
+        return max((at for at in oldest if at.timestamp() > known_until), default=None)
 
 
 def _key(event: JobEvent) -> tuple[object, ...]:
