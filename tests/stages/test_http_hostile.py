@@ -54,6 +54,8 @@ BODIES = {
     "UTF-16": '{"task": "greet"}'.encode("utf-16"),
     "a key twice": b'{"task": "greet", "task": "pay"}',
     "a key twice inside": b'{"task": "greet", "args": {"a": 1, "\\u0061": 2}}',
+    # Many keys, so that a search for the second one in quadratic time would hold up all other requests for a minute.
+    "a key twice among many": b'{"task": "greet", "args": {%s, "a39999": 0}}' % b", ".join(b'"a%d": 0' % n for n in range(40_000)),
     "NaN": b'{"task": "greet", "args": {"a": NaN}}',
     "Infinity": b'{"task": "greet", "args": {"a": -Infinity}}',
     "1e999": b'{"task": "greet", "args": {"a": 1e999}}',
@@ -141,6 +143,7 @@ PATHS = [
     "/jobs?limit=0", "/jobs?limit=201", "/jobs?limit=1e9", "/jobs?limit=", "/jobs?limit=1&limit=2", "/jobs?after=0", "/jobs?after=x",
     "/jobs?state=failde", "/jobs?state=", "/jobs?stat=dead", "/jobs?args=[]", "/jobs?args={", "/jobs?args={%22a%22:NaN}", "/jobs?queue=%00", "/jobs?queue=a%20b",
     "/jobs?task=%ff", "/jobs?error=%ed%a0%80", "/jobs?since=yesterday", "/jobs?since=2030-01-01T00:00:00", "/jobs?worker=99999999999999999999",
+    "/jobs?after=9223372036854775808", "/jobs?worker=9223372036854775808", "/jobs?workflow=9999999999999999999",
     "/jobs?error=" + "x" * 101, "/jobs?args=" + "x" * 9000, "/jobs?" + "&".join(f"a{n}=1" for n in range(900)), "/queues?x=1", "/jobs/1?wait=1e99",
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from pgqueue.model.names import QUEUE_NAME, TASK_NAME, check_free
 from pgqueue.model.options import CONFLICTS, EARLIEST, LATEST
 from pgqueue.model.units import LARGEST_WEIGHT, LONGEST_DURATION
 from pgqueue.text.nearest import rather
+from pgqueue.text.values import is_id
 from pgqueue.ui.api.calls import Shape
 from pgqueue.ui.api.waiting import LONGEST
 from pgqueue.ui.reading.events import MEANT, TYPES
@@ -66,6 +67,12 @@ def _checked_types(listed: list[str]) -> list[str]:
     return chosen
 
 
+def _checked_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("no row has an id as large as this")
+    return text
+
+
 Queue = Annotated[str, Field(pattern=f"^{QUEUE_NAME.pattern}$", description="The name of a queue.")]
 TaskName = Annotated[str, Field(pattern=f"^{TASK_NAME.pattern}$"), AfterValidator(_checked_task)]
 AnyTask = Annotated[str, Field(pattern=f"^{TASK_NAME.pattern}$")]
@@ -74,7 +81,7 @@ Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}), AfterV
 Span = Annotated[float, Field(gt=0.000_001, le=LONGEST_DURATION, description="Seconds.")]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_DURATION, description="Seconds.")]
 Document = dict[str, JsonValue]
-Ids = Annotated[str, Field(pattern=IDS)]
+Ids = Annotated[str, Field(pattern=IDS), AfterValidator(_checked_id)]
 
 
 class Waiting(Shape):
@@ -155,7 +162,7 @@ class SentOperation(Shape):
 
     action: Literal["cancel", "retry"]
     jobs: WantedJobs
-    limit: Annotated[int, Field(ge=1, le=1_000_000, description="Change at most so many jobs.")] = 10_000
+    limit: Annotated[int, Field(ge=1, le=1_000_000, description="Change at most so many jobs.")] = 1_000_000
     dry_run: bool = False
 
 
