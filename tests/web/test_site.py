@@ -264,6 +264,36 @@ def test_a_careful_action_asks_first_and_counts_what_it_would_change(db: Db, ser
     assert db.execute("select count(*) from pgqueue.jobs where state = 'cancelled'").fetchone() == (4,)
 
 
+def test_the_dead_jobs_of_an_error_are_counted_before_they_are_retried(db: Db, serve: Serve):
+    site = serve(actions=True)
+    scene = fill(db, "plain")
+    page = site.as_(Role.admin).get(f"/errors/{scene.fingerprint}").text
+    assert "Retry 1 dead job…</button>" in page
+    assert 'name="confirmed"' not in page
+    answer = site.act("retry", fingerprint=scene.fingerprint)
+    assert answer.status_code == 200
+    assert "Retry 1 job?" in answer.text
+    assert look(db, scene.jobs["dead"]) == "dead"
+    acted(site.act("retry", fingerprint=scene.fingerprint, confirmed="yes"))
+    assert look(db, scene.jobs["dead"]) == "pending"
+
+
+@pytest.mark.parametrize("action", ["retry", "run_now", "cancel", "delete", "edit"])
+def test_an_action_on_jobs_that_nobody_named_one_by_one_asks_first(action: str, db: Db, serve: Serve):
+    site = serve(actions=True)
+    scene = fill(db, "plain")
+    before = db.execute("select id, state, run_at from pgqueue.jobs order by id").fetchall()
+    for fields in ({"all": "yes", "q": ""}, {"fingerprint": scene.fingerprint}):
+        answer = site.act(action, **fields)
+        assert (answer.status_code, 'name="confirmed"' in answer.text) == (200, True)
+    assert db.execute("select id, state, run_at from pgqueue.jobs order by id").fetchall() == before
+
+
+def test_a_retry_of_a_batch_asks_first(serve: Serve):
+    answer = serve(actions=True).act("retry_batch", batch=1)
+    assert (answer.status_code, "Retry failed jobs?" in answer.text) == (200, True)
+
+
 def test_an_action_by_an_unclear_search_changes_nothing(db: Db, serve: Serve):
     site = serve(actions=True)
     job = enqueue(db)

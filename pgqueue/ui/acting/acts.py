@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,12 +22,17 @@ from pgqueue.ui.acting.form import Form
 JOB_ACTIONS: dict[str, JobAction] = {
     "retry": "retry", "cancel": "cancel", "delete": "delete", "run_now": "run_now", "edit": "edit",
 }  # fmt: skip
+# The fields that name jobs together, so that the person has not seen each of them.
+TOGETHER = frozenset({"all", "fingerprint", "workflow", "batch"})
 FURTHEST = timedelta(days=365 * 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """``what``: the act in words, as in ``ann may not pause queues``. ``makes``: makes the statements; None: the act is about jobs or a limit."""
+    """``what``: the act in words, as in ``ann may not pause queues``. ``makes``: makes the statements; None: the act is about jobs or a limit.
+
+    ``is_careful``: a person is asked before. ``asks``: the fields that a person fills in: name and label.
+    """
 
     role: Role
     label: str
@@ -139,6 +144,12 @@ ACTS: dict[str, Act] = {
     ),
     "undo": Act(Role.operator, "Undo", "undo actions"),
 }  # fmt: skip
+
+
+def asks_first(word: str, fields: Collection[str]) -> bool:
+    """Returns whether a person is asked before the action is done, if its form has fields with these names."""
+    act = ACTS[word]
+    return act.is_careful or bool(act.asks) or not TOGETHER.isdisjoint(fields)
 
 
 def acts_of(who: Who | None) -> frozenset[str]:

@@ -88,9 +88,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
                 note="The first 200 jobs." if len(jobs) == 200 else None,
             )
         )  # fmt: skip
-    actions = (
-        [Action("undo", "Undo", {"audit": str(number)})] if one.undo_until and not one.is_undoing else []
-    )
+    actions = [Action("undo", {"audit": str(number)})] if one.undo_until and not one.is_undoing else []
     return Page(
         name="action", title=f"Action {number}", path=path_to("audit", number), blocks=blocks, above=("Audit", path_to("audit")),
         actions=actions, subtitle=sentence(one),

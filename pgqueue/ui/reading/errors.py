@@ -110,16 +110,8 @@ async def error(reader: Reader, asked: Asked) -> Page:
             ],
         ),
     ]  # fmt: skip
-    actions = (
-        [
-            Action(
-                "retry", f"Retry {count(one.dead, 'dead job')}", {"fingerprint": fingerprint}, is_careful=True
-            )
-        ]
-        if one.dead
-        else []
-    )
+    retry = Action("retry", {"fingerprint": fingerprint}, f"Retry {count(one.dead, 'dead job')}")
     return Page(
         name="error", title=one.origin, path=path_to("errors", fingerprint), blocks=blocks, above=("Errors", path_to("errors")),
-        actions=actions, subtitle=fingerprint,
+        actions=[retry] if one.dead else [], subtitle=fingerprint,
     )  # fmt: skip

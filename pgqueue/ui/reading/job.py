@@ -188,18 +188,14 @@ def _actions(found: Job) -> list[Action]:
     fields = {"id": str(found.id)}
     actions: list[Action] = []
     if found.state in ("dead", "cancelled"):
-        actions.append(Action("retry", "Retry", fields))
+        actions.append(Action("retry", fields))
     if found.state in ("pending", "retrying"):
-        actions.append(Action("run_now", "Run now", fields))
-        actions.append(
-            Action(
-                "edit", "Edit", fields, asks=[("priority", "Priority"), ("queue", "Queue"), ("run_at", "Due")]
-            )
-        )
+        actions.append(Action("run_now", fields))
+        actions.append(Action("edit", fields))
     if found.state not in FINAL:
-        actions.append(Action("cancel", "Cancel", fields, is_careful=True))
+        actions.append(Action("cancel", fields))
     if found.state != "running":
-        actions.append(Action("delete", "Delete", fields, is_careful=True))
+        actions.append(Action("delete", fields))
     return actions
 
 

@@ -31,13 +31,7 @@ COLUMNS = (
     Column("took", "Took", "duration"),
     Column("said", "Note", "text"),
 )
-ACTED: dict[str, JobAction] = {"retry": "retry", "run_now": "run_now", "cancel": "cancel", "delete": "delete"}
-ACTIONS = (
-    Action("retry", "Retry"),
-    Action("run_now", "Run now"),
-    Action("cancel", "Cancel", is_careful=True),
-    Action("delete", "Delete", is_careful=True),
-)
+ACTIONS: tuple[JobAction, ...] = ("retry", "run_now", "cancel", "delete")
 
 
 async def jobs(reader: Reader, asked: Asked) -> Page:
@@ -66,7 +60,7 @@ async def jobs(reader: Reader, asked: Asked) -> Page:
 
 def actions_for(states: Sequence[str] | None) -> list[Action]:
     """Returns the actions that can change jobs in one of these states. None: jobs in any state."""
-    return [action for action in ACTIONS if states is None or set(ABLE[ACTED[action.word]]) & set(states)]
+    return [Action(word) for word in ACTIONS if states is None or set(ABLE[word]) & set(states)]
 
 
 def _tabs(search: Search) -> list[Tab]:

@@ -92,8 +92,8 @@ async def limit(reader: Reader, asked: Asked) -> Page:
         ),
     ]  # fmt: skip
     actions = [
-        Action("set_limit", "Change", {"limit": str(number)}, asks=[("allows", "At most how many")]),
-        Action("remove_limit", "Remove", {"limit": str(number)}, is_careful=True),
+        Action("set_limit", {"limit": str(number)}),
+        Action("remove_limit", {"limit": str(number)}),
     ]
     return Page(
         name="limit", title=f"Limit {number}", path=path_to("limits", number), blocks=blocks, above=("Limits", path_to("limits")),

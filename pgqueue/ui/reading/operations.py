@@ -29,7 +29,7 @@ async def alerts(reader: Reader, asked: Asked) -> Page:
             for one in await reader.ask(statement)
         ],
         older=None if resolved else path_to("alerts", all=1), note=None if resolved else "The next page also lists resolved alerts.",
-        selects=[Action("resolve_alert", "Resolve")],
+        selects=[Action("resolve_alert")],
     )  # fmt: skip
     return Page(name="alerts", title="Alerts", path=path_to("alerts"), blocks=[table])
 

@@ -62,16 +62,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that people can do: the word of the action, what its button says, and the fields that its form sends.
+    """Something that people can do: the word of the action (ui/acting/acts.py), and the fields that its form sends.
 
-    ``is_careful``: the page asks once more before it is done. ``asks``: fields that a person fills in: name and label.
+    ``label``: what its button says; None: what it says for this action everywhere.
     """
 
     word: str
-    label: str
     fields: Mapping[str, str] = field(default_factory=dict)
-    is_careful: bool = False
-    asks: Sequence[tuple[str, str]] = ()
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

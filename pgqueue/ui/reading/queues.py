@@ -116,11 +116,7 @@ async def queue(reader: Reader, asked: Asked) -> Page:
             rows=limit_rows(limit for limit in limits if limit.queue == name), query=shown(statements.list_limits(), "pgq limits list"),
         ),
     ]  # fmt: skip
-    actions = [
-        Action("resume", "Resume", {"queue": name})
-        if found.paused
-        else Action("pause", "Pause", {"queue": name})
-    ]
+    actions = [Action("resume", {"queue": name}) if found.paused else Action("pause", {"queue": name})]
     return Page(
         name="queue", title=name, path=path_to("queues", name), blocks=blocks, above=("Queues", path_to("queues")),
         actions=actions, state="paused" if found.paused else None,

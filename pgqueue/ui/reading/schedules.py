@@ -69,10 +69,10 @@ async def schedule(reader: Reader, asked: Asked) -> Page:
         Document(name="args", title="Arguments of its jobs", value=row.shown_args),
     ]  # fmt: skip
     actions = [
-        Action("run_schedule", "Run now", {"schedule": name}),
-        Action("resume_schedule", "Resume", {"schedule": name})
+        Action("run_schedule", {"schedule": name}),
+        Action("resume_schedule", {"schedule": name})
         if row.paused
-        else Action("pause_schedule", "Pause", {"schedule": name}),
+        else Action("pause_schedule", {"schedule": name}),
     ]
     return Page(
         name="schedule", title=name, path=path_to("schedules", name), blocks=blocks, above=("Schedules", path_to("schedules")),

@@ -66,11 +66,9 @@ async def workflow(reader: Reader, asked: Asked) -> Page:
         ),
     ]  # fmt: skip
     fields = {"workflow": str(number)}
-    actions = [
-        Action("retry_workflow", "Retry", fields, asks=[("node", "From the node (empty: all that failed)")])
-    ]
+    actions = [Action("retry_workflow", fields)]
     if not progress.is_over:
-        actions = [Action("cancel_workflow", "Cancel", fields, is_careful=True)]
+        actions = [Action("cancel_workflow", fields)]
     elif progress.state == "completed":
         actions = []
     return Page(
@@ -194,9 +192,9 @@ async def batch(reader: Reader, asked: Asked) -> Page:
         ),
     ]  # fmt: skip
     fields = {"batch": str(number)}
-    actions = [Action("retry_batch", "Retry failed jobs", fields)] if found.failed else []
+    actions = [Action("retry_batch", fields)] if found.failed else []
     if not found.is_over:
-        actions.append(Action("cancel_batch", "Cancel", fields, is_careful=True))
+        actions.append(Action("cancel_batch", fields))
     return Page(
         name="batch", title=found.name, path=path_to("batches", number), blocks=blocks, above=("Batches", path_to("batches")),
         actions=actions, state=found.state, subtitle=f"batch {number}",

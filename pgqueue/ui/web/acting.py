@@ -22,7 +22,7 @@ from pgqueue.errors import InvalidOptionError, PgQueueError
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import TurnFailed
-from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act
+from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, asks_first
 from pgqueue.ui.acting.doing import (
     about_of,
     heading_of,
@@ -116,9 +116,10 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
     assert who is not None
     who.require(chosen.role, chosen.what)
     actor = Actor(who.name, "web")
+    is_asked = asks_first(word, form.fields) and form.one("confirmed") != "yes"
     if word in JOB_ACTIONS:
-        return await _jobs(site, acting, request, form, chosen, actor)
-    if (chosen.is_careful or chosen.asks) and form.one("confirmed") != "yes":
+        return await _jobs(site, acting, request, form, chosen, actor, is_asked=is_asked)
+    if is_asked:
         return _ask(site, request, form, chosen)
     if word == "undo":
         number = form.id("audit")
@@ -134,15 +135,14 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
 
 
 async def _jobs(
-    site: Site, acting: Acting, request: Request, form: Form, chosen: Act, actor: Actor
+    site: Site, acting: Acting, request: Request, form: Form, chosen: Act, actor: Actor, *, is_asked: bool
 ) -> Response:
     async def ask(statement: Statement[list[int]]) -> list[int]:
         async with reading(site.pools) as reader:
             return await reader.ask(statement)
 
     action = await job_action(form, actor, ask)
-    is_confirmed = form.one("confirmed") == "yes"
-    if not is_confirmed and (chosen.asks or chosen.is_careful or action.ids is None):
+    if is_asked:
         async with reading(site.pools) as reader:
             preview = await reader.ask(preview_statement(action))
         return _ask(site, request, form, chosen, preview)

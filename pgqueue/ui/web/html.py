@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -11,6 +12,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pgqueue.text.shown import visible
+from pgqueue.ui.acting.acts import ACTS, asks_first
 from pgqueue.ui.reading.asked import filled
 from pgqueue.ui.reading.page import Action, Block, Chart
 from pgqueue.ui.reading.pages import PAGES, PageRoute
@@ -19,10 +21,27 @@ from pgqueue.ui.reading.written import beginning, cell, mark, moment, short
 from pgqueue.ui.web.drawing import chart_data, chart_rows, drawn
 
 
-def allowed(actions: Iterable[Action], acts: Iterable[str]) -> list[Action]:
-    """Returns those of the actions that the person is allowed to do."""
+@dataclass(frozen=True, slots=True)
+class Button:
+    """``fields``: those that its form sends. ``asks_first``: a page asks once more, or asks for fields, before the action is done."""
+
+    word: str
+    label: str
+    fields: Mapping[str, str]
+    is_careful: bool
+    asks_first: bool
+
+
+def allowed(actions: Iterable[Action], acts: Iterable[str]) -> list[Button]:
+    """Returns the buttons of those actions that the person is allowed to do."""
     words = set(acts)
-    return [action for action in actions if action.word in words]
+    return [
+        Button(
+            one.word, one.label or ACTS[one.word].label, one.fields, ACTS[one.word].is_careful, asks_first(one.word, one.fields)
+        )
+        for one in actions
+        if one.word in words
+    ]  # fmt: skip
 
 
 def grouped(blocks: Sequence[Block]) -> list[list[Block]]:
