@@ -30,6 +30,7 @@ from pgqueue.model.declaring import named
 from pgqueue.model.job import FINAL, Job
 from pgqueue.model.options import Duration
 from pgqueue.model.payload import signal_text
+from pgqueue.model.refusal import why_refused
 from pgqueue.model.suspension import check_label, signal_name
 from pgqueue.model.units import seconds
 from pgqueue.text.values import shown
@@ -193,9 +194,8 @@ class JobHandle(Asks):
     def _revive(self) -> Flow[None]:
         said = _known(self.id, (yield statements.revive(self.id)))
         if said != "revived":
-            reason = "an unfinished job has its unique key" if said == "unique_key" else f"it is {said}"
             raise JobUnchangedError(
-                f"Job {self.id} was not revived: {reason}.", do=f"pgq jobs show {self.id}"
+                f"Job {self.id} was not revived: {why_refused(said)}.", do=f"pgq jobs show {self.id}"
             )
 
     def edit(self, connection: object = NOT_GIVEN, **changes: object) -> None:

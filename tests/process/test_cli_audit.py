@@ -46,7 +46,7 @@ def test_an_undo_lists_the_jobs_that_have_moved_on(pgq: Pgq, db: Connection[Any]
     pgq("jobs", "revive", str(first), str(second))
     Hand(db, ["greet"]).claim(1)
     done = pgq("audit", "undo", "1")
-    assert (done.code, done.rows) == (0, [[str(first), "running"]])
+    assert (done.code, done.rows) == (0, [[str(first), "it is running"]])
     assert "1 running, 1 undone" in done.err
     assert look(db, second) == "dead"
 

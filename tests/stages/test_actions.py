@@ -634,7 +634,7 @@ def test_an_undo_leaves_a_queue_that_was_resumed_meanwhile(db: Connection[Any]) 
     assert undo(db) == {None: "moved on"}
     refused, paused = audit(db)
     assert (refused.undoes, refused.refused, sentence(refused)) == (
-        paused.id, {"moved on": 1}, "nothing undone: 1 moved on",
+        paused.id, {"moved on": 1}, "nothing undone: 1 (it has moved on)",
     )  # fmt: skip
     assert paused.undo_until is not None
     assert undo(db, paused.id) == {None: "moved on"}

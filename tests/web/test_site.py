@@ -644,3 +644,20 @@ def status_of(site: Server, role: Role) -> httpx2.Response:
     """Returns the beginning of the answer to a further tab, which is closed then."""
     with site.as_(role).stream("GET", "/live?at=/queues") as answer:
         return answer
+
+
+def test_a_person_reads_in_words_why_jobs_are_refused(db: Db, serve: Serve):
+    site = serve(actions=True)
+    scene = fill(db, "plain")
+    [(node,)] = db.execute("select id from pgqueue.jobs where workflow_id = %s limit 1", [scene.workflow])
+    assert (
+        "Not changed: 1 (it is a node of a workflow, and others count on it)."
+        in site.act("delete", id=node).text
+    )
+    client = site.as_(Role.admin)
+    job = enqueue(db)
+    data = {"action": "delete", "confirmed": "yes", "id": [str(job), str(node)]}
+    audit = acted(client.post("/actions", data=data))
+    page = client.get(f"/audit/{audit}").text
+    assert "1 (it is a node of a workflow, and others count on it)" in page
+    assert ">node<" not in page

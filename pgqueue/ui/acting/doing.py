@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
@@ -12,6 +12,7 @@ from pgqueue.database.run import run_async
 from pgqueue.database.statements import Who as Actor
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import InvalidOptionError, JobUnchangedError, NotFoundError
+from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
 from pgqueue.ui.access.who import Role
@@ -76,17 +77,7 @@ async def operate(connection: AsyncConnection, operation: Operation) -> int | No
 
 
 def _refusal(operation: Operation, first: Changed) -> str:
-    why = (
-        first.result.removeprefix("refused: ")
-        if first.result.startswith("refused: ")
-        else f"it is {first.result}"
-    )
-    if first.result == "not found":
-        why = "there is no such job"
-    elif first.result == "unique_key":
-        why = "an unfinished job has its unique key"
-    elif first.result == "locked":
-        why = "another transaction has locked it"
+    why = why_refused(first.result)
     if operation.progress.seen == 1:
         return f"Job {first.id} was not changed: {why}."
     return f"None of {operation.progress.seen:,} jobs was changed. Job {first.id}: {why}."
@@ -137,15 +128,10 @@ async def undo(connection: AsyncConnection, undoing: Undo) -> int | None:
     if not undoing.progress.changed:
         raise JobUnchangedError(
             "Nothing was undone.",
-            why=reasons(undoing) or "it was undone already, its time is over, or it cannot be undone",
+            why=reasons(undoing.left) or "it was undone already, its time is over, or it cannot be undone",
             do="The page of the action says more.",
         )
     return undoing.progress.audit_id
-
-
-def reasons(undoing: Undo) -> str:
-    """Returns in words how many changes were not undone, by the reason."""
-    return ", ".join(f"{number:,} {word}" for word, number in sorted(undoing.left.items()))
 
 
 async def role_to_undo(audit_id: int, ask: AskAudit) -> Role:
@@ -197,7 +183,4 @@ def text_of(preview: Preview | None) -> str:
 
 def refused_of(preview: Preview | None) -> str:
     """Returns how many jobs the action would not change, and why."""
-    reasons: Sequence[tuple[str, int]] = sorted(preview.refused.items()) if preview else ()
-    return (
-        "Not changed: " + ", ".join(f"{number:,} ({why})" for why, number in reasons) + "." if reasons else ""
-    )
+    return f"Not changed: {reasons(preview.refused)}." if preview and preview.refused else ""

@@ -15,6 +15,7 @@ from pgqueue.database.outage import is_lost, one_line
 from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.actions import BY_DEFAULT, ActedJob, ChosenJob, JobAction
 from pgqueue.errors import InvalidOptionError, MissingPrivilegeError, PgQueueError
+from pgqueue.model.refusal import REFUSED
 from pgqueue.sql import Statement
 
 SLICE = 500  # jobs in one transaction
@@ -23,7 +24,6 @@ TRIED_ALONE = (
 )
 # What an action on a job can answer if it has changed the job.
 DONE = frozenset({"revived", "cancelled", "requested", "edited", "due", "deleted"})
-REFUSED = "refused"
 
 
 class Changed(NamedTuple):

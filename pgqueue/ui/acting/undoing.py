@@ -8,6 +8,7 @@ from pgqueue.database import statements
 from pgqueue.database.statements import Who
 from pgqueue.database.statements.actions import ActedJob
 from pgqueue.errors import InvalidOptionError
+from pgqueue.model.refusal import ELSEWHERE
 from pgqueue.sql import Statement
 from pgqueue.ui.acting.operations import Progress
 
@@ -54,8 +55,7 @@ class Undo:
         if not isinstance(error, InvalidOptionError) or not self._rows:
             raise error
         del self._rows[0]
-        # It could be undone when it was listed.
-        return self._count([ActedJob(None, None, "undone by another person")])
+        return self._count([ActedJob(None, None, ELSEWHERE)])  # it could be undone when it was listed
 
     def _count(self, found: list[ActedJob]) -> list[ActedJob]:
         for one in found:

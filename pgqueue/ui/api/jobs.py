@@ -21,6 +21,7 @@ from pgqueue.errors import (
 from pgqueue.model.job import Job
 from pgqueue.model.payload import signal_text
 from pgqueue.model.redaction import names_a_secret
+from pgqueue.model.refusal import why_refused
 from pgqueue.model.suspension import signal_name
 from pgqueue.ui.api.answers import etag, shown_event, shown_job, shown_reason
 from pgqueue.ui.api.calls import Answer, Call
@@ -31,13 +32,6 @@ from pgqueue.ui.api.waiting import wait_for_end
 AGAIN = {"Retry-After": "1"}
 # The pauses, in seconds, before an action is tried again on a job that another request has locked: act() waits for no lock.
 LOCKED_PAUSES = (0.02, 0.1, 0.5)
-# Why a job is not retried: words of sql/actions/functions/act.sql.
-REASONS = {
-    "unique_key": "an unfinished job has its unique key",
-    "node": "its workflow does not let it run again",
-    "children": "its children have not ended",
-    "alone": "its workflow does not let it run again",
-}
 MOST_EVENTS = 1000  # of a job; the last ones are answered
 
 
@@ -122,15 +116,14 @@ def _filter(call: Call, asked: Listing) -> JobFilter:
 async def cancel(call: Call) -> Answer:
     said = await _act(call, "cancel")
     if said not in ("cancelled", "requested"):
-        raise JobUnchangedError(f"Job {call.job_id} was not cancelled: it is {said}.")
+        raise JobUnchangedError(f"Job {call.job_id} was not cancelled: {why_refused(said)}.")
     return _changed(call, said, 202 if said == "requested" else 200)
 
 
 async def retry(call: Call) -> Answer:
     said = await _act(call, "retry")
     if said != "revived":
-        because = REASONS.get(said, f"it is {said}")
-        raise JobUnchangedError(f"Job {call.job_id} cannot run again: {because}.")
+        raise JobUnchangedError(f"Job {call.job_id} cannot run again: {why_refused(said)}.")
     return _changed(call, "pending", 202)
 
 

@@ -12,7 +12,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import ActionNotFoundError, ActionNotUndoneError, InvalidOptionError
-from pgqueue.text.counted import count
+from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.text.times import ago
 from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.acting.undoing import Undo
@@ -93,7 +93,7 @@ def show(audit_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
             tell(shown, f"{name:<12} ")
     if jobs:
         print()
-        table(("job", "refused"), jobs, empty="")
+        table(("job", "refused"), [(job_id, why and why_refused(why)) for job_id, why in jobs], empty="")
 
 
 @commands.command()
@@ -117,12 +117,16 @@ def undo(audit_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     else:
         left = [item for item in items if item["result"] != "undone"]
         if left and left[0]["id"] is not None:
-            table(("id", "result"), [list(item.values()) for item in left[:20]], empty="")
+            table(
+                ("id", "not undone"),
+                [(item["id"], why_refused(str(item["result"]))) for item in left[:20]],
+                empty="",
+            )
         words = Counter(str(item["result"]) for item in items)
         say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(words.items())))
     if not any(one.result == "undone" for one in done):
         raise ActionNotUndoneError(
-            f"Nothing of action {audit_id} was undone: {count(len(done), 'change')} moved on.",
+            f"Nothing of action {audit_id} was undone: {reasons(Counter(one.result for one in done)) or 'nothing of it is left'}.",
             do=f"pgq audit show {audit_id}",
         )
 

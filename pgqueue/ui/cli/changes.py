@@ -19,6 +19,8 @@ from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.actions import ABLE, BY_DEFAULT
 from pgqueue.database.statements.noting import Source
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
+from pgqueue.model.job import STATES
+from pgqueue.model.refusal import REFUSED, SENTENCES, why_refused
 from pgqueue.text.counted import count
 from pgqueue.ui.acting.operations import DONE, Action, Changed, Operation
 from pgqueue.ui.acting.performing import perform
@@ -47,17 +49,6 @@ WOULD = {
 NOTES = {
     "requested": "asked to stop; `pgq jobs wait` waits until a job has stopped",
     "revived": "pending again, due now, with all attempts",
-    "unique_key": "not revived, because an unfinished job has the same unique key",
-    "not found": "without a row: the transaction was rolled back or has not committed, or the row was deleted",
-    "locked": "left out, because another transaction keeps the job locked; try again",
-    "node": "left out: a node of a workflow cannot be deleted, because others count on it",
-    "children": "left out: cancel the job first, because it waits for its children",
-}
-REASONS = {
-    "unique_key": "an unfinished job has its unique key",
-    "locked": "another transaction keeps it locked",
-    "node": "it is a node of a workflow",
-    "children": "it waits for its children",
 }
 VERBS = {
     "retry": "revived",
@@ -199,19 +190,14 @@ def _item(one: Changed, dry_run: bool) -> dict[str, object]:
 def _raise_for(done: list[Changed], by_id: bool, could_not: str) -> None:
     unchanged = [one for one in done if not one.is_done]
     if not by_id:
-        unchanged = [one for one in unchanged if _word(one.result) in (*REASONS, "refused")]
+        unchanged = [one for one in unchanged if _word(one.result) not in (*STATES, MISSING)]
     missing = [one for one in unchanged if one.result == MISSING]
     if missing and len(missing) == len(unchanged):
         raise JobNotFoundError(missing[0].id)
     if unchanged:
         first = next(one for one in unchanged if one.result != MISSING)
-        why = REASONS.get(first.result) or (
-            first.result.removeprefix("refused: ")
-            if _word(first.result) == "refused"
-            else f"it is {first.result}"
-        )
         raise JobUnchangedError(
-            f"{len(unchanged)} of {count(len(done), 'job')} {could_not} be changed: job {first.id}, {why}.",
+            f"{len(unchanged)} of {count(len(done), 'job')} {could_not} be changed: job {first.id}, {why_refused(first.result)}.",
             do=f"pgq jobs show {first.id}",
         )
 
@@ -232,6 +218,8 @@ def _show_changes(done: list[dict[str, object]], audit_id: int | None) -> None:
     say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(results.items())))
     for word in sorted(results.keys() & NOTES.keys()):
         say(word, f"{count(results[word], 'job')} {NOTES[word]}")
+    for word in sorted(results.keys() & SENTENCES.keys() - {REFUSED}):
+        say(word, f"{count(results[word], 'job')} not changed: {why_refused(word)}")
     if audit_id is not None and results.keys() & DONE - {"requested"}:
         say("undo", f"pgq audit undo {audit_id}")
 

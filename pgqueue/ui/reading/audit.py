@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgqueue.database import statements
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import NotFoundError
+from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.text.counted import count
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Document, Fact, Facts, Page, Row, Table
@@ -62,7 +63,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
                 Fact("role", "Role in the database", one.role, "code"),
                 Fact("changed", "Changed", one.changed, "number"),
                 Fact("seen", "Looked at", one.seen, "number"),
-                Fact("refused", "Refused", _refused(one) or None),
+                Fact("refused", "Refused", reasons(one.refused) or None),
                 Fact("ended", "State", _state(one) or "done", "flag"),
                 Fact("stopped", "Stopped because", one.stopped),
                 Fact("undo_until", "Undo ends", one.undo_until, "time"),
@@ -84,7 +85,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
             Table(
                 name="jobs", title="Jobs", empty="", query=shown(listing),
                 columns=(Column("id", "Job", "id", "/jobs/{id}"), Column("result", "Result", "flag"), Column("why", "Because")),
-                rows=[{"id": job_id, "result": "refused" if why else "changed", "why": why} for job_id, why in jobs],
+                rows=[{"id": job_id, "result": "refused" if why else "changed", "why": why and why_refused(why)} for job_id, why in jobs],
                 note="The first 200 jobs." if len(jobs) == 200 else None,
             )
         )  # fmt: skip
@@ -98,7 +99,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
 def sentence(one: AuditRow) -> str:
     """Returns in words what an action has done: ``12 jobs retried``."""
     if one.action == "undo" and one.ended and not one.changed:
-        return "nothing undone: " + _refused(one)
+        return f"nothing undone: {reasons(one.refused)}"
     did = DID.get(one.action, one.action.replace("_", " "))
     subject = _subject(one)
     if one.seen and not subject:
@@ -107,10 +108,6 @@ def sentence(one: AuditRow) -> str:
         more = ", and it stopped before its end" if one.stopped else "" if one.ended else ", and it goes on"
         return text + (f", {left:,} not" if left else "") + more
     return f"{subject} {did}".strip()
-
-
-def _refused(one: AuditRow) -> str:
-    return ", ".join(f"{number:,} {why}" for why, number in one.refused.items())
 
 
 def _subject(one: AuditRow) -> str:
