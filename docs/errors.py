@@ -59,6 +59,8 @@ FIRST_STEP = {
     "CommitUnconfirmedError": "Look for the jobs with the ids in `job_ids`. If `job_ids` is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
     "JobNotFoundError": "Check that the transaction that enqueued the job was committed.",
     "WorkerNotFoundError": "Use an id that `pgq workers list` prints.",
+    "LimitNotFoundError": "Use an id that `pgq limits list` prints.",
+    "PageNotFoundError": "Choose a page from the menu.",
     "QueueNotFoundError": "Use a name that `pgq queues list` prints.",
     "ScheduleNotFoundError": "Use a name that `pgq cron list` prints.",
     "ActionNotFoundError": "Use an id that `pgq audit list` prints.",

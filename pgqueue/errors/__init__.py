@@ -52,6 +52,8 @@
     │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed
     │   ├── BatchNotFoundError          PGQ-540   the batch is not committed, or was removed
     │   ├── WorkerNotFoundError         PGQ-541   no worker has this id, or the worker has ended
+    │   ├── LimitNotFoundError          PGQ-516   no limit has this number
+    │   ├── PageNotFoundError           PGQ-713   the web page or the terminal has no page at this address
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
     │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
     │   ├── AlertNotFoundError          PGQ-509   no alert has this number
@@ -148,9 +150,11 @@ from pgqueue.errors.calls import (
     JobFailedError,
     JobNotFoundError,
     JobUnchangedError,
+    LimitNotFoundError,
     NodeNotFoundError,
     NotFoundError,
     OperationNotFoundError,
+    PageNotFoundError,
     PayloadTooLargeError,
     QueueInUseError,
     QueueNotFoundError,
@@ -207,6 +211,7 @@ __all__ = [
     "JobTimeoutError",
     "JobUnchangedError",
     "LeaseLostError",
+    "LimitNotFoundError",
     "LockedError",
     "LoginRefusedError",
     "LoopBlockedError",
@@ -219,6 +224,7 @@ __all__ = [
     "NotFoundError",
     "OperationNotFoundError",
     "PackageMissingError",
+    "PageNotFoundError",
     "PayloadTooLargeError",
     "PgQueueError",
     "PoolExhaustedError",

@@ -144,6 +144,8 @@ class CommitUnconfirmedError(PgQueueError):
 
 
 class NotFoundError(PgQueueError):
+    """The base of the errors below, each of which says what does not exist."""
+
     exit_code = 5
 
 
@@ -195,7 +197,18 @@ class WorkerNotFoundError(NotFoundError):
     code = "PGQ-541"
 
     def __init__(self, worker_id: int) -> None:
-        super().__init__(f"No living worker has the id {worker_id}.", do="pgq workers list --all")
+        super().__init__(f"No worker has the id {worker_id}, or it has ended.", do="pgq workers list --all")
+
+
+class LimitNotFoundError(NotFoundError):
+    code = "PGQ-516"
+
+    def __init__(self, limit_id: int) -> None:
+        super().__init__(f"There is no limit {limit_id}.", do="pgq limits list")
+
+
+class PageNotFoundError(NotFoundError):
+    code = "PGQ-713"
 
 
 class QueueNotFoundError(NotFoundError):

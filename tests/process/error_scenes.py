@@ -25,6 +25,7 @@ from pgqueue.ui.access.tokens import Token
 from pgqueue.ui.access.who import Role, Who
 from pgqueue.ui.api.service import Service
 from pgqueue.ui.api.strict_json import decode
+from pgqueue.ui.reading.asked import Asked
 from pgqueue.worker.attempt_lease import AttemptLease
 from tests.command_line import pgq
 from tests.http_servers import Client, served
@@ -235,4 +236,5 @@ RAISED: dict[str, Callable[[Scene], object]] = {
     "PGQ-710": lambda s: decode(b"{"),
     "PGQ-711": no_room,
     "PGQ-712": no_operation,
+    "PGQ-713": lambda s: Asked({"job": "x"}, {}).id("job", "job"),
 }

@@ -108,6 +108,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-513": lambda s: s.pgq("audit", "undo", "7"),
     "PGQ-514": lambda s: [s.pgq("audit", "undo", "1") for _ in [s.pgq("queues", "pause", "mail"), 2]][1],
     "PGQ-515": lambda s: s.pgq("errors", "show", "0123"),
+    "PGQ-516": lambda s: s.pgq("limits", "remove", "7"),
     "PGQ-540": lambda s: s.pgq("batches", "show", "7"),
     "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
@@ -141,6 +142,7 @@ WORDS = {
     "PGQ-513": "There is no action 7",
     "PGQ-514": "it was undone already, by action 2",
     "PGQ-515": "No group of errors has a fingerprint that begins with '0123'",
+    "PGQ-516": "There is no limit 7",
     "PGQ-540": "There is no batch 7",
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 
 from docs.errors import FIRST_STEP, PAGE, entries, page
 from pgqueue import errors
+from tests.package import MODULES
 
 
 def test_the_page_is_equal_to_the_output_of_its_generator() -> None:
@@ -30,3 +32,16 @@ def test_the_tree_contains_every_error_below_its_base_class_with_its_code() -> N
 
 def test_every_error_with_a_code_has_a_first_step_on_the_page() -> None:
     assert set(FIRST_STEP) == {entry.name for entry in entries() if entry.code}
+
+
+def test_what_does_not_exist_is_always_named_by_an_error_with_its_own_code() -> None:
+    bare = [
+        f"{module}:{node.lineno}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "NotFoundError"
+    ]
+    assert bare == []
+    assert {kind.code for kind in errors.NotFoundError.__subclasses__()}.isdisjoint(
+        {errors.PgQueueError.code}
+    )

@@ -661,3 +661,42 @@ def test_a_person_reads_in_words_why_jobs_are_refused(db: Db, serve: Serve):
     page = client.get(f"/audit/{audit}").text
     assert "1 (it is a node of a workflow, and others count on it)" in page
     assert ">node<" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/jobs/999", "PGQ-503"), ("/limits/999", "PGQ-516"), ("/workers/999", "PGQ-541"), ("/errors/0123", "PGQ-515"),
+        ("/audit/999", "PGQ-513"), ("/jobs/x", "PGQ-713"), ("/nosuch", "PGQ-713"),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_has_the_code_that_it_has_everywhere(path: str, code: str, serve: Serve):
+    answer = serve(tokens=False).as_(Accept="application/json").get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "status", "code"),
+    [
+        ("run_schedule", {"schedule": "nosuch"}, 404, "PGQ-520"), ("remove_limit", {"limit": 9}, 404, "PGQ-516"),
+        ("set_limit", {"limit": 9, "allows": 5}, 404, "PGQ-516"), ("cancel_workflow", {"workflow": 9}, 404, "PGQ-530"),
+        ("cancel_batch", {"batch": 9}, 404, "PGQ-540"), ("resolve_alert", {"id": 9}, 404, "PGQ-509"),
+        ("retry", {"fingerprint": "0123"}, 404, "PGQ-515"), ("undo", {"audit": 9}, 404, "PGQ-513"),
+    ],
+)  # fmt: skip
+def test_an_action_on_what_does_not_exist_has_its_code(
+    action: str, fields: dict[str, Any], status: int, code: str, serve: Serve
+):
+    client = serve(actions=True).as_(Role.admin, Accept="application/json")
+    answer = client.post("/actions", data={"action": action, "confirmed": "yes", **fields})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+def test_an_undo_of_nothing_has_the_code_of_the_command(db: Db, serve: Serve):
+    site = serve(actions=True)
+    audit = acted(site.act("pause", queue="mail"))
+    acted(site.act("undo", audit=audit))
+    answer = site.as_(Role.admin, Accept="application/json").post(
+        "/actions", data={"action": "undo", "audit": audit}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "PGQ-514"), answer.text

@@ -11,7 +11,20 @@ from pgqueue.database import statements
 from pgqueue.database.run import run_async
 from pgqueue.database.statements import Who as Actor
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import InvalidOptionError, JobUnchangedError, NotFoundError
+from pgqueue.errors import (
+    ActionNotFoundError,
+    ActionNotUndoneError,
+    AlertNotFoundError,
+    BatchNotFoundError,
+    ErrorGroupNotFoundError,
+    InvalidOptionError,
+    JobUnchangedError,
+    LimitNotFoundError,
+    NotFoundError,
+    QueueNotFoundError,
+    ScheduleNotFoundError,
+    WorkflowNotFoundError,
+)
 from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
@@ -53,7 +66,7 @@ async def job_action(form: Form, actor: Actor, ask: Ask) -> Action:
     if fingerprint := form.one("fingerprint"):
         ids = await ask(statements.list_dead_of_error(fingerprint, most=OF_ONE_ERROR))
         if not ids:
-            raise NotFoundError("No dead job has this error.", do="load the page again")
+            raise ErrorGroupNotFoundError("No dead job has this error.", do="load the page again")
         return Action(name=name, who=actor, ids=ids)
     ids = form.ids()
     if not ids or len(ids) > TICKED:
@@ -104,13 +117,13 @@ async def _set(connection: AsyncConnection, form: Form, chosen: Act, actor: Acto
                 await run_async(connection, statements.retry_members(form.id("batch"), last, 1000, who=actor))
             )
         if all(one is None for one in found):
-            raise NotFoundError("The action found nothing to change.", do="go back, and load the page again")
+            raise _missing(form)
     else:
         number = form.id("limit")
         limits = await run_async(connection, statements.list_limits())
         limit = next((one for one in limits if one.id == number), None)
         if limit is None:
-            raise NotFoundError(f"There is no limit {number}.", do="See all limits on the page Limits.")
+            raise LimitNotFoundError(number)
         await run_async(connection, changed_limit(limit, form, actor))
     word = form.one("action") if form.one("action") in NOTED else None
     latest = await run_async(
@@ -121,12 +134,29 @@ async def _set(connection: AsyncConnection, form: Form, chosen: Act, actor: Acto
     )  # an action that changed nothing has no row
 
 
+def _missing(form: Form) -> NotFoundError:
+    """Returns the error that the subject of the form does not exist."""
+    do = "go back, and load the page again"
+    if name := form.one("queue"):
+        return QueueNotFoundError(f"There is no queue {name!r}.", do=do)
+    if name := form.one("schedule"):
+        return ScheduleNotFoundError(f"There is no schedule {name!r}.", do=do)
+    for field, error in (
+        ("limit", LimitNotFoundError),
+        ("workflow", WorkflowNotFoundError),
+        ("batch", BatchNotFoundError),
+    ):
+        if form.one(field):
+            return error(form.id(field))
+    return AlertNotFoundError(f"There is no alert {form.one('id')}.", do=do)
+
+
 async def undo(connection: AsyncConnection, undoing: Undo) -> int | None:
-    """Undoes an action with all its slices. Returns the number of the undo in the audit. Raises JobUnchangedError if nothing was undone."""
+    """Undoes an action with all its slices. Returns the number of the undo in the audit. Raises ActionNotUndoneError if nothing was undone."""
     async for _ in perform_async(connection, undoing):
         pass
     if not undoing.progress.changed:
-        raise JobUnchangedError(
+        raise ActionNotUndoneError(
             "Nothing was undone.",
             why=reasons(undoing.left) or "it was undone already, its time is over, or it cannot be undone",
             do="The page of the action says more.",
@@ -138,7 +168,7 @@ async def role_to_undo(audit_id: int, ask: AskAudit) -> Role:
     """Returns the role that a person needs to undo an action: that of the action itself. Raises NotFoundError if there is no such action."""
     found = await ask(statements.list_audit(audit_id=audit_id))
     if not found:
-        raise NotFoundError(f"There is no action {audit_id}.", do="See all actions on the page Audit.")
+        raise ActionNotFoundError(f"There is no action {audit_id}.", do="See all actions on the page Audit.")
     done = ACTS.get(found[0].action)
     return Role.admin if done is None else done.role
 

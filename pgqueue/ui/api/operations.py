@@ -13,7 +13,7 @@ from pgqueue.database import statements
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import InvalidRequestError, JobUnchangedError, OperationNotFoundError, ServerBusyError
+from pgqueue.errors import ActionNotUndoneError, InvalidRequestError, OperationNotFoundError, ServerBusyError
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import RequestFailed
 from pgqueue.ui.acting.doing import undo as act_undo
@@ -98,7 +98,7 @@ def _emit_failure(call: Call, done: asyncio.Task[None]) -> None:
     if (
         not done.cancelled()
         and (error := done.exception()) is not None
-        and not isinstance(error, JobUnchangedError)
+        and not isinstance(error, ActionNotUndoneError)
     ):
         emit(RequestFailed(call.request.method, call.request.url.path, error))
 

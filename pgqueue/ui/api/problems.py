@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from pgqueue.errors import (
     AccessError,
+    ActionNotUndoneError,
     BatchClosedError,
     CommitUnconfirmedError,
     DatabaseError,
@@ -51,6 +52,7 @@ CODES: tuple[tuple[type[PgQueueError], int], ...] = (
     (DuplicateJobError, 409),
     (BatchClosedError, 409),
     (JobUnchangedError, 409),
+    (ActionNotUndoneError, 409),
     (JobFailedError, 409),
     (TakenIdError, 409),
     (UnknownTaskError, 422),

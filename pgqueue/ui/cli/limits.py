@@ -9,7 +9,7 @@ import typer
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements.limits import Limit
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import InvalidOptionError, LimitNotFoundError
 from pgqueue.model.names import check_name
 from pgqueue.model.units import LARGEST_WEIGHT, seconds
 from pgqueue.text.counted import count
@@ -191,7 +191,7 @@ def remove(
     with database(dsn) as connection:
         removed = run(connection, statements.remove_limit(limit_id, who=operator()))
     if removed is None:
-        raise InvalidOptionError(f"There is no limit {limit_id}.", do="pgq limits list")
+        raise LimitNotFoundError(limit_id)
     if as_json:
         emit({"id": removed})
     else:

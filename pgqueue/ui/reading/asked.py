@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
-from pgqueue.errors import NotFoundError
+from pgqueue.errors import PageNotFoundError
 from pgqueue.text.values import is_id
 
 BRACES = re.compile(r"\{(\w+)\}")
@@ -28,10 +28,10 @@ class Asked:
         return int(given) if is_id(given) else default
 
     def id(self, name: str, noun: str) -> int:
-        """Returns a part of the path that is an id. Raises NotFoundError if no row can have it."""
+        """Returns a part of the path that is an id. Raises PageNotFoundError if no row can have it."""
         given = self.path[name]
         if not is_id(given):
-            raise NotFoundError(
+            raise PageNotFoundError(
                 f"There is no {noun} {given[:40]!r}.", do="An id is a whole number from 1 on."
             )
         return int(given)

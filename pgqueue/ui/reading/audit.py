@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.database import statements
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import NotFoundError
+from pgqueue.errors import ActionNotFoundError
 from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.text.counted import count
 from pgqueue.ui.reading.asked import Asked, path_to
@@ -49,7 +49,7 @@ async def action(reader: Reader, asked: Asked) -> Page:
     statement = statements.list_audit(audit_id=number)
     found = await reader.ask(statement)
     if not found:
-        raise NotFoundError(f"There is no action {number}.", do="See all actions on the page Audit.")
+        raise ActionNotFoundError(f"There is no action {number}.", do="See all actions on the page Audit.")
     [one] = found
     listing = statements.list_audited_jobs(number, count=200)
     jobs = await reader.ask(listing)

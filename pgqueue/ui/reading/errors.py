@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.database import statements
 from pgqueue.database.statements.errors import ErrorGroup
-from pgqueue.errors import NotFoundError
+from pgqueue.errors import ErrorGroupNotFoundError
 from pgqueue.text.counted import count
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import (
@@ -70,7 +70,7 @@ async def error(reader: Reader, asked: Asked) -> Page:
     statement = statements.list_errors(fingerprint, most=READ)
     found = await reader.ask(statement)
     if not found:
-        raise NotFoundError(
+        raise ErrorGroupNotFoundError(
             f"There is no error {fingerprint[:40]!r}.", do="See all errors on the page Errors."
         )
     [one] = found

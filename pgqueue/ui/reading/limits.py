@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pgqueue.database import statements
 from pgqueue.database.statements.limits import Limit
-from pgqueue.errors import NotFoundError
+from pgqueue.errors import LimitNotFoundError
 from pgqueue.text.times import exact
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Action, Block, Column, Fact, Facts, Page, Row, Table
@@ -36,7 +36,7 @@ async def limit(reader: Reader, asked: Asked) -> Page:
     number = asked.id("limit", "limit")
     found = next((one for one in await reader.ask(statements.list_limits()) if one.id == number), None)
     if found is None:
-        raise NotFoundError(f"There is no limit {number}.", do="See all limits on the page Limits.")
+        raise LimitNotFoundError(number)
     seats, holders, waiting = (
         statements.list_seats(number),
         statements.list_holders(number),

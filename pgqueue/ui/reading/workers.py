@@ -8,7 +8,7 @@ from itertools import repeat
 from pgqueue.database import statements
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.queues import WorkerRow
-from pgqueue.errors import NotFoundError
+from pgqueue.errors import WorkerNotFoundError
 from pgqueue.ui.reading import jobs as jobs_page
 from pgqueue.ui.reading.asked import Asked, path_to
 from pgqueue.ui.reading.page import Block, Column, Fact, Facts, Notice, Page, Row, Table
@@ -44,7 +44,7 @@ async def worker(reader: Reader, asked: Asked) -> Page:
     number = asked.id("worker", "worker")
     found = next((one for one in await reader.ask(statements.list_workers(True)) if one.id == number), None)
     if found is None:
-        raise NotFoundError(f"There is no worker {number}.", do="See all workers on the page Workers.")
+        raise WorkerNotFoundError(number)
     listing = statements.list_job_rows(JobFilter(worker_id=number, states=["running"]), count=200)
     listed = await reader.ask(listing)
     blocks: list[Block] = []

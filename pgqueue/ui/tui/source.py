@@ -15,7 +15,7 @@ from pgqueue.database.outage import one_line
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.run import ORDINARY, connect_async, run_async
 from pgqueue.database.statements import Who as Actor
-from pgqueue.errors import NotFoundError, PgQueueError
+from pgqueue.errors import PageNotFoundError, PgQueueError
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS
 from pgqueue.ui.acting.doing import job_action, operate, set_setting, undo
 from pgqueue.ui.acting.form import Form
@@ -47,7 +47,9 @@ class Source:
         """Makes a page. Raises Lost if the database cannot be reached, and an error of pgqueue or psycopg if it answers with one."""
         found = located(path)
         if found is None:
-            raise NotFoundError(f"There is no page {path[:80]!r}.", do="press ? to see the keys of all pages")
+            raise PageNotFoundError(
+                f"There is no page {path[:80]!r}.", do="press ? to see the keys of all pages"
+            )
         route, asked = found
         async with self._reader() as reader:
             return await route.make(reader, asked)

@@ -14,10 +14,12 @@ from pgqueue.database.dsn import redact
 from pgqueue.database.outage import shown_to_a_person
 from pgqueue.errors import (
     AccessError,
+    ActionNotUndoneError,
     DatabaseError,
     InvalidJobError,
     JobUnchangedError,
     NotFoundError,
+    PageNotFoundError,
     PgQueueError,
 )
 from pgqueue.ui.access.access import http_answer
@@ -28,7 +30,7 @@ from pgqueue.ui.web.site import Site, common, wanted
 LOOKS_AGAIN = 5  # seconds after which the page about an outage looks again
 # The status code of each kind of error. The first kind that fits counts.
 CODES: tuple[tuple[type[PgQueueError], int], ...] = (
-    (NotFoundError, 404), (JobUnchangedError, 409), (InvalidJobError, 400), (DatabaseError, 503),
+    (NotFoundError, 404), (JobUnchangedError, 409), (ActionNotUndoneError, 409), (InvalidJobError, 400), (DatabaseError, 503),
 )  # fmt: skip
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -39,7 +41,8 @@ def missing(site: Site) -> Callable[[Request, Exception], Response]:
     def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         what = "There is no such page." if error.status_code == 404 else error.detail
-        known = PgQueueError(what, do="Choose a page from the menu.")
+        kind = PageNotFoundError if error.status_code == 404 else PgQueueError
+        known = kind(what, do="Choose a page from the menu.")
         return _answer(site, request, known, error.status_code, error.headers or NO_HEADERS)
 
     return answer
