@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import DatabaseUnreachableError, InvalidOptionError, SchemaMissingError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.schedule import Schedule
+from pgqueue.ui.acting.acts import ACTS
+from pgqueue.ui.acting.doing import set_setting
+from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import (
     Action,
     Changed,
@@ -713,6 +717,46 @@ def test_what_an_application_does_writes_no_audit(app: App, db: Connection[Any])
     job.revive()
     run(db, statements.pause_queue("mail"))
     assert audit(db) == []
+
+
+@pytest.mark.parametrize("action", ["pause", "resolve_alert", "cancel_batch"])
+def test_two_simultaneous_actions_of_one_person_each_find_their_own_row(
+    action: str, db: Connection[Any], dsn: str
+) -> None:
+    field, values = {
+        "pause": ("queue", ["mail", "shop"]),
+        "resolve_alert": ("id", [str(alert) for (alert,) in db.execute(
+            "insert into pgqueue.alerts (kind, subject, text) values ('late', 'a', 'late'), ('late', 'b', 'late') returning id")]),
+        "cancel_batch": ("batch", [str(batches.store(db, 2)) for _ in range(2)]),
+    }[action]  # fmt: skip
+    ann = Who("ann", "web")
+
+    async def one(value: str) -> int | None:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            return await set_setting(
+                connection, Form({"action": [action], field: [value]}), ACTS[action], ann
+            )
+
+    async def both() -> list[int | None]:
+        return await asyncio.gather(*map(one, values))
+
+    for value, row in zip(values, asyncio.run(both()), strict=True):
+        [noted] = audit(db, audit_id=row)
+        assert value in map(str, noted.about.values())
+
+
+def test_a_change_of_nothing_has_no_row(db: Connection[Any], dsn: str) -> None:
+    batch = batches.store(db, 2)
+    ann = Who("ann", "web")
+
+    async def twice() -> list[int | None]:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            form = Form({"action": ["cancel_batch"], "batch": [str(batch)]})
+            return [await set_setting(connection, form, ACTS["cancel_batch"], ann) for _ in range(2)]
+
+    done, again = asyncio.run(twice())
+    assert done is not None
+    assert again is None
 
 
 def test_every_command_that_changes_something_says_who_acts() -> None:

@@ -678,7 +678,9 @@ def test_what_does_not_exist_has_the_code_that_it_has_everywhere(path: str, code
 @pytest.mark.parametrize(
     ("action", "fields", "status", "code"),
     [
-        ("run_schedule", {"schedule": "nosuch"}, 404, "PGQ-520"), ("remove_limit", {"limit": 9}, 404, "PGQ-516"),
+        ("resume", {"queue": "nosuch"}, 404, "PGQ-506"), ("run_schedule", {"schedule": "nosuch"}, 404, "PGQ-520"),
+        ("pause_schedule", {"schedule": "nosuch"}, 404, "PGQ-520"),
+        ("retry_batch", {"batch": 9}, 404, "PGQ-540"), ("remove_limit", {"limit": 9}, 404, "PGQ-516"),
         ("set_limit", {"limit": 9, "allows": 5}, 404, "PGQ-516"), ("cancel_workflow", {"workflow": 9}, 404, "PGQ-530"),
         ("cancel_batch", {"batch": 9}, 404, "PGQ-540"), ("resolve_alert", {"id": 9}, 404, "PGQ-509"),
         ("retry", {"fingerprint": "0123"}, 404, "PGQ-515"), ("undo", {"audit": 9}, 404, "PGQ-513"),

@@ -60,10 +60,14 @@ class FollowUp(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """``jobs``: how many members run again. ``last``: the id of the last part to which they belong; None: no part was left."""
+    """``jobs``: how many members run again. ``last``: the id of the last part to which they belong; None: no part was left.
+
+    ``audit_id``: the row of pgqueue.audit; None: nothing was noted.
+    """
 
     jobs: int
     last: int | None
+    audit_id: int | None = None
 
 
 def enqueue_batch(batch: Mapping[str, object]) -> Statement[tuple[int, bool]]:
@@ -98,9 +102,7 @@ def abandon_batch(batch: int) -> Statement[str | None]:
 
 def retry_members(batch: int, after: int, count: int, *, who: Who | None = None) -> Statement[Retried]:
     """Runs members again that did not complete: of parts with ids above ``after``, at most ``count`` members, or a whole part."""
-    return noted(
-        "retry_members", who, lambda rows: Retried(*rows[0][:2]), batch=batch, after=after, count=count
-    )
+    return noted("retry_members", who, lambda rows: Retried(*rows[0]), batch=batch, after=after, count=count)
 
 
 def get_batch(batch: int) -> Statement[BatchProgress | None]:

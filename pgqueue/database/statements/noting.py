@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pgqueue.sql import Row, Statement, load_chosen
 
@@ -23,6 +23,22 @@ class Who:
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
+
+
+class Noted(NamedTuple):
+    """What a statement of an operator did. ``was_found``: what it is about exists. ``audit_id``: None: it changed nothing, so it noted nothing."""
+
+    was_found: bool
+    audit_id: int | None
+
+
+def as_noted(made: Statement[Any]) -> Statement[Noted]:
+    """Returns the statement, which was made with a ``who``, so that its answer is what was noted: the last column of each such file."""
+
+    def decode(rows: Sequence[Row]) -> Noted:
+        return Noted(rows[0][0] is not None, rows[0][-1]) if rows else Noted(False, None)
+
+    return Statement(made.name, made.text, made.parameters, decode)
 
 
 def noted(

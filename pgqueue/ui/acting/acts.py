@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pgqueue.database import statements
-from pgqueue.database.statements import Who as Actor
 from pgqueue.database.statements.actions import JobAction
-from pgqueue.database.statements.limits import Limit
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.names import check_name
-from pgqueue.model.units import LARGEST_WEIGHT, seconds
-from pgqueue.sql import Statement
+from pgqueue.model.units import seconds
 from pgqueue.text.values import shown
 from pgqueue.ui.access.who import Role, Who
 from pgqueue.ui.acting.form import Form
+from pgqueue.ui.acting.settings import Setting, change, changed_limit, name_in, number, retry_of
 
 JOB_ACTIONS: dict[str, JobAction] = {
     "retry": "retry", "cancel": "cancel", "delete": "delete", "run_now": "run_now", "edit": "edit",
@@ -29,7 +25,7 @@ FURTHEST = timedelta(days=365 * 100)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """``what``: the act in words, as in ``ann may not pause queues``. ``makes``: makes the statements; None: the act is about jobs or a limit.
+    """``what``: the act in words, as in ``ann may not pause queues``. ``does``: the flow that does it; None: the act is about jobs.
 
     ``is_careful``: a person is asked before. ``asks``: the fields that a person fills in: name and label.
     """
@@ -37,40 +33,9 @@ class Act:
     role: Role
     label: str
     what: str
-    makes: Callable[[Form, Actor], list[Statement[Any]]] | None = None
+    does: Setting | None = None
     is_careful: bool = False
     asks: tuple[tuple[str, str], ...] = ()
-
-
-def changed_limit(limit: Limit, form: Form, who: Actor) -> Statement[int]:
-    """Returns the statement that changes how much a limit allows: its concurrency, or the starts of its rate if it has no concurrency."""
-    allows = number(
-        form.one("allows"), "At most how many", 0 if limit.concurrency is not None else 1, LARGEST_WEIGHT
-    )
-    return statements.set_limit(
-        queue=limit.queue, task=limit.task, per_key=limit.per_key, key=limit.key,
-        concurrency=allows if limit.concurrency is not None else None,
-        rate=None if limit.concurrency is not None else allows,
-        period=None if limit.concurrency is not None else limit.period,
-        sliding=limit.sliding, burst=None, share=None, who=who,
-    )  # fmt: skip
-
-
-def _name(form: Form, noun: str) -> str:
-    check_name(noun, name := form.one(noun))
-    return name
-
-
-def number(text: str, what: str, least: int, most: int) -> int:
-    """Returns the whole number in a field. Raises InvalidOptionError, which says what the number is for."""
-    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-    if not (
-        digits.isascii() and digits.isdecimal() and len(digits) < 12 and least <= sign * int(digits) <= most
-    ):
-        raise InvalidOptionError(
-            f"{what} is {shown(text)}.", do=f"give a whole number from {least:,} to {most:,}"
-        )
-    return sign * int(digits)
 
 
 def edits(form: Form, now: datetime) -> dict[str, object]:
@@ -79,7 +44,7 @@ def edits(form: Form, now: datetime) -> dict[str, object]:
     if text := form.one("priority"):
         found["priority"] = number(text, "The priority", -32_767, 32_767)
     if form.one("queue"):
-        found["queue"] = _name(form, "queue")
+        found["queue"] = name_in(form, "queue")
     if text := form.one("run_at"):
         found["run_at"] = _moment(text, now).isoformat()
     if not found:
@@ -110,37 +75,37 @@ ACTS: dict[str, Act] = {
         Role.operator, "Edit", "edit jobs",
         asks=(("priority", "Priority (smaller runs first)"), ("queue", "Queue"), ("run_at", "Due (a time, or in how long: 5m)")),
     ),
-    "pause": Act(Role.admin, "Pause", "pause queues", lambda form, who: [statements.pause_queue(_name(form, "queue"), who=who)]),
-    "resume": Act(Role.admin, "Resume", "resume queues", lambda form, who: [statements.resume_queue(_name(form, "queue"), who=who)]),
+    "pause": Act(Role.admin, "Pause", "pause queues", change(lambda form, who: [statements.pause_queue(name_in(form, "queue"), who=who)])),
+    "resume": Act(Role.admin, "Resume", "resume queues", change(lambda form, who: [statements.resume_queue(name_in(form, "queue"), who=who)])),
     "remove_limit": Act(
-        Role.admin, "Remove", "remove limits", lambda form, who: [statements.remove_limit(form.id("limit"), who=who)], is_careful=True
+        Role.admin, "Remove", "remove limits", change(lambda form, who: [statements.remove_limit(form.id("limit"), who=who)]), is_careful=True
     ),
-    "set_limit": Act(Role.admin, "Change", "change limits", asks=(("allows", "At most how many"),)),
+    "set_limit": Act(Role.admin, "Change", "change limits", changed_limit, asks=(("allows", "At most how many"),)),
     "run_schedule": Act(
-        Role.admin, "Run now", "run schedules", lambda form, who: [statements.run_schedule(_name(form, "schedule"), who=who)]
+        Role.admin, "Run now", "run schedules", change(lambda form, who: [statements.run_schedule(name_in(form, "schedule"), who=who)])
     ),
     "pause_schedule": Act(
-        Role.admin, "Pause", "pause schedules", lambda form, who: [statements.pause_schedule(_name(form, "schedule"), True, who=who)]
+        Role.admin, "Pause", "pause schedules", change(lambda form, who: [statements.pause_schedule(name_in(form, "schedule"), True, who=who)])
     ),
     "resume_schedule": Act(
-        Role.admin, "Resume", "resume schedules", lambda form, who: [statements.pause_schedule(_name(form, "schedule"), False, who=who)]
+        Role.admin, "Resume", "resume schedules", change(lambda form, who: [statements.pause_schedule(name_in(form, "schedule"), False, who=who)])
     ),
     "retry_workflow": Act(
         Role.operator, "Retry", "retry workflows",
-        lambda form, who: [statements.retry_workflow(form.id("workflow"), form.one("node") or None, who=who)],
+        change(lambda form, who: [statements.retry_workflow(form.id("workflow"), form.one("node") or None, who=who)]),
         asks=(("node", "From the node (empty: all that failed)"),),
     ),
     "cancel_workflow": Act(
-        Role.operator, "Cancel", "cancel workflows", lambda form, who: [statements.cancel_workflow(form.id("workflow"), who=who)], is_careful=True
+        Role.operator, "Cancel", "cancel workflows", change(lambda form, who: [statements.cancel_workflow(form.id("workflow"), who=who)]), is_careful=True
     ),
     "retry_batch": Act(
-        Role.operator, "Retry failed jobs", "retry batches", lambda form, who: [statements.retry_members(form.id("batch"), 0, 1000, who=who)]
+        Role.operator, "Retry failed jobs", "retry batches", retry_of
     ),
     "cancel_batch": Act(
-        Role.operator, "Cancel", "cancel batches", lambda form, who: [statements.cancel_workflow(form.id("batch"), who=who)], is_careful=True
+        Role.operator, "Cancel", "cancel batches", change(lambda form, who: [statements.cancel_workflow(form.id("batch"), who=who)]), is_careful=True
     ),
     "resolve_alert": Act(
-        Role.operator, "Resolve", "resolve alerts", lambda form, who: [statements.resolve_alert(one, who=who) for one in form.ids()]
+        Role.operator, "Resolve", "resolve alerts", change(lambda form, who: [statements.resolve_alert(one, who=who) for one in form.ids()])
     ),
     "undo": Act(Role.operator, "Undo", "undo actions"),
 }  # fmt: skip

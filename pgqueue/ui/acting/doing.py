@@ -8,36 +8,27 @@ from datetime import UTC, datetime
 from psycopg import AsyncConnection
 
 from pgqueue.database import statements
-from pgqueue.database.run import run_async
+from pgqueue.database.flows import drive_async
 from pgqueue.database.statements import Who as Actor
 from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import (
     ActionNotFoundError,
     ActionNotUndoneError,
-    AlertNotFoundError,
-    BatchNotFoundError,
     ErrorGroupNotFoundError,
     InvalidOptionError,
     JobUnchangedError,
-    LimitNotFoundError,
-    NotFoundError,
-    QueueNotFoundError,
-    ScheduleNotFoundError,
-    WorkflowNotFoundError,
 )
 from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
 from pgqueue.ui.access.who import Role
-from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, changed_limit, edits
+from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, edits
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Action, Changed, Operation, Preview, Progress
 from pgqueue.ui.acting.performing import loss_explained, perform_async
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.search import read
 
-# The actions on settings that the audit notes under the same word.
-NOTED = ("pause", "resume", "set_limit", "remove_limit", "run_schedule", "pause_schedule", "resume_schedule")
 TICKED = 200  # rows that one form can name
 OF_ONE_ERROR = 2000  # dead jobs of one error that are retried together
 
@@ -101,54 +92,9 @@ async def set_setting(connection: AsyncConnection, form: Form, chosen: Act, acto
 
     Raises NotFoundError if there is nothing to change.
     """
+    assert chosen.does is not None
     with loss_explained(Progress()):
-        return await _set(connection, form, chosen, actor)
-
-
-async def _set(connection: AsyncConnection, form: Form, chosen: Act, actor: Actor) -> int | None:
-    newest = await run_async(connection, statements.list_audit(count=1))
-    before = newest[0].id if newest else 0
-    if chosen.makes is not None:
-        found = [await run_async(connection, one) for one in chosen.makes(form, actor)]
-        while (
-            form.one("action") == "retry_batch" and (last := found[-1].last) is not None
-        ):  # a thousand members at a time
-            found.append(
-                await run_async(connection, statements.retry_members(form.id("batch"), last, 1000, who=actor))
-            )
-        if all(one is None for one in found):
-            raise _missing(form)
-    else:
-        number = form.id("limit")
-        limits = await run_async(connection, statements.list_limits())
-        limit = next((one for one in limits if one.id == number), None)
-        if limit is None:
-            raise LimitNotFoundError(number)
-        await run_async(connection, changed_limit(limit, form, actor))
-    word = form.one("action") if form.one("action") in NOTED else None
-    latest = await run_async(
-        connection, statements.list_audit(actor=actor.actor, action=word, source=actor.source, count=1)
-    )
-    return (
-        latest[0].id if latest and latest[0].id > before else None
-    )  # an action that changed nothing has no row
-
-
-def _missing(form: Form) -> NotFoundError:
-    """Returns the error that the subject of the form does not exist."""
-    do = "go back, and load the page again"
-    if name := form.one("queue"):
-        return QueueNotFoundError(f"There is no queue {name!r}.", do=do)
-    if name := form.one("schedule"):
-        return ScheduleNotFoundError(f"There is no schedule {name!r}.", do=do)
-    for field, error in (
-        ("limit", LimitNotFoundError),
-        ("workflow", WorkflowNotFoundError),
-        ("batch", BatchNotFoundError),
-    ):
-        if form.one(field):
-            return error(form.id(field))
-    return AlertNotFoundError(f"There is no alert {form.one('id')}.", do=do)
+        return await drive_async(connection, chosen.does(form, actor))
 
 
 async def undo(connection: AsyncConnection, undoing: Undo) -> int | None:

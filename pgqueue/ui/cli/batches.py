@@ -9,12 +9,14 @@ import typer
 from psycopg import Connection
 
 from pgqueue.database import statements
+from pgqueue.database.flows import drive
 from pgqueue.database.run import run
-from pgqueue.database.statements.batches import BATCH_STATES, RETRIED_AT_ONCE, BatchProgress
+from pgqueue.database.statements.batches import BATCH_STATES, BatchProgress
 from pgqueue.errors import BatchNotFoundError, InvalidOptionError
 from pgqueue.text.counted import count
 from pgqueue.text.nearest import rather
 from pgqueue.text.times import ago
+from pgqueue.ui.acting.settings import retried
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -101,16 +103,12 @@ def cancel(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
 @commands.command()
 def retry(batch: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Run the jobs of a batch again that are dead or cancelled. If all complete then, its on_success follows."""
-    total, after = 0, 0
     with database(dsn) as connection:
-        while (
-            done := run(connection, statements.retry_members(batch, after, RETRIED_AT_ONCE, who=operator()))
-        ).last is not None:
-            total, after = total + done.jobs, done.last
+        done = drive(connection, retried(batch, operator()))
     if as_json:
-        emit({"id": batch, "retried": total})
+        emit({"id": batch, "retried": done.jobs})
     else:
-        say("retried", f"{count(total, 'job')} of batch {batch}")
+        say("retried", f"{count(done.jobs, 'job')} of batch {batch}")
 
 
 @commands.command()
