@@ -344,3 +344,17 @@ def test_the_address_that_pgq_web_prints_shows_the_page(dsn: str, pgq: Pgq, tmp_
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def test_page_and_command_retry_the_same_dead_jobs_of_an_error(
+    db: Db, pgq: Pgq, serve: Callable[..., Server]
+):
+    site = serve(tokens=False, access=Access(anonymous=Who("ann", Role.admin)), actions=True)
+    db.execute(
+        "insert into pgqueue.jobs_dead (id, task, state, args, finished_at, last_error)"
+        " select nextval('pgqueue.jobs_id_seq'), 't' || g % 3, 'dead', '{}', now(), 'ValueError: no' from generate_series(1, 2500) g"
+    )
+    [(fingerprint,)] = db.execute("select pgqueue.fingerprint('ValueError: no', null)")
+    by_command_changed = by_command(pgq, "errors", "retry", fingerprint, "--dry-run")["items"]
+    assert len(by_command_changed) == 2500
+    assert "Retry 2,500 jobs?" in site.act("retry", fingerprint=fingerprint).text

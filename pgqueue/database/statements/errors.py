@@ -84,6 +84,6 @@ def list_failures(
     )
 
 
-def list_dead_of_error(fingerprint: str, *, most: int = FAILURES_READ) -> Statement[list[int]]:
-    """Returns the ids of the dead jobs with this fingerprint, the newest first."""
-    return statement("list_dead_of_error", column, fingerprint=fingerprint, most=most)
+def list_dead_of_error(fingerprint: str) -> Statement[list[int]]:
+    """Returns the ids of the dead jobs with this fingerprint, the newest first: of the newest 1,000 of each task, and the newest 10,000 in all."""
+    return statement("list_dead_of_error", column, fingerprint=fingerprint, most=FAILURES_READ)

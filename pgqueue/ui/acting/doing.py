@@ -30,7 +30,6 @@ from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.search import read
 
 TICKED = 200  # rows that one form can name
-OF_ONE_ERROR = 2000  # dead jobs of one error that are retried together
 
 Ask = Callable[[Statement[list[int]]], Awaitable[list[int]]]
 AskAudit = Callable[[Statement[list[AuditRow]]], Awaitable[list[AuditRow]]]
@@ -55,7 +54,7 @@ async def job_action(form: Form, actor: Actor, ask: Ask) -> Action:
             return Action(name=name, who=actor, ids=[search.job_id], changes=changes)
         return Action(name=name, who=actor, which=search.which, changes=changes)
     if fingerprint := form.one("fingerprint"):
-        ids = await ask(statements.list_dead_of_error(fingerprint, most=OF_ONE_ERROR))
+        ids = await ask(statements.list_dead_of_error(fingerprint))
         if not ids:
             raise ErrorGroupNotFoundError("No dead job has this error.", do="load the page again")
         return Action(name=name, who=actor, ids=ids)

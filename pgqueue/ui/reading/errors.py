@@ -110,7 +110,7 @@ async def error(reader: Reader, asked: Asked) -> Page:
             ],
         ),
     ]  # fmt: skip
-    retry = Action("retry", {"fingerprint": fingerprint}, f"Retry {count(one.dead, 'dead job')}")
+    retry = Action("retry", {"fingerprint": fingerprint}, "Retry dead jobs")
     return Page(
         name="error", title=one.origin, path=path_to("errors", fingerprint), blocks=blocks, above=("Errors", path_to("errors")),
         actions=[retry] if one.dead else [], subtitle=fingerprint,
