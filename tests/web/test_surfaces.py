@@ -358,3 +358,22 @@ def test_page_and_command_retry_the_same_dead_jobs_of_an_error(
     by_command_changed = by_command(pgq, "errors", "retry", fingerprint, "--dry-run")["items"]
     assert len(by_command_changed) == 2500
     assert "Retry 2,500 jobs?" in site.act("retry", fingerprint=fingerprint).text
+
+
+def test_one_person_has_one_name_in_the_audit_on_every_surface(dsn: str, db: Db, pgq: Pgq):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgqueue", "web", "--dsn", dsn, "--port", "0", "--allow-actions"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        address = process.stderr.readline().split()[-1]
+        answer = httpx2.post(f"{address}actions", data={"action": "pause", "queue": "mail"}, timeout=60)
+        assert answer.status_code == 303, answer.text
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert pgq("queues", "resume", "mail").code == 0
+    rows = db.execute("select source, actor from pgqueue.audit order by id").fetchall()
+    assert [source for source, _ in rows] == ["web", "cli"]
+    assert rows[0][1] == rows[1][1]

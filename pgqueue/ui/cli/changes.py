@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import sys
 from collections import Counter
@@ -64,7 +65,7 @@ def operator(source: Source = "cli") -> Who:
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
-        name = "unknown"
+        name = f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"
     return Who(f"{name}@{socket.gethostname()}"[:60], source)
 
 

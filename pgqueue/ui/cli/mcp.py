@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -42,5 +41,5 @@ def mcp(allow_actions: Actions = False, dsn: Dsn = None) -> None:
     log_output.set_up()
     # Python's own handler would wait for the thread that reads stdin, so Ctrl-C would do nothing until stdin ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    who = replace(operator(), source="mcp") if allow_actions else None
+    who = operator("mcp") if allow_actions else None
     anyio.run(serve, dsn_or_running(dsn), who)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from pgqueue.errors import InvalidSettingError, PackageMissingError
 from pgqueue.runtime.sockets import listening_socket
+from pgqueue.ui.cli.changes import operator
 from pgqueue.ui.cli.common import Dsn, database, dsn_or_running
 from pgqueue.ui.cli.output import say
 
@@ -92,7 +92,7 @@ def web(
     access = Access(
         TokenFile(tokens).tokens if tokens else (),
         hosts=names or (),
-        anonymous=Who(_user(), Role.admin if allow_actions else Role.viewer),
+        anonymous=Who(operator("web").actor, Role.admin if allow_actions else Role.viewer),
     )
     access.check_bind(host, base_path)
     prefix = checked_prefix(base_path, "--base-path")
@@ -124,12 +124,3 @@ def _listening(host: str, port: int) -> socket.socket:
             why=error.strerror or str(error),
             do="name another port: --port 8081; --port 0 takes a free one",
         ) from error
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"user {os.getuid()}"
