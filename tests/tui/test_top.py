@@ -254,7 +254,7 @@ def test_an_action_asks_is_done_is_audited_and_can_be_undone(db, dsn):
         await at.opens("/jobs")
         await at.press("C")
         await at.sees("Cancel 1 job?")
-        await at.sees(f"id {job}")
+        await at.sees(f"Job {job}")
         await at.press("n")
         await until(lambda: at.top.screen is at.dashboard)
         assert state_of(db, job) == "pending"
@@ -290,7 +290,7 @@ def test_ticked_rows_and_all_that_match_are_changed_together(db, dsn):
         await at.sees("all that match")
         await at.press("C")
         await at.sees("Cancel 4 jobs?")
-        await at.sees("All that match: every job")
+        await at.sees("All jobs.")
         await at.press("y")
         await at.sees("4 jobs cancelled.")
 

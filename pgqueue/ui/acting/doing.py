@@ -29,6 +29,7 @@ from pgqueue.ui.acting.performing import loss_explained, perform_async
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.search import read
 
+NAMED = 20  # ids that a question lists
 TICKED = 200  # rows that one form can name
 
 Ask = Callable[[Statement[list[int]]], Awaitable[list[int]]]
@@ -128,12 +129,13 @@ def about_of(form: Form) -> str:
     if form.one("fingerprint"):
         return "All dead jobs with this error."
     ids = form.fields.get("id", ())
-    if ids and form.one("action") in JOB_ACTIONS:
-        more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
-        return ("Job " if len(ids) == 1 else "Jobs ") + ", ".join(ids[:20]) + more
+    if ids:
+        noun = "Job" if form.one("action") in JOB_ACTIONS else "Alert"
+        more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+        return (noun if len(ids) == 1 else f"{noun}s") + " " + ", ".join(ids[:NAMED]) + more
     return ", ".join(
         f"{name} {form.one(name)}"
-        for name in ("queue", "limit", "schedule", "workflow", "batch")
+        for name in ("queue", "limit", "schedule", "workflow", "batch", "audit")
         if form.one(name)
     )
 

@@ -14,13 +14,12 @@ from textual.widgets import Input, Static
 
 from pgqueue.text.shown import visible
 from pgqueue.ui.acting.acts import Act
-from pgqueue.ui.acting.doing import heading_of, refused_of, text_of
+from pgqueue.ui.acting.doing import about_of, heading_of, refused_of, text_of
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Preview
 from pgqueue.ui.reading.text import fitted
 
 LONGEST = 200  # characters of a field
-NAMED = 8  # ids that a question lists
 COLUMNS = 3  # of the list of keys
 
 
@@ -70,18 +69,12 @@ class Asking(ModalScreen[Mapping[str, str] | None]):
 
 def question(chosen: Act, form: Form, preview: Preview | None) -> Asking:
     """Returns the question before an action."""
-    named = ", ".join(form.fields.get("id", ())[:NAMED]) + (
-        " …" if len(form.fields.get("id", ())) > NAMED else ""
-    )
-    about = [f"{name} {form.one(name)}" for name in form.fields if name not in ("action", "id", "all", "q")]
-    if form.one("all") == "yes":
-        about.append(f"All that match: {form.one('q') or 'every job'}")
     counts = (
         ", ".join(f"{number:,} {state}" for state, number in sorted(preview.counts.items()))
         if preview
         else ""
     )
-    texts = [f"id {named}" if named else "", *about, counts, text_of(preview), refused_of(preview)]
+    texts = [about_of(form), counts, text_of(preview), refused_of(preview)]
     return Asking(heading_of(chosen, preview), texts, chosen.asks)
 
 
