@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,20 @@ AsyncConnectionT = TypeVar("AsyncConnectionT", bound="AsyncConnection[Any]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
+FAILED: tuple[State, ...] = ("retrying", "dead")  # what `failed` means
+STATE_WORDS: tuple[str, ...] = (*STATES, "failed")
+# The words by which people from other systems call a state.
+MEANT: Mapping[str, str] = {
+    "done": "completed", "finished": "completed", "succeeded": "completed", "success": "completed", "active": "running",
+    "queued": "pending", "scheduled": "pending", "delayed": "pending", "available": "pending", "discarded": "dead", "error": "dead",
+    "failure": "failed",
+}  # fmt: skip
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
+
+
+def states_of(word: str) -> tuple[State, ...]:
+    """Returns the states that a word of STATE_WORDS means. Empty: it is none of them."""
+    return FAILED if word == "failed" else tuple(state for state in STATES if state == word)
 
 
 class AsyncpgPool(Protocol):

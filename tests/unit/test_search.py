@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue.database.statements import JobFilter
-from pgqueue.model.job import STATES
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.job import MEANT, STATE_WORDS, STATES, states_of
+from pgqueue.ui.api.shapes import Listing
+from pgqueue.ui.cli.filters import OPTIONS, _filter
 from pgqueue.ui.reading.search import LONGEST, read, written
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -100,3 +103,23 @@ def test_a_filter_that_is_written_as_a_search_and_read_again_is_the_same_filter(
     text = written(which)
     if len(text) <= LONGEST:
         assert read(text, NOW).which == which
+
+
+@pytest.mark.parametrize("word", MEANT)
+def test_a_search_and_a_command_know_the_same_words_of_other_systems(word):
+    assert read(f"state:{word}", NOW).which.states == list(states_of(MEANT[word]))
+    with pytest.raises(InvalidOptionError, match=f"did you mean {MEANT[word]}\\?"):
+        gathered(state=[word])
+
+
+@pytest.mark.parametrize("word", STATE_WORDS)
+def test_a_search_a_command_and_a_request_mean_the_same_states(word):
+    states = list(states_of(word))
+    assert states
+    assert read(f"state:{word}", NOW).which.states == states
+    assert gathered(state=[word]).states == states
+    assert Listing(state=[word]).state == states
+
+
+def gathered(**chosen: object) -> JobFilter:
+    return _filter("", {**dict.fromkeys(OPTIONS), **chosen})

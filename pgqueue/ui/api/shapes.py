@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from pgqueue.errors import InvalidNameError
-from pgqueue.model.job import STATES
+from pgqueue.model.job import STATE_WORDS, STATES, states_of
 from pgqueue.model.names import QUEUE_NAME, TASK_NAME, check_free
 from pgqueue.model.options import CONFLICTS, EARLIEST, LATEST
 from pgqueue.model.units import LARGEST_WEIGHT, LONGEST_DURATION
@@ -54,9 +54,9 @@ def _checked_task(name: str) -> str:
 def _checked_states(listed: list[str]) -> list[str]:
     chosen = [word for text in listed for word in text.split(",")]
     for word in chosen:
-        if word not in (*STATES, "failed"):
+        if word not in STATE_WORDS:
             raise ValueError(f"use {', '.join(STATES)} or failed")
-    return [state for word in chosen for state in (("retrying", "dead") if word == "failed" else (word,))]
+    return [state for word in chosen for state in states_of(word)]
 
 
 def _checked_types(listed: list[str]) -> list[str]:
@@ -172,7 +172,7 @@ class Listing(Shape):
     state: Annotated[
         list[str] | None,
         AfterValidator(lambda listed: None if listed is None else _checked_states(listed)),
-        Field(json_schema_extra={"items": {"type": "string", "enum": [*STATES, "failed"]}}),
+        Field(json_schema_extra={"items": {"type": "string", "enum": [*STATE_WORDS]}}),
     ] = None
     queue: Queue | None = None
     task: AnyTask | None = None

@@ -10,7 +10,7 @@ import typer
 
 from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
-from pgqueue.model.job import STATES
+from pgqueue.model.job import MEANT, STATE_WORDS, states_of
 from pgqueue.model.names import check_name
 from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import rather
@@ -37,11 +37,6 @@ OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
     ),
     "args": (str, "JSON", 'Jobs whose arguments contain this object: \'{"tenant": "t1"}\'.'),
 }
-
-MEANT = {
-    "done": "completed", "finished": "completed", "succeeded": "completed", "success": "completed", "error": "dead",
-    "failure": "failed", "queued": "pending", "scheduled": "pending", "active": "running",
-}  # fmt: skip
 
 
 def filtered(prefix: str = "") -> Callable[[Command], Command]:
@@ -94,10 +89,9 @@ def _argument(flag: str, pair: str) -> dict[str, object]:
 def _states(flag: str, given: Iterable[str] | None) -> list[str] | None:
     if not given:
         return None
-    chosen = [word for item in given for word in item.split(",")]
-    if "failed" in chosen:
-        chosen = [word for word in chosen if word != "failed"] + ["retrying", "dead"]
-    for word in chosen:
-        if word not in STATES:
-            raise InvalidOptionError(f"{flag} is {word!r:.80}.", do=rather(word, (*STATES, "failed"), MEANT))
-    return chosen
+    found: list[str] = []
+    for word in ",".join(given).split(","):
+        if not (meant := states_of(word)):
+            raise InvalidOptionError(f"{flag} is {word!r:.80}.", do=rather(word, STATE_WORDS, MEANT))
+        found += meant
+    return found

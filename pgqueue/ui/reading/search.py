@@ -15,21 +15,15 @@ from datetime import UTC, datetime, timedelta
 from pgqueue.config import secret_names
 from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.job import STATES
+from pgqueue.model.job import MEANT, STATES, states_of
 from pgqueue.model.redaction import is_secret_name
 from pgqueue.model.units import seconds
 from pgqueue.text.nearest import guess
 from pgqueue.text.values import is_id, is_storable, shown
 
 LONGEST = 1000  # characters of a search
-FAILED = ["retrying", "dead"]
 PART = re.compile(r'\s*(?:([A-Za-z_][\w.]*):)?("(?:[^"\\]|\\.)*"?|\S+)')
 PATH = re.compile(r"args((?:\.[A-Za-z_]\w{0,62}){1,5})", re.ASCII)
-# The words by which people from other systems call a state.
-MEANT = {
-    "done": "completed", "finished": "completed", "succeeded": "completed", "success": "completed", "active": "running",
-    "queued": "pending", "delayed": "pending", "available": "pending", "discarded": "dead", "failure": "failed",
-}  # fmt: skip
 
 
 ANY = JobFilter()
@@ -103,15 +97,12 @@ def _states(value: str, _now: datetime) -> list[str]:
     found: list[str] = []
     for given in value.lower().split(","):
         word = MEANT.get(given, given)
-        if word == "failed":
-            found += FAILED
-        elif word in STATES:
-            found.append(word)
-        else:
+        if not (meant := states_of(word)):
             raise InvalidOptionError(
                 f"{shown(word)} is no state.",
                 do=guess(word, STATES, "The states are " + ", ".join(STATES) + "."),
             )
+        found += meant
     return found
 
 
