@@ -115,3 +115,16 @@ def attempt(
         None,
     )
     return Attempt(1, row)
+
+
+# Ends the session of an action as soon as one of its slices is done and the next one is noted.
+ENDS_ITS_SESSION = """
+    create function public.end_session() returns trigger language plpgsql as $$
+        begin
+            if new.changed > 0 and exists (select from pgqueue.audit where changed > 0) then
+                perform pg_terminate_backend(pg_backend_pid());
+            end if;
+            return new;
+        end $$;
+    create trigger ends before insert on pgqueue.audit for each row execute function public.end_session()
+"""

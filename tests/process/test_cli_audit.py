@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from pgqueue.ui.acting import operations
 from tests.command_line import Done
-from tests.factories import add_jobs, count, look
+from tests.factories import ENDS_ITS_SESSION, add_jobs, count, look
 from tests.worker_by_hand import Hand, make_one_dead
 
 Pgq = Callable[..., Done]
@@ -118,3 +118,22 @@ def test_commands_about_queues_and_limits_are_undone(pgq: Pgq, db: Connection[An
     assert db.execute("select paused from pgqueue.queues where name = 'mail'").fetchone() == (False,)
     assert count(db, "limits") == 0
     assert [row["action"] for row in pgq("audit", "list", "--action", "pause", "--json").items] == ["pause"]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "edit", "undo"])
+def test_an_action_that_loses_its_connection_ends_its_row_at_once(
+    verb: str, pgq: Pgq, db: Connection[Any]
+) -> None:
+    add_jobs(db, task="greet", count=1200)
+    if verb == "undo":
+        pgq("jobs", "cancel", "--queue", "default")
+        db.execute("update pgqueue.audit set changed = 0")
+    db.execute(ENDS_ITS_SESSION)
+    command = {
+        "cancel": ["jobs", "cancel", "--queue", "default"],
+        "edit": ["jobs", "edit", "--where-queue", "default", "--args", '{"name": "ann"}'],
+        "undo": ["audit", "undo", "1"],
+    }[verb]
+    assert " jobs had been changed before." in pgq(*command).err
+    row = next(one for one in pgq("audit", "list", "--json").items if one["slices"])
+    assert (row["action"], row["ended"], "terminating connection" in row["stopped"]) == (verb, True, True)

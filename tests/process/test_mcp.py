@@ -24,7 +24,7 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
 from pgqueue.ui.mcp import answers
 from tests.command_line import pgq
-from tests.factories import add_jobs, enqueue, look
+from tests.factories import ENDS_ITS_SESSION, add_jobs, enqueue, look
 from tests.hostile_text import HOSTILE
 from tests.proxy import proxy_to
 from tests.worker_by_hand import Hand
@@ -214,6 +214,22 @@ def test_an_action_is_refused_without_the_switch(dsn, db):
     asyncio.run(act())
     assert look(db, job_id) == "pending"
     assert run(db, statements.list_audit()) == []
+
+
+def test_an_action_that_loses_its_connection_ends_its_row_at_once(dsn, db):
+    jobs = add_jobs(db, count=4)
+    # A slice that fails is sent again in parts, with a row of their own for the whole action.
+    db.execute(
+        ENDS_ITS_SESSION.replace("if new", "if new.changed > 1 then raise 'too many'; end if; if new", 1)
+    )
+
+    async def act() -> str:
+        async with agent(dsn, "--allow-actions") as one:
+            return await one.refused("cancel", job_ids=jobs)
+
+    assert "1 job had been changed before" in asyncio.run(act())
+    [row] = [one for one in run(db, statements.list_audit()) if one.slices]
+    assert (row.ended, row.changed, "terminating connection" in str(row.stopped)) == (True, 1, True)
 
 
 def test_an_action_with_the_switch_is_a_row_of_the_audit_that_can_be_undone(dsn, db, pgq):

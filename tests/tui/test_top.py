@@ -8,18 +8,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import Connection, sql
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.database.statements import Who
+from pgqueue.errors import DatabaseUnreachableError
+from pgqueue.ui.acting.form import Form
 from pgqueue.ui.reading.pages import PAGES
 from pgqueue.ui.tui import budget
 from pgqueue.ui.tui import source as source_module
 from pgqueue.ui.tui.app import Top
 from pgqueue.ui.tui.asking import Asking, Keys
 from pgqueue.ui.tui.budget import DEBT, EVERY, LONGEST, Budget
-from tests.factories import add_jobs, add_limit, enqueue, look
+from tests.factories import ENDS_ITS_SESSION, add_jobs, add_limit, enqueue, look
 from tests.full_queue import fill
 from tests.hostile_text import acts
 from tests.proxy import proxy_to
@@ -405,6 +410,24 @@ def allow(admin: str, dsn: str, *, connections: bool) -> None:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
             )
+
+
+def test_an_action_that_loses_its_connection_ends_its_row_at_once(db, dsn):
+    add_jobs(db, count=1200)
+    db.execute(ENDS_ITS_SESSION)
+    form = Form({"action": ["cancel"], "all": ["yes"], "q": [""], "confirmed": ["yes"]})
+
+    async def act() -> None:
+        source = source_module.Source(dsn)
+        try:
+            with pytest.raises(DatabaseUnreachableError, match="500 jobs had been changed before"):
+                await source.act(form, ANN)
+        finally:
+            await source.close()
+
+    asyncio.run(act())
+    [row] = [one for one in run(db, statements.list_audit()) if one.slices]
+    assert (row.ended, row.changed, "terminating connection" in str(row.stopped)) == (True, 500, True)
 
 
 def test_an_outage_is_said_the_page_stays_and_is_live_again_afterwards(admin, dsn):

@@ -19,7 +19,8 @@ from pgqueue.database.run import run
 from pgqueue.telemetry.events import subscribed
 from pgqueue.telemetry.events.database import PollingBegun
 from pgqueue.ui.access.who import Role
-from tests.factories import add_jobs, enqueue
+from pgqueue.ui.acting import background
+from tests.factories import ENDS_ITS_SESSION, add_jobs, enqueue
 from tests.pooler import transaction_pooler
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
@@ -113,18 +114,6 @@ def test_behind_a_pooler_a_page_changes_by_itself_and_leaves_nothing_in_the_sess
     assert said == [PollingBegun("live pages")]
 
 
-ENDS_ITS_SESSION = """
-    create function public.end_session() returns trigger language plpgsql as $$
-        begin
-            if new.changed > 0 and exists (select from pgqueue.audit where changed > 0) then
-                perform pg_terminate_backend(pg_backend_pid());
-            end if;
-            return new;
-        end $$;
-    create trigger ends before insert on pgqueue.audit for each row execute function public.end_session()
-"""
-
-
 def test_an_action_that_loses_its_connection_says_what_was_done_and_its_row_ends_at_once(
     db: Db, serve: Serve
 ):
@@ -150,6 +139,24 @@ def test_an_operation_of_the_api_that_loses_its_connection_ends_with_the_reason(
     shown = wait_until(lambda: (found := client.get(path).json())["ended"] and found)
     assert shown["changed"] == 500
     assert "terminating connection" in shown["stopped"]
+
+
+def test_the_page_and_the_api_of_one_server_share_the_limit_of_actions_at_the_same_time(
+    dsn: str, db: Db, serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(background, "MOST_AT_ONCE", 1)
+    site = serve(actions=True)
+    client = site.as_(Role.admin, Accept="application/json")
+    job, *_ = add_jobs(db, count=2)
+    wanted = {"action": "cancel", "jobs": {"queue": "default"}}
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(dsn) as other:
+        other.execute("lock pgqueue.audit in access exclusive mode")
+        begun = pool.submit(client.post, "/api/v1/operations", json=wanted)
+        wait_until(lambda: db.execute("select from pg_locks where not granted").fetchone() is not None)
+        for answer in (site.act("run_now", id=job), client.post("/api/v1/operations", json=wanted)):
+            assert (answer.status_code, "PGQ-711" in answer.text) == (503, True)
+        other.rollback()
+        assert begun.result(20).status_code == 202
 
 
 def test_an_undo_that_does_nothing_says_why(db: Db, serve: Serve):

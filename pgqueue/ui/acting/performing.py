@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
@@ -16,7 +15,6 @@ from pgqueue.database.run import run, run_async
 from pgqueue.database.silence import within
 from pgqueue.database.statements import Who
 from pgqueue.errors import DatabaseUnreachableError, PgQueueError
-from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count
 from pgqueue.ui.acting.operations import Progress
@@ -24,9 +22,6 @@ from pgqueue.ui.acting.operations import Progress
 C = TypeVar("C")
 
 ANSWER = 3.0  # seconds in which the server must answer to the note that an action has stopped
-PAUSE = 1.0  # seconds between two tries to write this note
-# An outage of the database is waited out for at most so many seconds. After two minutes, the audit recognizes by itself what has stopped.
-NOTED_WITHIN = 100.0
 
 
 class Noted(Protocol):
@@ -130,23 +125,6 @@ async def end_row_async(connection: AsyncConnection, steps: Noted, error: BaseEx
         with suppress(PgQueueError, psycopg.Error), within(connection, ANSWER):
             await run_async(connection, _note(steps.open_row, steps, error))
             steps.open_row = None
-
-
-async def end_row_later(
-    connect: Callable[[], Awaitable[AsyncConnection]],
-    steps: Noted,
-    error: BaseException,
-    patience: float = NOTED_WITHIN,
-) -> None:
-    """``end_row`` on a new connection, because the former one broke. Tries it for ``patience`` seconds."""
-    until = monotonic() + patience
-    while steps.open_row is not None:
-        with suppress(PgQueueError, psycopg.Error, OSError):
-            async with await connect() as connection:
-                await end_row_async(connection, steps, error)
-        if steps.open_row is None or monotonic() > until:
-            return
-        await asyncio.sleep(PAUSE)
 
 
 def _note(row: int, steps: Noted, error: BaseException) -> Statement[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from psycopg import AsyncConnection
@@ -13,20 +13,16 @@ from pgqueue.database import statements
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import JobFilter
 from pgqueue.database.statements.actions import AuditRow
-from pgqueue.errors import ActionNotUndoneError, InvalidRequestError, OperationNotFoundError, ServerBusyError
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.users import RequestFailed
+from pgqueue.errors import InvalidRequestError, OperationNotFoundError, ServerBusyError
 from pgqueue.ui.acting.doing import undo as act_undo
 from pgqueue.ui.acting.operations import Action, Operation, preview_statement
-from pgqueue.ui.acting.performing import end_row_later, perform_async
+from pgqueue.ui.acting.performing import perform_async
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.api.answers import ShownOperation, moment
 from pgqueue.ui.api.calls import Answer, Call
 from pgqueue.ui.api.jobs import auditor, refuse_secrets
-from pgqueue.ui.api.service import Service
 from pgqueue.ui.api.shapes import SentOperation, WantedJobs, moment_of
 
-MOST_AT_ONCE = 4  # operations that a server does at the same time
 BEGUN_WITHIN = 10.0  # seconds; an operation must have its row in the audit within this time
 
 
@@ -38,7 +34,7 @@ async def begin(call: Call) -> Answer:
             preview = await reader.ask(preview_statement(action))
         return Answer({"counts": preview.counts, "refused": preview.refused, "more": preview.more})
     operation = Operation(action)
-    running = _start(call, _on(call.service, operation, lambda to: _perform(to, operation)))
+    running = _begin(call, lambda to: _perform(to, operation), operation)
     await _until_begun(operation, running)
     assert operation.progress.audit_id is not None
     return await _shown(call, operation.progress.audit_id, 202)
@@ -51,7 +47,7 @@ async def read(call: Call) -> Answer:
 async def undo(call: Call) -> Answer:
     await _row(call, call.job_id)
     undoing = Undo(call.job_id, auditor(call))
-    running = _start(call, _on(call.service, undoing, lambda to: act_undo(to, undoing)))
+    running = _begin(call, lambda to: act_undo(to, undoing), undoing)
     await asyncio.wait({running}, timeout=1.0)
     if running.done():
         running.result()  # raises its error
@@ -80,30 +76,18 @@ def _filter(call: Call, wanted: WantedJobs) -> JobFilter:
     )
 
 
-def _start(call: Call, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-    """Starts the work in the background. Raises ServerBusyError if too much work runs."""
-    running = call.service.operations
-    if len(running) >= MOST_AT_ONCE:
-        work.close()
-        raise ServerBusyError("The server does other operations now.", do="try again when one has ended")
-    task = asyncio.create_task(work)
-    running.add(task)
-    task.add_done_callback(running.discard)
-    task.add_done_callback(lambda done: _emit_failure(call, done))
-    return task
+def _begin(
+    call: Call, work: Callable[[AsyncConnection], Awaitable[object]], steps: Operation | Undo
+) -> asyncio.Task[object]:
+    """Begins the work in the background. Raises ServerBusyError if too much work runs."""
+
+    async def connect() -> AsyncConnection:
+        return await connect_soon(call.service.store.dsn(), name="pgqueue api")
+
+    return call.service.background.begin("an operation of the API", connect, work, steps)
 
 
-def _emit_failure(call: Call, done: asyncio.Task[None]) -> None:
-    """Reports the error of an operation that nobody waits for any more."""
-    if (
-        not done.cancelled()
-        and (error := done.exception()) is not None
-        and not isinstance(error, ActionNotUndoneError)
-    ):
-        emit(RequestFailed(call.request.method, call.request.url.path, error))
-
-
-async def _until_begun(operation: Operation, running: asyncio.Task[None]) -> None:
+async def _until_begun(operation: Operation, running: asyncio.Task[object]) -> None:
     """Waits until the operation has its row in the audit. Raises its error if it failed before."""
     with suppress(TimeoutError):
         async with asyncio.timeout(BEGUN_WITHIN):
@@ -114,22 +98,6 @@ async def _until_begun(operation: Operation, running: asyncio.Task[None]) -> Non
     if operation.progress.audit_id is None:
         running.cancel()
         raise ServerBusyError("The operation could not begin.", do="try again")
-
-
-async def _on(
-    service: Service, steps: Operation | Undo, work: Callable[[AsyncConnection], Awaitable[object]]
-) -> None:
-    """Does the work on a connection of its own. If it fails, writes into the audit why, as soon as the database answers."""
-
-    async def connect() -> AsyncConnection:
-        return await connect_soon(service.store.dsn(), name="pgqueue api")
-
-    try:
-        async with await connect() as connection:
-            await work(connection)
-    except Exception as error:
-        await end_row_later(connect, steps, error)
-        raise
 
 
 async def _perform(connection: AsyncConnection, operation: Operation) -> None:

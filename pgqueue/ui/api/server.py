@@ -17,6 +17,7 @@ from pgqueue.errors import InvalidRequestError
 from pgqueue.text.nearest import guess
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.who import Role
+from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.calls import Answer, Call, Route
 from pgqueue.ui.api.document import document
 from pgqueue.ui.api.problems import answer_to
@@ -73,6 +74,11 @@ class Api:
             await self._serve(scope, receive, _with_headers(send))
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    @property
+    def background(self) -> Background:
+        """The actions that this server does now. A page that mounts the API adds its own to them."""
+        return self._service.background
 
     async def aclose(self) -> None:
         await self._service.aclose()

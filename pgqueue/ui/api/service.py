@@ -14,6 +14,7 @@ from pgqueue.app.storing import JobStore
 from pgqueue.database.driver_errors import explained
 from pgqueue.database.run import command_async
 from pgqueue.errors import ServerBusyError
+from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.feed import Feed
 from pgqueue.ui.reading.reader import Reader, reading
 
@@ -74,9 +75,7 @@ class Service:
         self.app = app
         self.is_own = is_own
         self.checks_arguments = bool(app.tasks)
-        self.operations: set[asyncio.Task[None]] = (
-            set()
-        )  # what runs in the background; asyncio itself would forget it
+        self.background = Background()
         self.feed = Feed(app.store.dsn)
         self._gate = Gate(SESSIONS, IN_LINE)
         self._most_waiting, self._waiting = most_waiting, 0
@@ -143,12 +142,8 @@ class Service:
             raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
 
     async def aclose(self) -> None:
-        """Ends the operations, and closes the connections. What operations have done stays, and the audit says that they have not ended."""
-        ending = list(self.operations)
-        for task in ending:
-            task.cancel()
-        if ending:
-            await asyncio.wait(ending)
+        """Ends the actions, and closes the connections. What actions have done stays, and the audit says that they were interrupted."""
+        await self.background.aclose()
         await self.feed.aclose()
         if self.is_own:
             await self.app.aclose()

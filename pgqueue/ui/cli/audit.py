@@ -14,10 +14,9 @@ from pgqueue.database.statements.actions import AuditRow
 from pgqueue.errors import ActionNotFoundError, ActionNotUndoneError, InvalidOptionError
 from pgqueue.model.refusal import reasons, why_refused
 from pgqueue.text.times import ago
-from pgqueue.ui.acting.performing import perform
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.changes import operator
+from pgqueue.ui.cli.changes import operator, performed
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.ids import Id
 from pgqueue.ui.cli.output import as_dict, emit, emit_items, say, shown_json, tell
@@ -106,7 +105,7 @@ def undo(audit_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
                 f"Action {audit_id} ({row.action}) was not undone.", why=_why_not(row), do=f"pgq audit show {audit_id}"
             )  # fmt: skip
         try:
-            done = [one for part in perform(connection, Undo(audit_id, operator())) for one in part]
+            done = [one for part in performed(dsn, connection, Undo(audit_id, operator())) for one in part]
         except InvalidOptionError as error:  # somebody else was faster, or its time ended just now
             raise ActionNotUndoneError(
                 f"Action {audit_id} was not undone.", why=error.refusal, do=f"pgq audit show {audit_id}"

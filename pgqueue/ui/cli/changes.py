@@ -7,15 +7,16 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from psycopg import Connection
 
 from pgqueue.database import statements
-from pgqueue.database.run import run
+from pgqueue.database.reach import PATIENCE
+from pgqueue.database.run import connect, run
 from pgqueue.database.statements import JobFilter, Who
 from pgqueue.database.statements.actions import ABLE, BY_DEFAULT
 from pgqueue.database.statements.noting import Source
@@ -23,14 +24,17 @@ from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundE
 from pgqueue.model.job import STATES
 from pgqueue.model.refusal import REFUSED, SENTENCES, why_refused
 from pgqueue.text.counted import count
+from pgqueue.ui.acting import background
 from pgqueue.ui.acting.operations import DONE, Action, Changed, Operation
-from pgqueue.ui.acting.performing import perform
+from pgqueue.ui.acting.performing import Steps
 from pgqueue.ui.cli import tables
-from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.common import AsJson, Dsn, database, dsn_or_running
 from pgqueue.ui.cli.filters import filtered
 from pgqueue.ui.cli.ids import Ids
 from pgqueue.ui.cli.output import console, emit, say
 from pgqueue.ui.cli.tables import table
+
+C = TypeVar("C")
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
 DryRun = Annotated[
@@ -158,8 +162,15 @@ def change(dsn: str | None, wanted: Action, dry_run: bool, as_json: bool) -> Non
     """Performs an action, and prints what it did with each job."""
     with database(dsn) as connection:
         operation = Operation(wanted, dry_run=dry_run)
-        done = [one for part in track(perform(connection, operation), wanted.name) for one in part]
+        done = [one for part in track(performed(dsn, connection, operation), wanted.name) for one in part]
     print_changes(done, wanted.ids, operation.progress.audit_id, dry_run, as_json)
+
+
+def performed(dsn: str | None, connection: Connection, steps: Steps[C]) -> Iterator[list[C]]:
+    """Performs the steps of an action. If they lose the connection, a new one writes into the audit why they stopped."""
+    return background.performed(
+        connection, lambda: connect(dsn_or_running(dsn), name="pgq", patience=PATIENCE), steps
+    )
 
 
 def print_changes(

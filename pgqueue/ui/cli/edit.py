@@ -11,8 +11,7 @@ import typer
 from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidOptionError
 from pgqueue.ui.acting.operations import Action, Changed, Operation
-from pgqueue.ui.acting.performing import perform
-from pgqueue.ui.cli.changes import MISSING, DryRun, Limit, action, change, print_changes, tasks_of
+from pgqueue.ui.cli.changes import MISSING, DryRun, Limit, action, change, performed, print_changes, tasks_of
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment
 from pgqueue.ui.cli.filters import filtered
@@ -126,7 +125,7 @@ def edit(
         finally:
             loaded.close()
         operations = [Operation(part, dry_run=dry_run) for part in parts]
-        done = [one for each in operations for part in perform(connection, each) for one in part]
+        done = [one for each in operations for part in performed(dsn, connection, each) for one in part]
     done += [
         Changed(job_id, None, None, MISSING)
         for job_id in dict.fromkeys(ids or ())

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from psycopg import AsyncConnection
 
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.run import command_async
 from pgqueue.database.silence import within
+from pgqueue.ui.acting.background import Work, act_on
+from pgqueue.ui.acting.performing import Noted
 from pgqueue.ui.reading.reader import LIMITS, Reader
+
+T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds for which a tool that reads waits for its answer
 ANSWER = 60.0  # seconds in which the database must answer all statements of an action
@@ -33,9 +38,11 @@ class Connections:
             await command_async(connection, LIMITS)
             yield Reader(connection)
 
-    @asynccontextmanager
-    async def acting(self) -> AsyncIterator[AsyncConnection]:
-        """Opens an autocommit connection for an action."""
-        async with await self._connect() as connection:
+    async def act(self, work: Work[T], steps: Noted) -> T:
+        """Does the work of an action on an autocommit connection."""
+
+        async def bounded(connection: AsyncConnection) -> T:
             with within(connection, ANSWER):
-                yield connection
+                return await work(connection)
+
+        return await act_on(self._connect, bounded, steps)

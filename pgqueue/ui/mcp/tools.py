@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, Literal
 
+from psycopg import AsyncConnection
 from pydantic import Field
 
 from pgqueue.database import statements
@@ -126,12 +127,15 @@ class Actions:
     async def _act(self, name: JobAction, job_ids: list[int]) -> str:
         operation = Operation(Action(name=name, who=self._who, ids=job_ids))
         jobs: list[dict[str, object]] = []
-        async with self._connections.acting() as connection:
+
+        async def act(connection: AsyncConnection) -> None:
             async for done in perform_async(connection, operation):
-                jobs += [
+                jobs.extend(
                     {"id": str(one.id), "task": one.task, "state_before": one.state, "changed": one.is_done, "result": one.result}
                     for one in done
-                ]  # fmt: skip
+                )  # fmt: skip
+
+        await self._connections.act(act, operation)
         progress = operation.progress
         # A running job that was asked to stop cannot be undone.
         can_undo = any(job["changed"] and job["result"] != "requested" for job in jobs)

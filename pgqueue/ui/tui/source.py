@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
@@ -17,10 +17,10 @@ from pgqueue.database.run import ORDINARY, connect_async, run_async
 from pgqueue.database.statements import Who as Actor
 from pgqueue.errors import PageNotFoundError, PgQueueError
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS
+from pgqueue.ui.acting.background import act_on
 from pgqueue.ui.acting.doing import job_action, operate, set_setting, undo
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
-from pgqueue.ui.acting.performing import end_row_later
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.audit import sentence
 from pgqueue.ui.reading.page import Notice, Page
@@ -88,17 +88,14 @@ class Source:
         Raises an error of pgqueue or psycopg if nothing was done.
         """
         chosen = ACTS[form.one("action")]
-        audit_id: int | None
-        steps: Operation | Undo
-        async with await connect_soon(self._dsn, name=NAME) as connection:
+        steps = await self._steps(form, actor)
+
+        async def act(connection: AsyncConnection) -> tuple[int | None, str]:
             await limit_waits(connection)
-            if chosen is ACTS["undo"]:
-                steps = Undo(form.id("audit"), actor)
-                audit_id = await self._noted(undo(connection, steps), steps)
-            elif form.one("action") in JOB_ACTIONS:
-                action = await job_action(form, actor, Reader(connection).ask)
-                steps = Operation(action)
-                audit_id = await self._noted(operate(connection, steps), steps)
+            if isinstance(steps, Undo):
+                audit_id = await undo(connection, steps)
+            elif steps is not None:
+                audit_id = await operate(connection, steps)
             else:
                 audit_id = await set_setting(connection, form, chosen, actor)
             if audit_id is None:
@@ -106,13 +103,16 @@ class Source:
             [row] = await run_async(connection, statements.list_audit(audit_id=audit_id))
             return (audit_id if row.undo_until else None), sentence(row)
 
-    async def _noted(self, work: Awaitable[int | None], steps: Operation | Undo) -> int | None:
-        """Awaits the work. If it lost its connection, the audit says so, if the database answers again."""
-        try:
-            return await work
-        except Exception as error:
-            await end_row_later(lambda: connect_soon(self._dsn, name=NAME), steps, error, patience=0)
-            raise
+        return await act_on(lambda: connect_soon(self._dsn, name=NAME), act, steps)
+
+    async def _steps(self, form: Form, actor: Actor) -> Operation | Undo | None:
+        """Returns the steps of the action of the form. None: it changes a setting."""
+        if form.one("action") == "undo":
+            return Undo(form.id("audit"), actor)
+        if form.one("action") not in JOB_ACTIONS:
+            return None
+        async with self._reader() as reader:
+            return Operation(await job_action(form, actor, reader.ask))
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from psycopg import AsyncConnection
@@ -15,14 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pgqueue.database.outage import one_line
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import Who as Actor
-from pgqueue.errors import InvalidOptionError, PgQueueError
+from pgqueue.errors import InvalidOptionError
 from pgqueue.sql import Statement
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import TurnFailed
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, asks_first
+from pgqueue.ui.acting.background import Background
 from pgqueue.ui.acting.doing import (
     about_of,
     heading_of,
@@ -36,7 +33,7 @@ from pgqueue.ui.acting.doing import (
 )
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.acting.operations import Operation, Preview, preview_statement
-from pgqueue.ui.acting.performing import Noted, end_row_later
+from pgqueue.ui.acting.performing import Noted
 from pgqueue.ui.acting.undoing import Undo
 from pgqueue.ui.reading.reader import reading
 from pgqueue.ui.web.failures import failed
@@ -46,55 +43,12 @@ from pgqueue.ui.web.html import render
 from pgqueue.ui.web.site import Site, base_of, common, who_of
 
 PATIENCE = 3.0  # seconds for which a request waits for its action
-MOST_AT_ONCE = 4  # actions that this server does at the same time
 
 
-class Acting:
-    """The actions that this server does now. Keeps their tasks, because asyncio itself would forget them."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[int | None]] = set()
-        self._notes: set[asyncio.Task[None]] = set()  # of actions that lost their connection
-
-    def begin(self, work: Awaitable[int | None]) -> asyncio.Task[int | None]:
-        if len(self._tasks) >= MOST_AT_ONCE:
-            if asyncio.iscoroutine(work):
-                work.close()
-            raise HTTPException(
-                503, "The server is doing other actions. Try it again in a moment.", {"Retry-After": "5"}
-            )
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._end)
-        return task
-
-    def _end(self, task: asyncio.Task[int | None]) -> None:
-        self._tasks.discard(task)
-        if (
-            not task.cancelled()
-            and (error := task.exception()) is not None
-            and not isinstance(error, PgQueueError)
-        ):
-            emit(TurnFailed("an action of the web page", "answer", one_line(error), 0.0, None))
-
-    def end_row(self, site: Site, steps: Noted, error: BaseException) -> None:
-        """Writes into the audit why an action has stopped, as soon as the database answers."""
-        task = asyncio.ensure_future(end_row_later(lambda: _connect(site), steps, error))
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
-
-    async def close(self) -> None:
-        """Ends the actions. What they have done stays, and the audit says that they were interrupted."""
-        for task in [*self._tasks, *self._notes]:
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-
-
-def act(site: Site, acting: Acting) -> Callable[[Request], Awaitable[Response]]:
+def act(site: Site, background: Background) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
-            return await _answer(site, acting, request)
+            return await _answer(site, background, request)
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the person gets a page that says it
@@ -103,7 +57,7 @@ def act(site: Site, acting: Acting) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-async def _answer(site: Site, acting: Acting, request: Request) -> Response:
+async def _answer(site: Site, background: Background, request: Request) -> Response:
     if not site.acts:
         raise HTTPException(404, "This page is read only. To allow actions: pgq web --allow-actions.")
     form = await read_form(request)
@@ -118,7 +72,7 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
     actor = Actor(who.name, "web")
     is_asked = asks_first(word, form.fields) and form.one("confirmed") != "yes"
     if word in JOB_ACTIONS:
-        return await _jobs(site, acting, request, form, chosen, actor, is_asked=is_asked)
+        return await _jobs(site, background, request, form, chosen, actor, is_asked=is_asked)
     if is_asked:
         return _ask(site, request, form, chosen)
     if word == "undo":
@@ -126,16 +80,21 @@ async def _answer(site: Site, acting: Acting, request: Request) -> Response:
         async with reading(site.pools) as reader:
             who.require(await role_to_undo(number, reader.ask), "undo this action")
         undoing = Undo(number, actor)
-        return await _finish(
-            request, form, acting.begin(_on(site, acting, lambda to: undo(to, undoing), undoing)), undoing
-        )
-    return await _finish(
-        request, form, acting.begin(_on(site, acting, lambda to: set_setting(to, form, chosen, actor)))
-    )
+        work = _begin(site, background, lambda to: undo(to, undoing), undoing)
+        return await _finish(request, form, work, undoing)
+    work = _begin(site, background, lambda to: set_setting(to, form, chosen, actor))
+    return await _finish(request, form, work)
 
 
 async def _jobs(
-    site: Site, acting: Acting, request: Request, form: Form, chosen: Act, actor: Actor, *, is_asked: bool
+    site: Site,
+    background: Background,
+    request: Request,
+    form: Form,
+    chosen: Act,
+    actor: Actor,
+    *,
+    is_asked: bool,
 ) -> Response:
     async def ask(statement: Statement[list[int]]) -> list[int]:
         async with reading(site.pools) as reader:
@@ -147,31 +106,24 @@ async def _jobs(
             preview = await reader.ask(preview_statement(action))
         return _ask(site, request, form, chosen, preview)
     operation = Operation(action)
-    work = _on(site, acting, lambda to: operate(to, operation), operation)
-    return await _finish(request, form, acting.begin(work), operation)
+    work = _begin(site, background, lambda to: operate(to, operation), operation)
+    return await _finish(request, form, work, operation)
 
 
-async def _on(
+def _begin(
     site: Site,
-    acting: Acting,
+    background: Background,
     work: Callable[[AsyncConnection], Awaitable[int | None]],
     steps: Noted | None = None,
-) -> int | None:
-    """Does the work on a connection of its own, because it can take long. Afterwards, every page is made again."""
-    connection = await _connect(site)
-    try:
-        return await work(connection)
-    except Exception as error:
-        if steps is not None and steps.open_row is not None:
-            acting.end_row(site, steps, error)
-        raise
-    finally:
-        await connection.close()
-        site.pages.forget()
+) -> asyncio.Task[int | None]:
+    """Begins the work on a connection of its own, because it can take long. Afterwards, every page is made again."""
 
+    async def connect() -> AsyncConnection:
+        return await connect_soon(site.dsn(), name="pgqueue web action")
 
-async def _connect(site: Site) -> AsyncConnection:
-    return await connect_soon(site.dsn(), name="pgqueue web action")
+    task = background.begin("an action of the web page", connect, work, steps)
+    task.add_done_callback(lambda _: site.pages.forget())
+    return task
 
 
 # ---------------------------------------------------------------- answers

@@ -28,7 +28,7 @@ from pgqueue.ui.reading.documents import as_json
 from pgqueue.ui.reading.pages import PAGES, PageRoute
 from pgqueue.ui.reading.reader import reading
 from pgqueue.ui.reading.text import as_text
-from pgqueue.ui.web.acting import Acting, act
+from pgqueue.ui.web.acting import act
 from pgqueue.ui.web.failures import failed, missing
 from pgqueue.ui.web.headers import PRIVATE, STATIC
 from pgqueue.ui.web.html import render
@@ -59,8 +59,6 @@ def create(
     mounted apps, its connections are closed when the process ends.
     """
     site = Site(lambda: find_dsn(dsn), access or Access(), title=title, environment=environment, acts=actions)
-
-    acting = Acting()
     jobs_api = api.create(dsn, access=site.access, prefix="")
 
     @asynccontextmanager
@@ -68,7 +66,6 @@ def create(
         try:
             yield
         finally:
-            await acting.close()
             await jobs_api.aclose()
             await site.close()
 
@@ -76,7 +73,7 @@ def create(
         routes=[
             Mount("/static", _Static(directory=str(files("pgqueue.ui.web") / "static")), name="static"),
             Route("/live", live(site)),
-            Route("/actions", act(site, acting), methods=["POST"]),
+            Route("/actions", act(site, jobs_api.background), methods=["POST"]),
             Mount(API, jobs_api),
             *(Route(page.path, _shows(site, page), name=page.name) for page in PAGES),
         ],

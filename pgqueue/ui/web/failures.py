@@ -21,6 +21,7 @@ from pgqueue.errors import (
     NotFoundError,
     PageNotFoundError,
     PgQueueError,
+    ServerBusyError,
 )
 from pgqueue.ui.access.access import http_answer
 from pgqueue.ui.web.headers import PRIVATE
@@ -31,6 +32,7 @@ LOOKS_AGAIN = 5  # seconds after which the page about an outage looks again
 # The status code of each kind of error. The first kind that fits counts.
 CODES: tuple[tuple[type[PgQueueError], int], ...] = (
     (NotFoundError, 404), (JobUnchangedError, 409), (ActionNotUndoneError, 409), (InvalidJobError, 400), (DatabaseError, 503),
+    (ServerBusyError, 503),
 )  # fmt: skip
 NO_HEADERS: Mapping[str, str] = {}
 
