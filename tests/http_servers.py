@@ -88,10 +88,17 @@ def served(app: Any) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def served_apart(dsn: str, tokens: Path, *, app: str = "", folder: Path = ROOT) -> Iterator[int]:
-    """Serves the API in a process of its own. Yields the port. ``app``: ``module:app`` in ``folder``; empty: the API has only the DSN."""
+def served_apart(
+    dsn: str, tokens: Path, *, app: str = "", folder: Path = ROOT, with_page: bool = False
+) -> Iterator[int]:
+    """Serves the API in a process of its own, which gets SIGTERM at the end. Yields the port.
+
+    ``app``: ``module:app`` in ``folder``; empty: the API has only the DSN. ``with_page``: below the web page.
+    """
     with listening() as door, tempfile.TemporaryFile("w+") as said:
-        given = json.dumps({"dsn": dsn, "tokens": str(tokens), "app": app, "fd": door.fileno()})
+        given = json.dumps(
+            {"dsn": dsn, "tokens": str(tokens), "app": app, "fd": door.fileno(), "with_page": with_page}
+        )
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.http_servers", given],
@@ -108,10 +115,14 @@ def served_apart(dsn: str, tokens: Path, *, app: str = "", folder: Path = ROOT) 
 
 def serve(given: dict[str, Any]) -> None:
     from pgqueue.app.loading import load_app
-    from pgqueue.ui import api
+    from pgqueue.ui import api, web
 
-    queue = load_app(given["app"]) if given["app"] else given["dsn"]
-    made = api.create(queue, access=Access(TokenFile(given["tokens"]).tokens))
+    access = Access(TokenFile(given["tokens"]).tokens)
+    made: Any
+    if given["with_page"]:
+        made = web.create(given["dsn"], access=access)
+    else:
+        made = api.create(load_app(given["app"]) if given["app"] else given["dsn"], access=access)
     config = uvicorn.Config(
         made, fd=given["fd"], log_level="critical", access_log=False, timeout_graceful_shutdown=2
     )

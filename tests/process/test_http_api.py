@@ -85,6 +85,33 @@ def test_two_clients_that_send_one_key_to_two_servers_get_one_job(dsn, db, token
             assert sorted(answer["created"] for answer in answers) == [False, True]
 
 
+WAITS = """
+    create function public.wait() returns trigger language plpgsql as $$
+        begin
+            if new.changed > 0 and exists (select from pgqueue.audit where changed > 0) then
+                perform pg_advisory_xact_lock(1);
+            end if;
+            return new;
+        end $$;
+    create trigger waits before insert on pgqueue.audit for each row execute function public.wait()
+"""
+
+
+@pytest.mark.parametrize("with_page", [False, True])
+def test_an_operation_that_a_stop_of_the_server_interrupts_ends_with_the_reason(
+    dsn, db, tokens, tmp_path, with_page
+):
+    token, path = tokens.add(), tokens.write(tmp_path / "tokens.toml")
+    add_jobs(db, count=1200)
+    db.execute(WAITS)
+    db.execute("select pg_advisory_lock(1)")
+    with served_apart(dsn, path, with_page=with_page) as port, Client(port, token) as client:
+        begun = client.post("/operations", json={"action": "cancel", "jobs": {"queue": "default"}})
+        wait_until(lambda: db.execute("select from pg_locks where not granted").fetchone() is not None)
+    [row] = run(db, statements.list_audit(audit_id=int(begun.json()["id"])))
+    assert (row.ended, row.changed, row.stopped) == (True, 500, "it was interrupted")
+
+
 @pytest.mark.timeout(300)
 def test_a_thousand_waiting_clients_cost_one_listening_connection_and_few_queries(dsn, db, tokens, tmp_path):
     token = tokens.add()
