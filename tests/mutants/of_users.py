@@ -125,7 +125,7 @@ OF_USERS = (
     mutant("database/joining.py", "    if connection is None:", "    if False:", "unit/test_joining.py::test_none_is_refused_as_a_connection_by_every_call_that_joins_a_transaction"),
     mutant("sql/jobs/views/job_timeline.sql", "where c.from_state = 'running' and", "where false and", "stages/test_timeline.py::test_the_timeline_shows_the_claim_of_every_attempt_and_each_end"),
     mutant("ui/cli/changes.py", "if len(places) == 1 and", "if",  "process/test_cli_jobs.py::test_an_id_without_a_job_stops_no_other_id_and_is_in_the_answer"),
-    mutant("ui/cli/usage.py", '"jobs retry": "jobs revive"', '"jobs retry": "jobs show"', "unit/test_command.py::test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run"),
+    mutant("ui/cli/usage.py", '"jobs rerun": "jobs revive"', '"jobs rerun": "jobs show"', "unit/test_command.py::test_an_error_of_usage_looks_like_every_other_error_and_says_what_to_run"),
     mutant("model/fire_times.py", 'if name == "day-of-month" and', "if False and", "unit/test_firetimes.py::test_the_error_about_a_bad_expression_says_which_field_is_bad"),
     mutant("ui/cli/play.py", 'say("schema", "is created or upgraded, if it is not current")', "pass", "unit/test_command.py::test_pgq_dev_says_what_it_does_before_each_step_that_takes_time"),
     # ---------------------------------------------------------------- rights and secrets

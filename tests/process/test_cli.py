@@ -25,7 +25,7 @@ from tests.worker_by_hand import Hand, make_one_dead
 
 COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
-    ("jobs", "show"), ("jobs", "revive"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
+    ("jobs", "show"), ("jobs", "revive"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
     ("queues", "pause"), ("queues", "resume"), ("queues", "remove"), ("jobs", "count"), ("workers",), ("workers", "list"), ("alerts",),
     ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"), ("audit",), ("audit", "list"), ("audit", "undo"), ("errors", "list"),
     ("errors", "retry"), ("events", "tail"), ("jobs", "delete"), ("jobs", "run-now"), ("jobs", "export"), ("jobs", "import"), ("queues", "move"),

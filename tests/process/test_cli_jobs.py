@@ -113,6 +113,14 @@ def test_jobs_revive_revives_the_given_jobs_or_all_jobs_that_match_a_filter(pgq,
     assert "No job matches" in pgq("jobs", "revive", "--state", "dead").err
 
 
+def test_jobs_retry_is_jobs_revive_and_its_help_names_the_main_word(pgq, db):
+    [job] = add_jobs(db, task="greet")
+    make_one_dead(db, job)
+    assert [item["result"] for item in pgq("jobs", "retry", str(job), "--json").items] == ["revived"]
+    assert look(db, job) == "pending"
+    assert "The same as pgq jobs revive." in pgq("jobs", "retry", "--help").out
+
+
 def test_jobs_cancel_cancels_pending_jobs_and_asks_running_jobs_to_stop(pgq, db):
     [running] = add_jobs(db, task="greet")
     Hand(db, ["greet"]).claim()

@@ -122,7 +122,7 @@ def run_main(monkeypatch, capsys, *words: str) -> tuple[object, str, str]:
 @pytest.mark.parametrize(
     ("words", "said", "do"),
     [
-        ("jobs retry 7", "No such command 'retry'", "pgq jobs revive"), ("worker", "No such command 'worker'", "pgq work"),
+        ("jobs rerun 7", "No such command 'rerun'", "pgq jobs revive"), ("worker", "No such command 'worker'", "pgq work"),
         ("jobs shw 7", "Did you mean 'show'", "pgq jobs --help"), ("nothing", "No such command 'nothing'", "pgq --help"),
         ("jobs show abc", "Invalid value for 'ID'", "pgq jobs show --help"), ("jobs show", "Missing argument 'ID'", "pgq jobs show --help"),
         ("jobs cancel --colour red", "No such option: --colour", "pgq jobs cancel --help"),

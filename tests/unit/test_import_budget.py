@@ -118,6 +118,10 @@ def test_the_help_of_pgq_loads_no_optional_library():
     assert loaded(program, (*OPTIONAL, "alembic", "pydantic", "sqlalchemy")) == []
 
 
+def test_the_rules_of_access_load_no_optional_library():
+    assert loaded("from pgqueue.ui.access import Access, Role, TokenFile, Who", OPTIONAL) == []
+
+
 def test_a_library_that_was_loaded_is_found():
     assert loaded("import json, asyncio", ("asyncio", "uvicorn")) == ["asyncio"]
 

@@ -19,8 +19,8 @@ LONGEST_NAME = 64
 class Role(IntEnum):
     """What a caller may do. Each role may do all that the roles before it may do.
 
-    ``viewer`` reads. ``operator`` also changes jobs: retry, cancel, signal, edit. ``admin`` also changes queues, limits and schedules.
-    No role includes the right to enqueue: ``Who.tasks`` gives it.
+    ``viewer`` reads. ``operator`` also changes jobs, retries and cancels workflows and batches, resolves alerts and undoes actions. ``admin``
+    also changes queues, limits and schedules. No role includes the right to enqueue: ``Who.tasks`` gives it.
     """
 
     viewer = 1

@@ -74,7 +74,10 @@ def operator(source: Source = "cli") -> Who:
 
 
 def add(jobs: typer.Typer) -> None:
-    for name, command in (("revive", revive), ("cancel", cancel), ("delete", delete), ("run-now", run_now)):
+    jobs.command("revive")(revive)
+    # The web page, the HTTP API and the audit call this action retry.
+    jobs.command("retry", help="The same as pgq jobs revive.")(revive)
+    for name, command in (("cancel", cancel), ("delete", delete), ("run-now", run_now)):
         jobs.command(name)(command)
 
 

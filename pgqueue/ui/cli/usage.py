@@ -11,7 +11,7 @@ from pgqueue.errors import InvalidSettingError
 MEANT = {
     "check": "doctor", "init": "migrate", "jobs get": "jobs show",
     "jobs info": "jobs show", "jobs kill": "jobs cancel", "jobs ls": "jobs list", "jobs remove": "jobs delete", "jobs requeue": "jobs revive",
-    "jobs rerun": "jobs revive", "jobs retry": "jobs revive", "jobs stop": "jobs cancel", "list": "ls", "delete": "jobs delete", "retry": "revive",
+    "jobs rerun": "jobs revive", "jobs stop": "jobs cancel", "list": "ls", "delete": "jobs delete", "retry": "revive",
     "run": "work", "schedules": "cron list", "show": "jobs show", "start": "work", "status": "doctor",
     "upgrade": "migrate", "wait": "jobs wait", "worker": "work",
 }  # fmt: skip
