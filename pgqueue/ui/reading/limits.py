@@ -9,7 +9,7 @@ from pgqueue.database.statements.limits import Limit
 from pgqueue.errors import LimitNotFoundError
 from pgqueue.text.times import exact
 from pgqueue.ui.reading.asked import Asked, path_to
-from pgqueue.ui.reading.page import Action, Block, Column, Fact, Facts, Page, Row, Table
+from pgqueue.ui.reading.page import Action, Column, Fact, Facts, Page, Row, Table
 from pgqueue.ui.reading.reader import Reader, shown
 
 COLUMNS = (
@@ -37,67 +37,73 @@ async def limit(reader: Reader, asked: Asked) -> Page:
     found = next((one for one in await reader.ask(statements.list_limits()) if one.id == number), None)
     if found is None:
         raise LimitNotFoundError(number)
-    seats, holders, waiting = (
-        statements.list_seats(number),
-        statements.list_holders(number),
-        statements.list_waiting(number),
-    )
     [row] = limit_rows([found])
-    blocks: list[Block] = [
-        Facts(
-            name="limit", title="Rule", query=shown(statements.list_limits(), "pgq limits list"),
-            items=[
-                Fact("of", "Applies to", row["of"]),
-                Fact("rule", "Allows", row["rule"]),
-                Fact("taken", "Taken now", found.taken, "number"),
-                Fact("full_keys", "Keys that have used it up", found.full_keys, "number"),
-                Fact("free_at", "Free again", found.free_at, "time"),
-            ],
-        ),
-        Table(
-            name="holders", title="Who has its seats", empty="No running job has a seat.", query=shown(holders),
-            columns=(
-                Column("id", "Job", "id", "/jobs/{id}"), Column("task", "Task", "code"), Column("queue", "Queue", "code", "/queues/{queue}"),
-                Column("concurrency_key", "Key", "code"), Column("weight", "Seats", "number"), Column("started_at", "Since", "time"),
-                Column("worker_id", "Worker", "id", "/workers/{worker_id}"),
-            ),
-            rows=[
-                {"id": one.id, "task": one.task, "queue": one.queue, "concurrency_key": one.concurrency_key, "weight": one.weight,
-                 "started_at": one.started_at, "worker_id": one.worker_id}
-                for one in await reader.ask(holders)
-            ],
-        ),
-        Table(
-            name="waiting", title="What waits for it", empty="No due job waits for this limit.", query=shown(waiting),
-            columns=(
-                Column("id", "Job", "id", "/jobs/{id}"), Column("task", "Task", "code"), Column("queue", "Queue", "code", "/queues/{queue}"),
-                Column("concurrency_key", "Key", "code"), Column("priority", "Priority", "number"), Column("run_at", "Due", "time"),
-            ),
-            rows=[
-                {"id": one.id, "task": one.task, "queue": one.queue, "concurrency_key": one.concurrency_key, "priority": one.priority,
-                 "run_at": one.run_at}
-                for one in await reader.ask(waiting)
-            ],
-        ),
-        Table(
-            name="seats", title="Keys", empty="No job has taken a seat yet.", query=shown(seats),
-            columns=(
-                Column("key", "Key", "code"), Column("taken", "Taken", "number"), Column("full_at", "Full since", "time"),
-                Column("free_at", "Rate free", "time"),
-            ),
-            rows=[
-                {"key": one.key or "(all)", "taken": one.taken, "full_at": one.full_at, "free_at": one.free_at}
-                for one in await reader.ask(seats)
-            ],
-        ),
-    ]  # fmt: skip
+    rules = Facts(
+        name="limit", title="Rule", query=shown(statements.list_limits(), "pgq limits list"),
+        items=[
+            Fact("of", "Applies to", row["of"]),
+            Fact("rule", "Allows", row["rule"]),
+            Fact("taken", "Taken now", found.taken, "number"),
+            Fact("full_keys", "Keys that have used it up", found.full_keys, "number"),
+            Fact("free_at", "Free again", found.free_at, "time"),
+        ],
+    )  # fmt: skip
     actions = [
         Action("set_limit", {"limit": str(number)}),
         Action("remove_limit", {"limit": str(number)}),
     ]
     return Page(
-        name="limit", title=f"Limit {number}", path=path_to("limits", number), blocks=blocks, above=("Limits", path_to("limits")),
-        actions=actions, subtitle=f"{row['rule']} for {row['of']}",
+        name="limit", title=f"Limit {number}", path=path_to("limits", number), above=("Limits", path_to("limits")), actions=actions,
+        blocks=[rules, await _holders(reader, number), await _waiting(reader, number), await _seats(reader, number)],
+        subtitle=f"{row['rule']} for {row['of']}",
+    )  # fmt: skip
+
+
+async def _holders(reader: Reader, number: int) -> Table:
+    holders = statements.list_holders(number)
+    return Table(
+        name="holders", title="Who has its seats", empty="No running job has a seat.", query=shown(holders),
+        columns=(
+            Column("id", "Job", "id", "/jobs/{id}"), Column("task", "Task", "code"), Column("queue", "Queue", "code", "/queues/{queue}"),
+            Column("concurrency_key", "Key", "code"), Column("weight", "Seats", "number"), Column("started_at", "Since", "time"),
+            Column("worker_id", "Worker", "id", "/workers/{worker_id}"),
+        ),
+        rows=[
+            {"id": one.id, "task": one.task, "queue": one.queue, "concurrency_key": one.concurrency_key, "weight": one.weight,
+             "started_at": one.started_at, "worker_id": one.worker_id}
+            for one in await reader.ask(holders)
+        ],
+    )  # fmt: skip
+
+
+async def _waiting(reader: Reader, number: int) -> Table:
+    waiting = statements.list_waiting(number)
+    return Table(
+        name="waiting", title="What waits for it", empty="No due job waits for this limit.", query=shown(waiting),
+        columns=(
+            Column("id", "Job", "id", "/jobs/{id}"), Column("task", "Task", "code"), Column("queue", "Queue", "code", "/queues/{queue}"),
+            Column("concurrency_key", "Key", "code"), Column("priority", "Priority", "number"), Column("run_at", "Due", "time"),
+        ),
+        rows=[
+            {"id": one.id, "task": one.task, "queue": one.queue, "concurrency_key": one.concurrency_key, "priority": one.priority,
+             "run_at": one.run_at}
+            for one in await reader.ask(waiting)
+        ],
+    )  # fmt: skip
+
+
+async def _seats(reader: Reader, number: int) -> Table:
+    seats = statements.list_seats(number)
+    return Table(
+        name="seats", title="Keys", empty="No job has taken a seat yet.", query=shown(seats),
+        columns=(
+            Column("key", "Key", "code"), Column("taken", "Taken", "number"), Column("full_at", "Full since", "time"),
+            Column("free_at", "Rate free", "time"),
+        ),
+        rows=[
+            {"key": one.key or "(all)", "taken": one.taken, "full_at": one.full_at, "free_at": one.free_at}
+            for one in await reader.ask(seats)
+        ],
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from pgqueue.database import statements
 from pgqueue.database.statements.queues import QueueCount, WorkerRow
@@ -20,7 +19,7 @@ from pgqueue.ui.reading.stats import charts
 from pgqueue.ui.reading.workers import COLUMNS as WORKER_COLUMNS
 from pgqueue.ui.reading.workers import worker_row
 
-QUEUES_SHOWN = 12
+ROWS_SHOWN = 12  # of each table
 
 
 async def overview(reader: Reader, asked: Asked) -> Page:
@@ -51,7 +50,7 @@ async def overview(reader: Reader, asked: Asked) -> Page:
         ],
     )  # fmt: skip
     blocks: list[Block] = [*_notices(queues, workers, alerts), tiles, *await charts(reader, asked.now)]
-    blocks += [_queue_table(queues, counting), _worker_table(workers, asked.now)]
+    blocks += [_queue_table(queues, counting), _worker_table(workers)]
     return Page(name="overview", title="Overview", path="/", blocks=blocks)
 
 
@@ -100,7 +99,7 @@ def _notices(
 
 
 def _queue_table(queues: Sequence[QueueCount], counting: Statement[list[QueueCount]]) -> Table:
-    busy = sorted(queues, key=lambda queue: (-(queue.due + queue.running), queue.queue))[:QUEUES_SHOWN]
+    busy = sorted(queues, key=lambda queue: (-(queue.due + queue.running), queue.queue))[:ROWS_SHOWN]
     return Table(
         name="queues", title="Queues", rows=queue_rows(busy), empty="No queue has been used yet.",
         columns=QUEUE_COLUMNS, query=shown(counting, "pgq queues list"),
@@ -109,8 +108,8 @@ def _queue_table(queues: Sequence[QueueCount], counting: Statement[list[QueueCou
     )  # fmt: skip
 
 
-def _worker_table(workers: Sequence[WorkerRow], now: datetime) -> Table:
-    rows: list[Row] = [worker_row(worker, now) for worker in workers[:QUEUES_SHOWN]]
+def _worker_table(workers: Sequence[WorkerRow]) -> Table:
+    rows: list[Row] = [worker_row(worker) for worker in workers[:ROWS_SHOWN]]
     return Table(
         name="workers", title="Workers", columns=WORKER_COLUMNS, rows=rows, empty="No worker runs. Start one: pgq work -A your_module",
         query=shown(statements.list_workers(False), "pgq workers list"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # id: a number that only names a row. number: a number that is counted. duration: seconds. time: a datetime. share: a number from 0 to 1.
-# size: bytes. json: a document. code: a text of which each character matters. approximate: a number, or a Count.
+# size: bytes. json: a document. code: a text of which each character matters. count: a number, or a Count.
 Kind = Literal[
     "text",
     "id",
@@ -74,10 +74,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """``older``: the path of the next page of rows. ``selects``: the action words that ticked rows can get; empty: no row can be ticked.
-
-    ``row_actions``: the name of the key under which a row holds its own actions.
-    """
+    """``older``: the path of the next page of rows. ``selects``: the action words that ticked rows can get; empty: no row can be ticked."""
 
     name: str
     title: str
@@ -140,7 +137,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """``times``: seconds since 1970, one for each value of each series. ``unit``: ``jobs/min`` or ``s``. ``marks``: (time, text)."""
+    """``times``: seconds since 1970, one for each value of each series. ``unit``: what the values are, in words, such as ``per minute``."""
 
     name: str
     title: str
@@ -148,12 +145,11 @@ class Chart:
     times: Sequence[int]
     series: Sequence[Series]
     query: Query | None = None
-    marks: Sequence[tuple[int, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """A node of a graph with its place. ``column`` and ``row`` count from 0. ``hidden``: how many nodes it stands for besides itself."""
+    """A node of a graph with its place. ``column`` and ``row`` count from 0. ``note``: a remark on the node."""
 
     id: str
     label: str

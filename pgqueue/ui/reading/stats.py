@@ -92,7 +92,7 @@ def _throughput(times: list[int], found: Sequence[StatsPoint | None], window: Wi
 
 def _durations(times: list[int], found: Sequence[StatsPoint | None], query: Query) -> Chart:
     return Chart(
-        name="durations", title="Time to wait and to run", unit="seconds, 95 % are faster", times=times, query=query,
+        name="durations", title="Time to wait and to run", unit="seconds, p95", times=times, query=query,
         series=[
             Series("wait", [None if one is None else one.counts.wait_p95 for one in found], "waiting"),
             Series("run", [None if one is None else one.counts.run_p95 for one in found], "running"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from itertools import repeat
 
 from pgqueue.database import statements
@@ -33,7 +32,7 @@ async def workers(reader: Reader, asked: Asked) -> Page:
     statement = statements.list_workers(ended)
     found = await reader.ask(statement)
     table = Table(
-        name="workers", title="Workers", columns=COLUMNS, rows=[worker_row(worker, asked.now) for worker in found],
+        name="workers", title="Workers", columns=COLUMNS, rows=[worker_row(worker) for worker in found],
         empty="No worker runs. Start one: pgq work -A your_module", query=shown(statement, "pgq workers list" + (" --all" if ended else "")),
         older=None if ended else path_to("workers", all=1), note=None if ended else "The next page also lists workers that have ended.",
     )  # fmt: skip
@@ -81,7 +80,7 @@ async def worker(reader: Reader, asked: Asked) -> Page:
     )  # fmt: skip
 
 
-def worker_row(worker: WorkerRow, _now: datetime) -> Row:
+def worker_row(worker: WorkerRow) -> Row:
     return {
         "id": worker.id,
         "state": state_of(worker),
