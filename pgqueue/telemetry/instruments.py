@@ -81,7 +81,7 @@ WAIT_DURATION = Instrument(
 )  # fmt: skip
 COMPLETIONS = Instrument(
     "pgqueue.job.completions", "counter", "{job}",
-    "Attempts whose outcome is written: success, retry, failed (the job is dead), cancelled, snoozed, suspended.",
+    "Attempts whose outcome is written: completed, retried, dead, cancelled, snoozed, suspended or released.",
     ("queue", "task", "outcome"),
 )  # fmt: skip
 LEASE_LOSSES = Instrument(
@@ -92,10 +92,10 @@ LEASE_LOSSES = Instrument(
 )
 RECONNECTS = Instrument(
     "pgqueue.listener.reconnects", "counter", "{reconnect}",
-    "How often the connection broke on which notifications arrive. The worker opened it again.",
+    "How often the connection for notifications broke. The worker opened it again.",
 )  # fmt: skip
 
-# The metrics of the whole queue. Only the leader, `pgq metrics` and `pgq web` measure them. Otherwise N workers would report them N times.
+# The metrics of the whole queue. Only the leader and `pgq metrics` measure them. Otherwise N workers would report them N times.
 JOB_COUNT = Instrument(
     "pgqueue.job.count", "gauge", "{job}",
     "Jobs by queue and state. scheduled: pending or retrying, and not yet due. Finished jobs are counted only if they are dead.",

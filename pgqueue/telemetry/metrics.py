@@ -216,7 +216,7 @@ def _written(recorder: Recorder, facts: list[OutcomesWritten]) -> None:
         for queue, task, outcome, error, ran in fact.ended:
             groups[queue, task, outcome, error].append(ran)
     for (queue, task), times in completed.items():
-        groups[queue, task, "success", ""] += times
+        groups[queue, task, "completed", ""] += times
     for operation, seconds in durations.items():
         recorder.observe(i.OPERATION_DURATION, (operation, SYSTEM, "", ""), seconds)
     for (queue, task, outcome, error), times in groups.items():

@@ -37,7 +37,7 @@ KINDS: dict[str, type[Any]] = {
 RAN = attrgetter("queue", "task", "ran")
 # What metrics call an outcome, by its reason or else by its state.
 OUTCOMES = {
-    "completed": "success", "retrying": "retry", "dead": "failed", "cancelled": "cancelled", "pending": "snoozed", "sleeping": "suspended",
+    "completed": "completed", "retrying": "retried", "dead": "dead", "cancelled": "cancelled", "pending": "snoozed", "sleeping": "suspended",
     "waiting": "suspended", "released": "released",
 }  # fmt: skip
 NOTHING: dict[NothingToSettle, type[Any]] = {

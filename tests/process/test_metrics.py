@@ -117,9 +117,9 @@ def test_prometheus_and_the_sdk_get_the_same_numbers_of_a_worker(reported):
         labels = frozenset({"queue": "mail", "task": task, "outcome": outcome}.items())
         return found["pgqueue_job_completions", labels]
 
-    assert completions("good", "success") == 5
-    assert completions("thread", "success") == completions("own", "success") == 1
-    assert completions("bad", "retry") == completions("bad", "failed") == 1
+    assert completions("good", "completed") == 5
+    assert completions("thread", "completed") == completions("own", "completed") == 1
+    assert completions("bad", "retried") == completions("bad", "dead") == 1
 
     process = {
         "messaging_operation_name": "process",

@@ -49,7 +49,7 @@ SAMPLES: dict[Any, Any] = {
     tuple[tuple[str, float], ...]: (("queue", 1.5),),
     tuple[tuple[str, int], ...]: (("jobs_live", 7),),
     tuple[Ran, ...]: (("queue", "task", 1.5),),
-    tuple[Ended, ...]: (("queue", "task", "success", "", 1.5),),
+    tuple[Ended, ...]: (("queue", "task", "dead", "ValueError", 1.5),),
     tuple[QueueMeasured, ...]: (QueueMeasured("queue", 1, 2, 3, 4, 5, 1.5, None),),
     Exception: ValueError("why"),
     BaseException: ValueError("why"),

@@ -115,11 +115,11 @@ def test_the_page_lists_every_metric_as_it_is_declared():
 def test_written_outcomes_are_counted_by_queue_task_and_outcome_and_measured_by_error():
     store = counted(
         OutcomesWritten(1, "ack", 0.003, (("mail", "send", 0.02), ("mail", "send", 40.0)), ()),
-        OutcomesWritten(1, "settle", 0.004, (), (("mail", "send", "retry", "ValueError", 0.3), ("mail", "send", "cancelled", "", None))),
+        OutcomesWritten(1, "settle", 0.004, (), (("mail", "send", "retried", "ValueError", 0.3), ("mail", "send", "cancelled", "", None))),
     )  # fmt: skip
     series = parsed(store)
     of_mail = (("queue", "mail"), ("task", "send"))
-    for outcome, count in {"success": 2, "retry": 1, "cancelled": 1}.items():
+    for outcome, count in {"completed": 2, "retried": 1, "cancelled": 1}.items():
         assert (
             series["pgqueue_job_completions_total", tuple(sorted((*of_mail, ("outcome", outcome))))] == count
         )
@@ -168,7 +168,7 @@ def test_facts_of_many_threads_are_all_counted():
     for thread in threads:
         thread.join()
     with recorder.counted() as store:
-        assert store.counters(i.COMPLETIONS) == {("q", "t", "success"): 4000}
+        assert store.counters(i.COMPLETIONS) == {("q", "t", "completed"): 4000}
 
 
 def test_many_values_fall_into_the_same_buckets_as_single_values():
@@ -211,7 +211,7 @@ def test_an_sdk_that_fails_costs_only_its_own_numbers(monkeypatch, capsys):
     for fact in (JobsEnqueued("t", 2, "q"), OutcomesWritten(1, "ack", 0.1, (("q", "t", 0.1),), ())):
         recorder.note(fact)
     with recorder.counted() as store:
-        assert store.counters(i.COMPLETIONS) == {("q", "t", "success"): 1}
+        assert store.counters(i.COMPLETIONS) == {("q", "t", "completed"): 1}
         assert store.counters(i.SENT) == {("send", "pgqueue", "q", "t"): 2}
     assert capsys.readouterr().err.count("OpenTelemetry's metrics failed") == 1
 
@@ -224,12 +224,12 @@ def test_ten_thousand_names_of_queues_make_no_more_series_than_the_limit_and_los
     found = store.counters(i.COMPLETIONS)
     assert len(found) == MOST + 1
     assert sum(found.values()) == 10_000
-    assert found["other", "t", "success"] == 10_000 - MOST
+    assert found["other", "t", "completed"] == 10_000 - MOST
 
 
 @pytest.mark.parametrize("name", ['a"} 1\nevil 5', "\x1b[31m\u2028", "back\\slash", "ü" * 500, "<script>"])
 def test_a_hostile_name_cannot_break_the_text_or_add_a_series(name):
-    series = parsed(counted(OutcomesWritten(1, "settle", None, (), ((name, "t", "success", name, 1.0),))))
+    series = parsed(counted(OutcomesWritten(1, "settle", None, (), ((name, "t", "completed", name, 1.0),))))
     [(_, labels)] = [key for key in series if key[0] == "pgqueue_job_completions_total"]
     assert len(dict(labels)["queue"]) <= 4 * 128
     assert dict(labels)["queue"].isprintable()
@@ -293,7 +293,7 @@ def test_numbers_for_which_the_line_has_no_room_are_sent_later(monkeypatch):
 
 
 def test_a_message_is_never_larger_than_the_limit_and_no_row_is_lost():
-    rows = [["counter", "pgqueue.job.completions", [f"q{n}", "t", "success"], [1]] for n in range(2000)]
+    rows = [["counter", "pgqueue.job.completions", [f"q{n}", "t", "completed"], [1]] for n in range(2000)]
     parts = list(metrics_sender.in_parts(rows))
     assert [row for part in parts for row in part] == rows
     assert len(parts) > 1

@@ -77,7 +77,7 @@ def test_an_alert_says_what_happened_and_what_to_do_with_labels_that_its_express
 def test_the_rules_cover_what_can_go_wrong():
     used = " ".join(rule["expr"] for rule in RULES)
     for metric in (
-        "pgqueue_queue_latency_seconds", 'pgqueue_job_count{state="dead"}', 'outcome="failed"', "pgqueue_worker_count",
+        "pgqueue_queue_latency_seconds", 'pgqueue_job_count{state="dead"}', 'outcome="dead"', "pgqueue_worker_count",
         "pgqueue_queue_drain_time_seconds", "pgqueue_lease_losses_total", "pgqueue_cron_lag_seconds",
     ):  # fmt: skip
         assert metric in used
