@@ -218,7 +218,7 @@ async def most_statements(dsn: str, routes: list[Any], parts: dict[str, Any]) ->
 
 
 def tabs(url: str, conn: psycopg.Connection[Any], pid: int, seconds: float) -> dict[str, float]:
-    """Opens 50 tabs of different pages while jobs come and go. Returns what they cost in the mean."""
+    """Opens 50 tabs of different pages while jobs come and go. Returns what they cost on average."""
     import socket
     from urllib.parse import quote
 

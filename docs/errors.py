@@ -69,7 +69,7 @@ FIRST_STEP = {
     "AlertNotFoundError": "Use an id that `pgq alerts --all` prints.",
     "BatchClosedError": "Store the jobs in another batch. If jobs are added until a later time, make the batch with `open=True`, and seal it then.",
     "BatchNotFoundError": "Use an id that `pgq batches` prints, and check that the transaction that stored the batch was committed.",
-    "CheckFailedError": "Mend what the message names. For a worker, its log says more.",
+    "CheckFailedError": "Fix what the message names. For a worker, its log says more.",
     "StepNotFoundError": "Use a name and a key that `pgq jobs steps` prints.",
     "WaitTimeoutError": "Run `pgq why` with the id of the job, or wait longer.",
     "JobFailedError": "Look at the error and the traceback of the job by `pgq jobs show`.",

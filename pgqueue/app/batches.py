@@ -192,7 +192,7 @@ class Batches:
         """Opens a block in which a batch is filled: ``with app.batch("import", on_success=ok.job()) as b: b.add(row.job(n) for n in lines)``.
 
         The end of the block seals the batch. When all its jobs have ended, a job follows: ``on_success`` if all completed, otherwise
-        ``on_failure``, and ``on_end`` in either case. ``at_once``: at most so many jobs of the batch run at the same time.
+        ``on_failure``, and ``on_end`` in either case. ``at_once``: at most this many jobs of the batch run at the same time.
 
         With ``using``, which takes the same connections as ``task.using()``, the batch and all its jobs join that transaction. Without it,
         the batch is stored first, and then its jobs, in transactions of at most 10,000, and can run at once. If the block raises an error,

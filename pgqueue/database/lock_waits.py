@@ -83,7 +83,7 @@ def _error(lockers: list[Locker]) -> LockedError:
     pids = [locker.pid for locker in lockers if locker.pid]
     end = f"; or end it: select pg_terminate_backend({pids[0]})" if pids else ""
     return LockedError(
-        "Another transaction holds a key, a job or a table that this call needs. The call has waited in vain, and stored nothing.",
+        "Another transaction holds a key, a job or a table that this call needs. The call has waited, but did not get it, and has stored nothing.",
         why=f"in the way: {said}",
         do=f"commit that transaction, or make this call join it by task.using(conn){end}",
     )

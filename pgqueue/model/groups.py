@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 MOST_ERRORS = (
-    1_000  # so many errors of a group are looked at, because a user's retry policy is asked about each
+    1_000  # this many errors of a group are looked at, because a user's retry policy is asked about each
 )
 EXCEPTIONS: Any = BaseExceptionGroup.__dict__[
     "exceptions"

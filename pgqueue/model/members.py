@@ -10,7 +10,7 @@ from pgqueue.model.new_job import Batch, NewJob, in_batches
 from pgqueue.model.without_keys import MEMBER_OPTIONS, Declared, Options, without_keys
 from pgqueue.text.values import with_article
 
-# A slice has at most so many jobs, and ends with the job by which its arguments exceed so many characters.
+# A slice has at most this many jobs, and ends with the job by which its arguments exceed this many characters.
 JOBS_AT_ONCE, TEXT_AT_ONCE = 10_000, 8 * 1024 * 1024
 MOST_KNOWN = 1000  # checked mappings of options that are remembered; many jobs share one mapping
 

@@ -102,7 +102,7 @@ def _count_times(times: list[int], measured: Sequence[float], step: int, count: 
 class Tally:
     """The counts that are not yet written. ``clock`` returns the time in epoch seconds, by the database's clock.
 
-    ``dropped``: how many starts and ends of attempts were counted in vain, because counts could not be written for too long.
+    ``dropped``: how many starts and ends of attempts were counted but never written, because no write succeeded for too long.
     """
 
     def __init__(self, clock: Callable[[], float] = server_time.now) -> None:

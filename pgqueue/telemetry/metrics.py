@@ -39,7 +39,7 @@ from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.telemetry.instruments import INSTRUMENTS, OF_THE_QUEUE, Instrument
 from pgqueue.telemetry.measures import Labels, Store
 
-MANY = 32  # so many facts are added to the numbers at once
+MANY = 32  # this many facts are added to the numbers at once
 SYSTEM = "pgqueue"
 LISTENING = "pgqueue listen"  # the name of the connection on which notifications arrive
 _failure = Failure("OpenTelemetry's metrics failed, so some numbers are missing")

@@ -21,7 +21,7 @@ from pgqueue.telemetry.events.workers import CountsLost
 
 EVERY = 5.0  # seconds between two writes
 ROWS_AT_ONCE = 100  # one statement writes at most this many rows
-SILENT_CONFLICTS = 12  # a lock that is not free is normal; after so many tries in a row it is reported
+SILENT_CONFLICTS = 12  # a lock that is not free is normal; after this many tries in a row it is reported
 PROMPT = 0.1  # an answer within this many seconds says what time it is
 LAST = 1.0  # the time limit, in seconds, for the last write of a worker that stops
 

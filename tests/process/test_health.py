@@ -132,21 +132,21 @@ def test_live_answers_while_the_loop_is_blocked_and_says_so(
     with gates(workers.dsn, 1):
         worker = serving(workers, port, *BLOCKING, *QUICK, "--blocked", "0")
         enqueue(db, "block", gate=1)
-        wait_until(lambda: ask(port, "livez") == (503, ["the loop does not turn"]))
+        wait_until(lambda: ask(port, "livez") == (503, ["the event loop does not respond"]))
         assert codes(port) == (503, 503, 200)
     wait_until(lambda: codes(port) == (200, 200, 200))
-    assert worker.lines("not alive: the loop does not turn")
+    assert worker.lines("not alive: the event loop does not respond")
     assert worker.lines("alive again")
 
 
 @pytest.mark.parametrize("part", ["claimer", "heartbeat"])
-def test_live_notices_a_part_that_no_longer_turns(
+def test_live_notices_a_part_that_makes_no_progress(
     watched: str, tmp_path: Path, port: int, db: Connection[Any], part: str
 ) -> None:
     with WorkerProcesses(watched, tmp_path, {"SILENT_PART": part}) as workers:
         serving(workers, port, *SILENT, "--lease", "6", "--heartbeat", "0.3", "--poll", "0.2")
         enqueue(db, "silence")
-        wait_until(lambda: ask(port, "livez") == (503, [f"the {part} does not turn"]))
+        wait_until(lambda: ask(port, "livez") == (503, [f"the {part} has made no progress"]))
 
 
 def test_a_port_that_is_taken_ends_the_worker_before_it_registers(
@@ -189,7 +189,9 @@ def test_one_port_answers_for_all_processes_and_lives_as_long_as_one_of_them(
         )
         assert ask(port, "livez") == (200, [])
         enqueue(db, "block", gate=1)
-        wait_until(lambda: ask(port, "livez") == (503, ["the loop of every worker process does not turn"]))
+        wait_until(
+            lambda: ask(port, "livez") == (503, ["in every worker process, the event loop does not respond"])
+        )
     wait_until(lambda: codes(port) == (200, 200, 200))
     worker.signal(signal.SIGTERM)
     assert worker.wait(timeout=60) == 0

@@ -105,7 +105,7 @@ def test_an_index_is_rebuilt_only_once_if_statistics_say_that_the_table_is_empty
     db.execute("select pg_stat_force_next_flush()")
     db.execute("select pg_stat_reset()")
     keep(dsn, times=5)
-    rebuilt = [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES]
+    rebuilt = [caplog.text.count(f"index {index} was outgrown and is repaired") for index in INDEXES]
     # Before PostgreSQL 18, the first rebuild corrects the statistics.
     counts = db.info.server_version < 180_000
     assert rebuilt == ([1, 0] if counts else [1, 1])

@@ -201,7 +201,7 @@ def test_p_pauses_the_updates_and_the_help_shows_every_key(db, dsn, monkeypatch)
     async def scene(at: Terminal) -> None:
         await at.press("?")
         await until(lambda: isinstance(at.top.screen, Keys))
-        for word in ("next, former row", "R      retry", "g h    Database", "quit"):
+        for word in ("row down, row up", "R      retry", "g h    Database", "quit"):
             await at.sees(word)
         await at.press("j")
         await until(lambda: at.top.screen is at.dashboard)

@@ -39,7 +39,7 @@ def test_a_part_is_silent_when_its_mark_has_been_the_same_for_its_limit():
     assert signs.silent() == ()
     signs.tick()
     assert signs.silent() == ("claimer",)
-    assert signs.failing() == ("the claimer does not turn",)
+    assert signs.failing() == ("the claimer has made no progress",)
     mark = 2
     signs.tick()
     assert signs.silent() == ()
@@ -134,8 +134,11 @@ def test_live_says_which_part_does_not_turn():
     process = Process()
     with serving(process) as port:
         assert ask(port, "/livez") == (200, b'{"ok": true, "failing": []}\n')
-        process.failing = ["the claimer does not turn"]
-        assert ask(port, "/livez") == (503, b'{"ok": false, "failing": ["the claimer does not turn"]}\n')
+        process.failing = ["the claimer has made no progress"]
+        assert ask(port, "/livez") == (
+            503,
+            b'{"ok": false, "failing": ["the claimer has made no progress"]}\n',
+        )
 
 
 def test_startup_says_whether_the_process_works():
@@ -154,9 +157,9 @@ def test_ready_says_that_the_database_does_not_answer_and_no_value_of_the_dsn():
         code, body = ask(port, "/readyz")
         assert code == 503
         assert json.loads(body)["failing"] == ["the database does not serve this worker: PGQ-103"]
-        process.draining, process.failing = True, ["the loop does not turn"]
+        process.draining, process.failing = True, ["the event loop does not respond"]
         assert json.loads(ask(port, "/readyz")[1])["failing"][:2] == [
-            "the loop does not turn",
+            "the event loop does not respond",
             "the process drains",
         ]
 
@@ -311,7 +314,7 @@ def test_systemd_hears_when_the_process_works_and_when_it_drains(systemd):
 
 def test_systemd_hears_nothing_of_a_process_that_is_not_alive(systemd):
     process = Process()
-    process.failing = ["the loop does not turn"]
+    process.failing = ["the event loop does not respond"]
     health, notifier = Health(process.subject(), NOWHERE), Notifier()
     notifier.tick(health)
     assert "WATCHDOG=1" not in lines(systemd)

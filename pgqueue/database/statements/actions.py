@@ -16,7 +16,7 @@ from pgqueue.database.statements.jobs import JobFilter
 from pgqueue.database.statements.noting import Who
 from pgqueue.sql import Row, Statement
 
-JOBS_AT_ONCE = 1000  # at most so many jobs can one call of act() change
+JOBS_AT_ONCE = 1000  # one call of act() can change at most this many jobs
 PREVIEWED = 10_000  # a preview counts exactly up to this many jobs
 JobAction = Literal["retry", "cancel", "delete", "run_now", "edit"]
 # The states of the jobs that an action can change, and those that it looks for if a filter names no state.

@@ -14,7 +14,7 @@ from pgqueue.model.new_job import Batch
 from pgqueue.sql import Row, Statement
 
 BATCH_STATES = ("open", "running", "stopping", "completed", "failed", "cancelled")
-RETRIED_AT_ONCE = 1000  # at most so many members does one transaction bring back
+RETRIED_AT_ONCE = 1000  # one transaction brings back at most this many members
 
 
 class OpenedParts(NamedTuple):

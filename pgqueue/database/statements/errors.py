@@ -11,7 +11,7 @@ from pgqueue.database.statements.decoding import column, statement
 from pgqueue.database.statements.masking import each_shown
 from pgqueue.sql import Row, Statement
 
-FAILURES_READ = 10_000  # so many failures, and so many dead jobs, does a list of errors read at most
+FAILURES_READ = 10_000  # a list of errors reads at most this many failures, and this many dead jobs
 
 
 @dataclass(frozen=True, slots=True)

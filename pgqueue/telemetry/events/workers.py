@@ -154,7 +154,7 @@ class HealthServed(NamedTuple):
 
 
 class PartSilent(NamedTuple):
-    """A part of the process no longer turns, so the process counts as dead until the part turns again."""
+    """A part of the process shows no sign of life, so the process counts as dead until the part works again."""
 
     why: str
 

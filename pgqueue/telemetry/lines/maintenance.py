@@ -13,7 +13,7 @@ LINES: dict[type[Fact], Wording] = {
     ),
     m.QueueDiscovered: info("queue %s has jobs", "queue"),
     m.SeatMended: error(
-        "limit %d, key %r: the row counted %s, but jobs take %d; the row is mended",
+        "limit %d, key %r: the row counted %s, but jobs take %d; the row is corrected",
         "limit_id", "key", lambda fact: count(fact.counted, "taken seat"), "correct",
     ),
     m.NodeMended: error(
@@ -47,12 +47,12 @@ LINES: dict[type[Fact], Wording] = {
         "the rebuild of %s waits for: %s", "index_name", lambda fact: "; ".join(fact.holders)
     ),
     m.IndexOfAnotherOwner: warning(
-        "index %s is %s, and only its owner is allowed to mend it; let the owner run: %s",
+        "index %s is %s, and only its owner is allowed to repair it; let the owner run: %s",
         "index_name", "fault", "command",
     ),
-    m.IndexNotMended: info("index %s could not be mended now: %s", "index_name", "error"),
+    m.IndexNotMended: info("index %s could not be repaired now: %s", "index_name", "error"),
     m.IndexMended: info(
-        "index %s was %s and is mended in %.1f s: %.0f MB became %.0f MB",
+        "index %s was %s and is repaired in %.1f s: %.0f MB became %.0f MB",
         "index_name", "fault", "seconds", lambda fact: fact.before / 1e6, lambda fact: fact.after / 1e6,
     ),
     m.AlertOpened: warning("alert %d is open: %s", "alert_id", "text"),

@@ -79,7 +79,7 @@ LINES: dict[type[Fact], Wording] = {
         lambda fact: f"[{fact.host}]" if ":" in fact.host else fact.host, "port",
     ),
     w.PartSilent: error("not alive: %s", "why"),
-    w.PartTurns: info("alive again; it is over that %s", "why"),
+    w.PartTurns: info("alive again; this is over: %s", "why"),
     w.HealthFailed: error("an answer to probes failed, which is a bug"),
     w.ChildNotStarted: error("no child process could be started: %s; next try in %.1f s", "error", "pause"),
     w.ProcessNotStarted: error(

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 
 ALLOWED = 10  # wrong tokens of one address in PERIOD
 PERIOD = 60.0  # seconds
-MOST_ADDRESSES = 4096  # so many addresses are remembered; the one that began first is forgotten first
+MOST_ADDRESSES = 4096  # this many addresses are remembered; the one that began first is forgotten first
 
 
 class Guesses:

@@ -20,7 +20,7 @@ from pgqueue.sql import Statement
 
 SLICE = 500  # jobs in one transaction
 TRIED_ALONE = (
-    3  # if so many jobs fail alone, and no job of the action has succeeded, the action itself is wrong
+    3  # if this many jobs fail alone, and no job of the action has succeeded, the action itself is wrong
 )
 # What an action on a job can answer if it has changed the job.
 DONE = frozenset({"revived", "cancelled", "requested", "edited", "due", "deleted"})

@@ -15,7 +15,7 @@ from pgqueue.ui.api.shapes import IDS
 
 EVERYWHERE = (400, 401, 403, 421, 429, 500, 503)
 REFERENCE = "#/components/schemas/{model}"
-RETRIES = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
+RETRIES = {"Retry-After": {"description": "Try again after this many seconds.", "schema": {"type": "string"}}}
 
 
 def document(routes: Iterable[Route], prefix: str, version: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from pgqueue.ui.api.jobs import seen
 from pgqueue.ui.api.strict_json import encode
 
 PING = 15  # seconds between two signs of life of a stream
-SLOW = 30  # a client that takes nothing for so many seconds is given up
+SLOW = 30  # a client that takes nothing for this many seconds is given up
 LONGEST = 3600.0  # seconds; then the stream ends, and the client comes back with Last-Event-ID
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 

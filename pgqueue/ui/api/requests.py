@@ -17,7 +17,7 @@ from pgqueue.ui.api.strict_json import decode
 
 M = TypeVar("M", bound=BaseModel)
 
-# So many bytes of a body that is too large are read and dropped: many clients read no answer before they have sent the whole body.
+# Of a body that is too large, this many bytes are read and dropped: many clients read no answer before they have sent the whole body.
 DRAINED = 8_000_000
 CLOSE = {"Connection": "close"}
 BODY_PATIENCE = 30.0  # seconds; a body must arrive within this time

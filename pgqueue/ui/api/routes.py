@@ -16,9 +16,9 @@ from pgqueue.ui.api.shapes import (
     Waiting,
 )
 
-LOCATION = {"Location": "Where the job is.", "Retry-After": "Ask for its state after so many seconds."}
+LOCATION = {"Location": "Where the job is.", "Retry-After": "Ask for its state after this many seconds."}
 ETAG = {"ETag": "Changes when the job changes."}
-LATER = {"Retry-After": "Ask again after so many seconds."}
+LATER = {"Retry-After": "Ask again after this many seconds."}
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -30,7 +30,7 @@ ROUTES: tuple[Route, ...] = (
         body=EnqueuedJob,
         largest=2_000_000,
         headers={
-            "Idempotency-Key": "If the key was used before, no job is stored, and the former job is answered."
+            "Idempotency-Key": "If the key was used before, no job is stored, and the earlier job is returned."
         },
         answers={
             202: Outcome("The job was stored.", shapes.StoredJob, LOCATION),

@@ -20,7 +20,7 @@ from pgqueue.ui.reading.reader import Reader, reading
 
 SESSIONS = 8  # requests that use the database at the same time
 IN_LINE = 2000  # further requests that wait for their turn
-PATIENCE = 10.0  # seconds; a request waits for its turn at most so long
+PATIENCE = 10.0  # seconds; a request waits for its turn at most this long
 ANSWER = 8.0  # seconds; the database must answer a request within this time
 MOST_WAITING = 5000  # requests that wait for the end of a job
 STREAMS_OF_ONE = (

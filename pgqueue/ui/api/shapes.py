@@ -87,7 +87,9 @@ Ids = Annotated[str, Field(pattern=IDS), AfterValidator(_checked_id)]
 class Waiting(Shape):
     wait: Annotated[
         float | None,
-        Field(ge=0, le=LONGEST, description="Answer only when the job has ended, or after so many seconds."),
+        Field(
+            ge=0, le=LONGEST, description="Answer only when the job has ended, or after this many seconds."
+        ),
     ] = None
 
 
@@ -162,7 +164,7 @@ class SentOperation(Shape):
 
     action: Literal["cancel", "retry"]
     jobs: WantedJobs
-    limit: Annotated[int, Field(ge=1, le=1_000_000, description="Change at most so many jobs.")] = 1_000_000
+    limit: Annotated[int, Field(ge=1, le=1_000_000, description="Change at most this many jobs.")] = 1_000_000
     dry_run: bool = False
 
 

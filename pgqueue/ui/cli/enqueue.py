@@ -49,7 +49,7 @@ def enqueue(
     ] = None,
     idempotency_key: Annotated[
         str | None,
-        typer.Option(help="If the key was used before, no job is stored, and the former job is returned."),
+        typer.Option(help="If the key was used before, no job is stored, and the earlier job is returned."),
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before the job is dead.")] = None,
     expires: Annotated[

@@ -38,13 +38,14 @@ def tail(
         ),
     ] = None,
     since: Annotated[
-        str, typer.Option("--since", metavar="DURATION", help="Begin with events that are so old: 10m.")
+        str,
+        typer.Option(
+            "--since", metavar="DURATION", help="Start with events up to DURATION old, such as 10m."
+        ),
     ] = "0",
     limit: Annotated[
         int | None,
-        typer.Option(
-            "-n", "--limit", metavar="N", min=1, help="End after so many events.", show_default=False
-        ),
+        typer.Option("-n", "--limit", metavar="N", min=1, help="Stop after N events.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,

@@ -29,7 +29,7 @@ commands = typer.Typer(
 @commands.command("live")
 @with_settings("health_port", "health_host")
 def live(as_json: AsJson = False, **flags: object) -> None:
-    """Does the process turn? Never asks the database. If not, restart the process."""
+    """Is the process alive? Never asks the database. If not, restart the process."""
     _ask("livez", flags, as_json=as_json)
 
 

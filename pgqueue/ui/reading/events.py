@@ -34,7 +34,7 @@ MEANT = {
 }
 
 LATE = 10.0  # seconds; each look goes back so far
-# If a transaction that has written jobs is open for longer, looks go back to its begin, but at most so many seconds.
+# If a transaction that has written jobs is open for longer, looks go back to its begin, but at most this many seconds.
 LATEST = 60.0
 MOST = 1000  # events of each kind that one look reads: enqueues, completions, others
 POSITION = re.compile(r"([0-9]{1,11}\.[0-9]{6})-([0-9]{1,18})", re.ASCII)
@@ -70,7 +70,7 @@ class Found(NamedTuple):
 
 
 class Tail:
-    """Which events a reader has not got yet. ``age``: begin with events that are so many seconds old.
+    """Which events a reader has not got yet. ``age``: begin with events that are up to this many seconds old.
 
     ``position``: begin where another tail has got to; it cannot lie in the future. ``kinds``: reasons or new states.
     """

@@ -18,7 +18,7 @@ from pgqueue.ui.reading.search import Search, read, written
 from pgqueue.ui.reading.written import cell
 
 ROWS = 50
-# A search that few jobs match reads at most so many ids for one page. So a page costs the same, however many jobs there are.
+# A search that few jobs match reads at most this many ids for one page. So a page costs the same, however many jobs there are.
 REACH = 200_000
 
 COLUMNS = (

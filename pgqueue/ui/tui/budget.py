@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EVERY = 2.0  # seconds between two looks at the database, at least
-QUERIES_A_SECOND = 2.0  # in the mean; a page that needs more queries is made less often
+QUERIES_A_SECOND = 2.0  # on average; a page that needs more queries is made less often
 SHARE = 0.05  # of the time for which the server may work for the dashboard
 LONGEST = 30.0  # seconds between two looks at a page that the server makes slowly
 DEBT = 60.0  # queries that people can ask for ahead of time, by opening many pages
@@ -16,7 +16,7 @@ class Budget:
         self._debt, self._at, self._took = 0.0, now, 0.0
 
     def spend(self, queries: int, took: float, now: float) -> None:
-        """Notes a page that was made with so many queries in ``took`` seconds, and is ready at the time ``now``."""
+        """Notes a page that was made with ``queries`` queries in ``took`` seconds, and is ready at the time ``now``."""
         self._debt = max(self._debt - (now - self._at) * QUERIES_A_SECOND, 0) + queries
         self._at, self._took = now, took
 

@@ -25,7 +25,7 @@ ACTIONS: Mapping[str, tuple[str, frozenset[str]]] = {
 # For each page in the menu: the key after `g`.
 PATHS: Mapping[str, str] = {page.key: page.path for page in PAGES if page.key}
 KEYS: Sequence[tuple[str, str]] = (
-    ("j k", "next, former row"),
+    ("j k", "row down, row up"),
     ("Enter", "open the row"),
     ("Escape", "go back"),
     ("/", "search"),

@@ -60,7 +60,7 @@ class View(ScrollView, can_focus=True):
         self.scroll_to(0, 0, animate=False)
 
     def move(self, by: int) -> None:
-        """Moves the cursor to the next row (1) or to the former row (-1). If this row is not on the screen, scrolls one line."""
+        """Moves the cursor to the next row (1) or to the previous row (-1). If this row is not on the screen, scrolls one line."""
         places = [y for y, line in enumerate(self.lines) if line.at is not None]
         top = round(self.scroll_target_y)
         further = [y for y in places if (y - self._y) * by > 0]

@@ -1,6 +1,6 @@
 """Says to open pages when they have changed. All tabs share one connection, which listens, and which looks at the pages in turn.
 
-The database answers at most QUERIES_A_SECOND statements for all tabs together, in the mean. So the more different pages are open, the
+The database answers at most QUERIES_A_SECOND statements for all tabs together, on average. So the more different pages are open, the
 later each of them is looked at again. A NOTIFY of an enqueue only makes the next look come sooner. Behind a pooler there is none.
 """
 

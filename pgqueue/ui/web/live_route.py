@@ -15,7 +15,7 @@ from pgqueue.ui.web.pages import Look, look
 from pgqueue.ui.web.site import Site, base_of, who_of
 
 PING = 15  # seconds between two signs of life of a connection
-SLOW = 30  # a tab that takes nothing for so many seconds is given up
+SLOW = 30  # a tab that takes nothing for this many seconds is given up
 LONGEST_QUERY = 2000  # characters behind the question mark
 PASSING = ("format", "done", "undo")  # parameters that do not change what a page shows
 

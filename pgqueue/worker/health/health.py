@@ -23,7 +23,7 @@ PATIENCE = (
 class Subject(NamedTuple):
     """The process whose health is asked about. Any thread can call these functions, and none of them waits.
 
-    ``failing`` returns a sentence for each part that no longer turns. ``started``: whether the process has begun to work. ``at_work``:
+    ``failing`` returns a sentence for each part that shows no sign of life. ``started``: whether the process has begun to work. ``at_work``:
     whether it has a lease now. ``draining``: whether it takes no more jobs. ``doing``: one line about its work, for people.
     """
 
@@ -55,7 +55,7 @@ class Health:
         self._database = SharedAnswer(partial(ask_database, dsn))
 
     def live(self) -> Finding:
-        """Never asks the database, because a restart of this process does not mend the database."""
+        """Never asks the database, because a restart of this process does not help the database."""
         return Finding(tuple(self.subject.failing()))
 
     def startup(self) -> Finding:

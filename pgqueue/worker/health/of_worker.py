@@ -26,7 +26,7 @@ def signs_of_worker(
     """``loop``, ``claimer`` and ``heartbeat`` are the marks of these parts."""
 
     def unless_cut_off(mark: Mark) -> Mark:
-        """During an outage, a part waits for the database, and no restart of the worker mends that. So it rests."""
+        """During an outage, a part waits for the database, and no restart of the worker ends that. So it rests."""
         return lambda: None if outage.since is not None else mark()
 
     return VitalSigns(

@@ -28,7 +28,7 @@ from pgqueue.telemetry.events.workers import (
 from pgqueue.worker.exit_codes import STOPPED
 from pgqueue.worker.health.health import Subject
 from pgqueue.worker.health.thread import HealthThread
-from pgqueue.worker.health.vital_signs import LOOP_LIMIT, Sign, VitalSigns
+from pgqueue.worker.health.vital_signs import LOOP_LIMIT, Sign, VitalSigns, said_of
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes import metrics_sender
 from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
@@ -107,10 +107,10 @@ class Supervisor:
         """Returns what is wrong with the whole. Called on the health thread."""
         at_work = self._at_work()
         are_silent = at_work and all(seat.silent_parts or seat.silence > LOOP_LIMIT for seat in at_work)
-        parts = " and ".join(sorted({part for seat in at_work for part in seat.silent_parts})) or "loop"
+        parts = sorted({part for seat in at_work for part in seat.silent_parts}) or ["loop"]
         return (
             *self.vital_signs.failing(),
-            *([f"the {parts} of every worker process does not turn"] if are_silent else []),
+            *(["in every worker process, " + " or ".join(map(said_of, parts))] if are_silent else []),
         )
 
     def _turn(self) -> None:
