@@ -131,7 +131,7 @@ def test_an_action_that_loses_its_connection_says_what_was_done_and_its_row_ends
 
 
 def test_an_operation_of_the_api_that_loses_its_connection_ends_with_the_reason(db: Db, serve: Serve):
-    client = serve().as_(Role.admin, Accept="application/json")
+    client = serve(actions=True).as_(Role.admin, Accept="application/json")
     add_jobs(db, count=1200)
     db.execute(ENDS_ITS_SESSION)
     begun = client.post("/api/v1/operations", json={"action": "cancel", "jobs": {"queue": "default"}})

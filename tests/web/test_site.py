@@ -153,7 +153,7 @@ def test_without_tokens_programs_on_this_machine_may_read_and_nobody_may_act(db:
     assert site.as_().get("/jobs").status_code == 200
     assert "Cancel" not in site.as_().get(f"/jobs/{job}").text
     answer = site.as_().post("/actions", data={"action": "cancel", "id": job, "confirmed": "yes"})
-    assert answer.status_code == 404
+    assert answer.status_code == 403
     assert look(db, job) == "pending"
 
 
@@ -535,6 +535,23 @@ def test_the_api_is_beside_the_pages_and_admits_its_callers_itself(db: Db, serve
     assert (answer.status_code, answer.json()["state"]) == (200, "pending")
     assert site.as_().get("/api/v1/jobs").status_code == 401
     assert site.as_(Role.viewer).get("/api/v1/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_without_actions_neither_the_page_nor_its_api_changes_anything(db: Db, serve: Serve):
+    site = serve()
+    job = enqueue(db)
+    client = site.as_(Role.admin, Accept="application/json")
+    for path, body in (
+        ("/jobs", {"task": "t"}),
+        (f"/jobs/{job}/cancel", None),
+        ("/operations", {"action": "cancel", "jobs": {}}),
+    ):
+        answer = client.post(f"/api/v1{path}", json=body)
+        assert (answer.status_code, answer.json()["detail"]) == (403, "This server only reads.")
+        assert "--allow-actions" in answer.json()["do"]
+    refused = site.act("cancel", id=job)
+    assert (refused.status_code, "--allow-actions" in refused.text) == (403, True)
+    assert (look(db, job), db.execute("select count(*) from pgqueue.jobs").fetchone()) == ("pending", (1,))
 
 
 # ------------------------------------------------------------------ vendored files

@@ -45,6 +45,8 @@ Authenticate = Callable[[Scope], Who | Awaitable[Who | None] | None]
 Tokens = Sequence[Token] | Callable[[], Sequence[Token]]
 
 ANONYMOUS = Who("anonymous")  # a viewer
+# What a server without actions says, on the page and in the API.
+ONLY_READS, ALLOW = "This server only reads.", "start it with --allow-actions, or create it with actions=True"
 # Chromium looks only at the first scheme of the header, so Basic comes first: otherwise it asks nobody to sign in.
 CHALLENGE = 'Basic realm="pgqueue", charset="UTF-8", Bearer realm="pgqueue"'
 

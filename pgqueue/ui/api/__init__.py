@@ -25,6 +25,7 @@ def create(
     *,
     access: Access | None = None,
     prefix: str = "/api/v1",
+    actions: bool = True,
     pool_size: int | None = None,
     most_waiting: int = 5000,
 ) -> Api:
@@ -34,7 +35,7 @@ def create(
     database; None: the DSN that the settings name. Then every task can be enqueued.
     ``access``: who is served. Without it, only programs on the same machine are served, and they only read.
     ``prefix``: the path of the API below the place where the app is mounted. ``pool_size``: the most connections, if ``queue`` is no App.
-    ``most_waiting``: requests with ``?wait=`` that can wait at the same time.
+    ``actions``: whether requests can change anything, if the caller's role allows it. ``most_waiting``: requests with ``?wait=`` that can wait at the same time.
 
     Raises PackageMissingError if starlette is not installed. Connects with the first request.
     """
@@ -49,4 +50,4 @@ def create(
     is_own = not isinstance(queue, App)
     app = queue if isinstance(queue, App) else App(queue, name="pgqueue.api", pool_size=pool_size)
     service = Service(app, is_own=is_own, most_waiting=most_waiting)
-    return Api(service, access or Access(), prefix.rstrip("/"))
+    return Api(service, access or Access(), prefix.rstrip("/"), actions=actions)

@@ -13,9 +13,9 @@ from starlette.routing import Mount, Router
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgqueue.errors import InvalidRequestError
+from pgqueue.errors import InvalidRequestError, NotAllowedError
 from pgqueue.text.nearest import guess
-from pgqueue.ui.access.access import Access
+from pgqueue.ui.access.access import ALLOW, ONLY_READS, Access
 from pgqueue.ui.access.who import Role
 from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.calls import Answer, Call, Route
@@ -39,7 +39,8 @@ WHO = "pgqueue.who"  # the key in the scope
 class Api:
     """An ASGI app. ``aclose`` closes its connections; a server that runs the app alone does so when it stops."""
 
-    def __init__(self, service: Service, access: Access, prefix: str) -> None:
+    def __init__(self, service: Service, access: Access, prefix: str, *, actions: bool) -> None:
+        self._actions = actions
         self._service, self._access, self._prefix = service, access, prefix
         self._routes = ROUTES
         self._app = self._made()
@@ -107,6 +108,8 @@ class Api:
 
     async def _run(self, route: Route, request: Request) -> Response:
         who = request.scope[WHO]
+        if route.method != "GET" and not self._actions:
+            raise NotAllowedError(ONLY_READS, do=ALLOW)
         who.require(route.role, route.act)
         job_id = read_id(request.path_params["id"]) if route.has_id else 0
         query = read_query(request, route.query)

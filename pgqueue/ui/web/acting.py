@@ -16,8 +16,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pgqueue.database.reach import connect_soon
 from pgqueue.database.statements import Who as Actor
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import InvalidOptionError, NotAllowedError
 from pgqueue.sql import Statement
+from pgqueue.ui.access.access import ALLOW, ONLY_READS
 from pgqueue.ui.acting.acts import ACTS, JOB_ACTIONS, Act, asks_first
 from pgqueue.ui.acting.background import Background
 from pgqueue.ui.acting.doing import (
@@ -59,7 +60,7 @@ def act(site: Site, background: Background) -> Callable[[Request], Awaitable[Res
 
 async def _answer(site: Site, background: Background, request: Request) -> Response:
     if not site.acts:
-        raise HTTPException(404, "This page is read only. To allow actions: pgq web --allow-actions.")
+        raise NotAllowedError(ONLY_READS, do=ALLOW)
     form = await read_form(request)
     word = form.one("action")
     if word not in ACTS:

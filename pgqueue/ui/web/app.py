@@ -59,7 +59,7 @@ def create(
     mounted apps, its connections are closed when the process ends.
     """
     site = Site(lambda: find_dsn(dsn), access or Access(), title=title, environment=environment, acts=actions)
-    jobs_api = api.create(dsn, access=site.access, prefix="")
+    jobs_api = api.create(dsn, access=site.access, prefix="", actions=actions)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
