@@ -423,7 +423,7 @@ def test_one_caller_cannot_take_the_streams_of_the_others(dsn, tokens, db, monke
         with ann.stream("GET", path), ann.stream("GET", path):
             wait_until(lambda: made._service._waiting == 2)
             refused = ann.get(path)
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
             assert "ann has 2 streams" in refused.json()["detail"]
             with bob.stream("GET", path) as answer:
                 assert answer.status_code == 200

@@ -57,7 +57,7 @@ def test_every_answer_is_ascii_json_within_the_bound(value):
     ("error", "said"),
     [
         (JobNotFoundError(7), "PGQ-503"),
-        (psycopg.errors.QueryCanceled(), "did not answer in two seconds"),
+        (psycopg.errors.QueryCanceled(), "did not answer within the time limit"),
         (TimeoutError(), "did not answer"),
         (KeyError("secret"), "The tool failed: KeyError."),
     ],

@@ -73,6 +73,7 @@ def test_an_outage_is_said_soon_and_then_at_once_to_everybody(
         assert answer.headers["retry-after"]
     else:
         assert 'http-equiv="refresh"' in answer.text
+        assert answer.headers["retry-after"]
         assert "PGQ-103" in answer.text
     with ThreadPoolExecutor(20) as many:
         begun = time.monotonic()
@@ -155,6 +156,10 @@ def test_the_page_and_the_api_of_one_server_share_the_limit_of_actions_at_the_sa
         wait_until(lambda: db.execute("select from pg_locks where not granted").fetchone() is not None)
         for answer in (site.act("run_now", id=job), client.post("/api/v1/operations", json=wanted)):
             assert (answer.status_code, "PGQ-711" in answer.text) == (503, True)
+            assert answer.headers["retry-after"]
+            assert 'http-equiv="refresh"' not in answer.text, (
+                "a browser would load an address that only takes forms"
+            )
         other.rollback()
         assert begun.result(20).status_code == 202
 

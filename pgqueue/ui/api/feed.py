@@ -18,13 +18,14 @@ from psycopg import AsyncConnection
 from pgqueue.database.outage import one_line
 from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
 from pgqueue.database.statements.jobs import JobEvent
-from pgqueue.errors import InvalidRequestError, ServerBusyError
+from pgqueue.errors import ServerBusyError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
 from pgqueue.ui.api.answers import followed_event
 from pgqueue.ui.api.strict_json import encode
 from pgqueue.ui.reading.events import Found, Position, Tail
+from pgqueue.ui.reading.failures import too_many
 from pgqueue.ui.reading.reader import reading_on
 
 MOST_STREAMS = 100  # streams of a server
@@ -87,11 +88,8 @@ class Feed:
     def check_room(self, caller: str) -> None:
         """Raises InvalidRequestError (429) if the caller has too many streams, and ServerBusyError if the server has."""
         if Counter(stream.caller for stream in self._streams)[caller] >= MOST_OF_ONE:
-            raise InvalidRequestError(
-                f"{caller} has {MOST_OF_ONE} streams of events already.",
-                do="end one of them, or share one",
-                http_code=429,
-                headers={"Retry-After": "30"},
+            raise too_many(
+                f"{caller} has {MOST_OF_ONE} streams of events already.", "end one of them, or share one"
             )
         if len(self._streams) >= MOST_STREAMS:
             raise ServerBusyError("Too many clients follow the events.", do="try again")

@@ -16,6 +16,7 @@ from pgqueue.database.run import command_async
 from pgqueue.errors import ServerBusyError
 from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.feed import Feed
+from pgqueue.ui.reading.failures import too_many
 from pgqueue.ui.reading.reader import Reader, reading
 
 SESSIONS = 8  # requests that use the database at the same time
@@ -122,7 +123,7 @@ class Service:
 
     @contextmanager
     def streaming(self, caller: str) -> Iterator[None]:
-        """``waiting`` for a stream of events of this caller. Raises ServerBusyError also if the caller has too many."""
+        """``waiting`` for a stream of events of this caller. Raises InvalidRequestError if the caller has too many."""
         self.check_room(caller)
         self._streams[caller] += 1
         try:
@@ -133,13 +134,13 @@ class Service:
             self._streams += Counter()  # forgets callers without a stream
 
     def check_room(self, caller: str | None = None) -> None:
-        """Raises ServerBusyError if too many requests wait. ``caller``: or if this caller has too many streams of events."""
-        if caller is not None and self._streams[caller] >= STREAMS_OF_ONE:
-            raise ServerBusyError(
-                f"{caller} has {STREAMS_OF_ONE} streams of events open.", do="close one, and try again"
-            )
+        """Raises ServerBusyError if too many requests wait. ``caller``: raises InvalidRequestError if it has too many streams of events."""
         if self._waiting >= self._most_waiting:
             raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
+        if caller is not None and self._streams[caller] >= STREAMS_OF_ONE:
+            raise too_many(
+                f"{caller} has {STREAMS_OF_ONE} streams of events open.", "close one, and try again"
+            )
 
     async def aclose(self) -> None:
         """Ends the actions, and closes the connections. What actions have done stays, and the audit says that they were interrupted."""

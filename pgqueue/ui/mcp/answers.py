@@ -6,13 +6,11 @@ import json
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-import psycopg
 from pydantic import ValidationError
 
-from pgqueue.database.outage import shown_to_a_person
-from pgqueue.errors import PgQueueError
 from pgqueue.text.shown import visible
 from pgqueue.ui.reading.documents import as_json
+from pgqueue.ui.reading.failures import known
 from pgqueue.ui.reading.page import Page, Table
 
 MOST = 20_000  # bytes of one answer
@@ -103,11 +101,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         text = f"The arguments do not fit. {'; '.join(wrong)}."
-    elif isinstance(error, psycopg.errors.QueryCanceled):
-        text = "The database did not answer in two seconds. Ask for less, such as one queue or one task."
     elif isinstance(error, TimeoutError):
         text = "The database did not answer. Try it again later, or run: pgq doctor"
     else:
-        known = shown_to_a_person(error) if isinstance(error, psycopg.Error) else error
-        text = str(known) if isinstance(known, PgQueueError) else f"The tool failed: {type(error).__name__}."
+        text = str(known(error) or f"The tool failed: {type(error).__name__}.")
     return visible(text)[:LONGEST_ERROR]

@@ -15,9 +15,11 @@ from psycopg import AsyncConnection
 
 from pgqueue.database.outage import one_line
 from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
+from pgqueue.errors import ServerBusyError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
+from pgqueue.ui.reading.failures import too_many
 from pgqueue.ui.reading.reader import reading_on
 from pgqueue.ui.web.pages import Look, Pages
 
@@ -55,17 +57,17 @@ class Live:
         self._left = BURST
         self._filled_at = monotonic()
 
-    def refusal(self, caller: str) -> tuple[int, str] | None:
-        """Returns why the caller gets no place for a further tab: a status code, and a sentence. None: it gets one."""
+    def check_room(self, caller: str) -> None:
+        """Raises InvalidRequestError (429) if the caller has too many tabs, and ServerBusyError if the server has."""
         if self._callers[caller] >= OF_ONE_CALLER:
-            return 429, f"{caller} has {OF_ONE_CALLER} pages open."
+            raise too_many(f"{caller} has {OF_ONE_CALLER} pages open.", "close one")
         if self._callers.total() >= MOST_TABS:
-            return 503, "Too many pages are open."
-        return None
+            raise ServerBusyError("Too many pages are open.", do="load this one again later")
 
     @asynccontextmanager
     async def watching(self, what: Look, version: str | None, caller: str) -> AsyncIterator[Tab]:
-        """Watches a page for one tab, which shows this version of it, while the block runs. There must be no ``refusal``."""
+        """Watches a page for one tab, which shows this version of it, while the block runs. Raises what ``check_room`` raises."""
+        self.check_room(caller)
         tab = Tab(version)
         self._tabs.setdefault(what, set()).add(tab)
         self._callers[caller] += 1

@@ -9,6 +9,8 @@ from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from pgqueue.errors import PgQueueError
+from pgqueue.ui.reading.failures import http_answer
 from pgqueue.ui.reading.pages import located
 from pgqueue.ui.web.headers import PRIVATE
 from pgqueue.ui.web.pages import Look, look
@@ -40,9 +42,11 @@ def live(site: Site) -> Callable[[Request], Awaitable[Response]]:
             return PlainTextResponse("There is no such page.\n", 404, headers=PRIVATE)
         who = who_of(request)
         assert who is not None
-        if (refused := site.live.refusal(who.name)) is not None:
-            code, text = refused
-            return PlainTextResponse(text + "\n", code, headers={**PRIVATE, "Retry-After": "30"})
+        try:
+            site.live.check_room(who.name)
+        except PgQueueError as error:
+            code, headers = http_answer(error)
+            return PlainTextResponse(error.what + "\n", code, headers={**PRIVATE, **headers})
         version = request.query_params.get("version", "")[:32] or None
         return EventSourceResponse(
             _changes(site, what, version, who.name),
@@ -57,13 +61,14 @@ def live(site: Site) -> Callable[[Request], Awaitable[Response]]:
 async def _changes(
     site: Site, what: Look, version: str | None, caller: str
 ) -> AsyncIterator[Mapping[str, str]]:
-    if site.live.refusal(caller) is not None:
+    try:
+        async with site.live.watching(what, version, caller) as tab:
+            while True:
+                await tab.changed.wait()
+                tab.changed.clear()
+                yield {"event": "changed", "data": tab.version or ""}
+    except PgQueueError:
         return  # others came first, meanwhile; the browser comes back
-    async with site.live.watching(what, version, caller) as tab:
-        while True:
-            await tab.changed.wait()
-            tab.changed.clear()
-            yield {"event": "changed", "data": tab.version or ""}
 
 
 def _look_at(address: str) -> Look | None:
