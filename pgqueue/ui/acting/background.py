@@ -84,7 +84,7 @@ class Background:
                 return
             if steps is not None and steps.open_row is not None:
                 _keep(self._notes, _end_row_later(connect, steps, error, NOTED_WITHIN))
-            _report(what, error)
+            _tell(what, error)
 
         task = asyncio.create_task(_on_its_own(connect, work))
         self._tasks.add(task)
@@ -106,7 +106,7 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
     task.add_done_callback(tasks.discard)
 
 
-def _report(what: str, error: Exception) -> None:
+def _tell(what: str, error: Exception) -> None:
     """Reports an error that the operator of the server must know of. The person who acts, or the audit, is told every error."""
     if isinstance(error, PgQueueError | psycopg.Error):
         if isinstance(error, DatabaseError | psycopg.Error):
