@@ -562,6 +562,24 @@ def test_a_caller_sees_only_jobs_of_its_queues_and_jobs_of_others_count_as_missi
     assert look(db, theirs) == "pending"
 
 
+def test_a_job_without_a_queue_does_not_reach_a_queue_that_the_token_may_not_use(port, tokens, db):
+    for name, queue in (("mine", "mail"), ("theirs", "pay")):
+        options = f'{{"queue": "{queue}"}}'
+        db.execute(
+            "insert into pgqueue.tasks (name, app, options, digest) values (%s, 'a', %s, 'd')",
+            [name, options],
+        )
+    with Client(port, tokens.add("m", Role.admin, queues=["mail"])) as client:
+        assert client.post("/jobs", json={"task": "mine"}).status_code == 202
+        for path, body in (
+            ("/jobs", {"task": "theirs"}),
+            ("/jobs:batch", {"jobs": [{"task": "mine"}, {"task": "theirs"}]}),
+        ):
+            refused = client.post(path, json=body)
+            assert (refused.status_code, "pay" in refused.text) == (403, True)
+    assert db.execute("select array_agg(task::text) from pgqueue.jobs").fetchone() == (["mine"],)
+
+
 def test_without_tokens_the_api_only_reads(dsn, db):
     [job_id] = add_jobs(db)
     with served(api.create(dsn)) as port, Client(port) as client:

@@ -84,6 +84,7 @@ async def _store(call: Call, jobs: Sequence[EnqueuedJob]) -> list[JobHandle]:
         made = handles(service.store, rows)
         if not call.who.sees_all:
             await _check_found(call, [handle for handle in made if not handle.created], connection)
+            await _check_queues(call, jobs, made, connection)
     return made
 
 
@@ -95,10 +96,30 @@ def _check_rights(call: Call, job: EnqueuedJob) -> None:
             why="no pattern of the token's tasks fits it",
             do=f"use a token made with pgq api token --task {job.task}",
         )
-    if job.queue is not None and not who.may_see(job.queue):
+    if job.queue is not None:
+        _check_queue(call, job.queue)
+
+
+def _check_queue(call: Call, queue: str) -> None:
+    if not call.who.may_see(queue):
         raise NotAllowedError(
-            f"{who.name} may not use the queue {job.queue}.", why="no pattern of the token's queues fits it"
+            f"{call.who.name} may not use the queue {queue}.", why="no pattern of the token's queues fits it"
         )
+
+
+async def _check_queues(
+    call: Call, jobs: Sequence[EnqueuedJob], made: Sequence[JobHandle], connection: AsyncConnection
+) -> None:
+    """Raises NotAllowedError if the queue that a task declares is one that the caller may not use. Nothing is stored then."""
+    declared = {
+        job.task: handle.id
+        for job, handle in zip(jobs, made, strict=True)
+        if job.queue is None and handle.created
+    }
+    for job_id in declared.values():
+        stored = await run_async(connection, statements.get_job(job_id))
+        if stored is not None:
+            _check_queue(call, stored.queue)
 
 
 async def _check_found(call: Call, found: Sequence[JobHandle], connection: AsyncConnection) -> None:
