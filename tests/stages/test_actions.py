@@ -285,6 +285,16 @@ def test_the_undo_of_a_delete_leaves_a_job_whose_keys_are_taken(db: Connection[A
     assert (deleted.undone, deleted.undone_by) == (0, None)
 
 
+def test_the_row_of_a_refused_undo_names_the_action_and_not_its_slice(db: Connection[Any]) -> None:
+    add_jobs(db, count=2)
+    operation = Operation(Action(name="cancel", who=ANN, which=JobFilter(queue="default")))
+    perform_all(db, operation)
+    db.execute("select pgqueue.revive(id) from pgqueue.jobs")
+    undo(db, operation.progress.audit_id)
+    [refused, *_] = audit(db, action="undo")
+    assert (refused.undoes, refused.about["id"]) == (operation.progress.audit_id, operation.progress.audit_id)
+
+
 def test_two_undos_at_the_same_time_bring_all_jobs_back(db: Connection[Any], connect: Connect) -> None:
     jobs = add_jobs(db, count=300)
     act(db, "cancel", jobs)

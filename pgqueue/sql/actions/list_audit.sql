@@ -1,5 +1,6 @@
 -- Lists actions, the newest first: one row for each action, with the sums over the slices of an operation. Filters that are null filter
 -- nothing. `undone`: how many of its changes were undone. `can_undo`: until when something of it can still be undone; null: it cannot.
+-- `undoes`: the action, not its slice, that an undo was for.
 -- `stopped`: why it stopped before its end. If its last slice is old and nothing was written since, its process was killed.
 -- `is_undoing`: an undo with several slices has not ended.
 -- Reads the primary key of audit backwards, or audit_job_ids_idx, until `count` rows match; then audit_operation_idx and audit_undoes_idx
@@ -24,7 +25,7 @@ select c.id, c.at, c.actor, c.role, c.source, c.action, c.about::text, c.before:
         from (select x.key as word, sum(jsonb_array_length(x.value)) as jobs
               from pgqueue.audit w cross join lateral jsonb_each(w.refused) x
               where w.id = c.id or w.operation = c.id group by 1) r)::text,
-       c.is_last or coalesce(b.is_last, false), case when c.action = 'undo' then coalesce(c.undoes, (c.about ->> 'id')::bigint) end,
+       c.is_last or coalesce(b.is_last, false), (select coalesce(w.operation, w.id) from pgqueue.audit w where c.action = 'undo' and w.id = coalesce(c.undoes, (c.about ->> 'id')::bigint)),
        coalesce(u.undone, 0), u.last_id,
        (select max(w.undo_until) from pgqueue.audit w
         where (w.id = c.id or w.operation = c.id) and w.undo_until > clock_timestamp()

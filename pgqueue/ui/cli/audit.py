@@ -126,7 +126,7 @@ def undo(audit_id: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
     if not any(one.result == "undone" for one in done):
         raise ActionNotUndoneError(
             f"Nothing of action {audit_id} was undone: {reasons(Counter(one.result for one in done)) or 'nothing of it is left'}.",
-            do=f"pgq audit show {audit_id}",
+            do=f"pgq audit show {next((one.audit_id for one in done if one.audit_id), audit_id)}",
         )
 
 

@@ -55,7 +55,7 @@ begin
         words := words || word;
     end loop;
     audit_id := pgqueue.note_action(jsonb_build_object(
-        'action', 'undo', 'about', jsonb_build_object('action', act.action, 'id', act.id), 'before', act.after, 'after', act.before,
+        'action', 'undo', 'about', jsonb_build_object('action', act.action, 'id', coalesce(act.operation, act.id)), 'before', act.after, 'after', act.before,
         'undoes', case when 'undone' = any(words) then act.id end,
         'changed', cardinality(array_positions(words, 'undone')), 'seen', cardinality(words),
         'job_ids', case when act.job_ids is not null then
