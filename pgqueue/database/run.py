@@ -366,6 +366,9 @@ def _backend(connection: Connection) -> int:
     return int(pid)
 
 
+CHANNEL: LiteralString = "pgqueue"  # of the wake-ups by enqueues, and of the messages to workers
+
+
 async def listen(connection: AsyncConnection, channel: LiteralString) -> bool:
     """Lets an ORDINARY connection get notifications. Returns False behind a pooler: the session there would listen for other clients."""
     if connection.prepare_threshold is None:

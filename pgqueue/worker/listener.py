@@ -17,14 +17,13 @@ from psycopg import AsyncConnection
 
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
-from pgqueue.database.run import wait_notified
+from pgqueue.database.run import CHANNEL, wait_notified
 from pgqueue.database.silence import within
 from pgqueue.model.names import QUEUE_NAME
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.workers import ListenerDeaf
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
-CHANNEL = "pgqueue"
 # functions/cancel.sql sends this message. The number is the id of the worker that runs the job.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
 ELECTION = "elect leader"  # stop_worker.sql and end_lease.sql send this message when the leader has resigned

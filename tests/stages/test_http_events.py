@@ -11,6 +11,7 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.ui import api
 from pgqueue.ui.api import feed, following
 from pgqueue.ui.reading import events as reading
+from pgqueue.ui.reading import listening
 from tests.factories import add_jobs, enqueue
 from tests.http_servers import Client, Tokens, served
 from tests.waiting import wait_until
@@ -217,7 +218,7 @@ def test_many_streams_share_one_connection_and_their_number_is_limited(made, por
         for line in lines:
             line.close()
         wait_until(lambda: made._service.feed.streams == 0)
-    monkeypatch.setattr(feed, "LINGER", 0.05)
+    monkeypatch.setattr(listening, "LINGER", 0.05)
     line = opened(port, callers[0])
     wait_until(lambda: made._service.feed.streams == 1)
     line.close()
@@ -259,7 +260,7 @@ def test_a_stream_that_cannot_send_everything_says_so(client, db, monkeypatch):
 
 
 def test_a_stream_goes_on_after_the_server_has_ended_its_session(client, db, monkeypatch):
-    monkeypatch.setattr(feed, "AGAIN_AFTER", 0.05)
+    monkeypatch.setattr(listening, "AGAIN_AFTER", 0.05)
     with client.stream("GET", "/events") as answer:
         events = begun(answer)
         db.execute(

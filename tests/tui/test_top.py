@@ -19,11 +19,11 @@ from pgqueue.database.statements import Who
 from pgqueue.errors import DatabaseUnreachableError
 from pgqueue.ui.acting.form import Form
 from pgqueue.ui.reading.pages import PAGES
-from pgqueue.ui.tui import budget
+from pgqueue.ui.tui import pace
 from pgqueue.ui.tui import source as source_module
 from pgqueue.ui.tui.app import Top
 from pgqueue.ui.tui.asking import Asking, Keys
-from pgqueue.ui.tui.budget import DEBT, EVERY, LONGEST, Budget
+from pgqueue.ui.tui.pace import DEBT, EVERY, LONGEST, Pace
 from tests.factories import ENDS_ITS_SESSION, add_jobs, add_limit, enqueue, look
 from tests.full_queue import fill
 from tests.hostile_text import acts
@@ -196,7 +196,7 @@ def test_slash_searches_jobs_and_tab_turns_to_the_next_state(db, dsn):
 
 
 def test_p_pauses_the_updates_and_the_help_shows_every_key(db, dsn, monkeypatch):
-    monkeypatch.setattr(budget, "EVERY", 0.1)
+    monkeypatch.setattr(pace, "EVERY", 0.1)
 
     async def scene(at: Terminal) -> None:
         await at.press("?")
@@ -467,19 +467,19 @@ def test_a_server_that_goes_silent_is_noticed(dsn, monkeypatch):
 
 
 def test_a_page_of_many_queries_or_of_slow_queries_is_made_less_often():
-    one = Budget(0.0)
-    one.spend(2, 0.01, 0.0)
+    one = Pace(0.0)
+    one.made(2, 0.01, 0.0)
     assert one.pause == EVERY
-    one.spend(6, 0.01, 2.0)
+    one.made(6, 0.01, 2.0)
     assert one.pause == 3.0
     for _ in range(20):  # a person opens many pages
-        one.spend(6, 0.01, 2.0)
+        one.made(6, 0.01, 2.0)
     assert one.delay == (126 - DEBT) / 2
-    one.spend(0, 0.01, 200.0)
+    one.made(0, 0.01, 200.0)
     assert (one.pause, one.delay) == (EVERY, 0)
-    one.spend(1, 0.2, 300.0)
+    one.made(1, 0.2, 300.0)
     assert one.pause == 4.0
-    one.spend(1, 9.0, 400.0)
+    one.made(1, 9.0, 400.0)
     assert one.pause == LONGEST
 
 

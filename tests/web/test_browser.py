@@ -308,7 +308,7 @@ def test_many_tabs_share_one_listening_connection_and_few_queries(browser: Brows
             )
             if number % 5 == 4:  # a browser opens at most six connections to one server at a time
                 one.page.evaluate("window.sources.splice(0).forEach((source) => source.close())")
-        listening = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgqueue live'"
+        listening = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgqueue live pages'"
         wait_until(lambda: db.execute(listening).fetchone() == (1,))
 
 

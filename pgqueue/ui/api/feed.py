@@ -9,36 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from pgqueue.database.outage import one_line
-from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
+from pgqueue.database.run import wait_notified
 from pgqueue.database.statements.jobs import JobEvent
 from pgqueue.errors import ServerBusyError
 from pgqueue.runtime.clock import monotonic
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
 from pgqueue.ui.api.answers import followed_event
 from pgqueue.ui.api.strict_json import encode
 from pgqueue.ui.reading.events import Found, Position, Tail
 from pgqueue.ui.reading.failures import too_many
+from pgqueue.ui.reading.listening import ANSWER, Listening
 from pgqueue.ui.reading.reader import reading_on
 
 MOST_STREAMS = 100  # streams of a server
 MOST_OF_ONE = 10  # streams of one caller
 MOST_BEHIND = 20  # batches that wait for a client
-EVERY, SOONEST = (
-    1.0,
-    0.25,
-)  # seconds between two looks; with a NOTIFY of an enqueue, the next look comes sooner
-ANSWER_TIMEOUT = 10.0
-AGAIN_AFTER = 2.0  # seconds between two tries to reach the server
-LINGER = 10.0  # seconds without a stream after which the connection is closed
-CHANNEL = "pgqueue"
+EVERY = 1.0  # seconds between two looks
+SOONEST = 0.25  # the same if an enqueue has sent a NOTIFY
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +64,10 @@ class Stream:
 
 class Feed:
     def __init__(self, dsn: Callable[[], str]) -> None:
-        self._dsn = dsn
+        self._listening = Listening("events", dsn, lambda: bool(self._streams), self._turn)
         self._streams: set[Stream] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._stirred, self._looked = asyncio.Event(), asyncio.Event()
+        self._looked = asyncio.Event()
         self._tail = Tail()
-        self._is_deaf = False  # whether it was said that there are no notifications
         self.begun = 0  # looks that have begun
         self.position: Position | None = None  # where a client that has got all batches can begin again
 
@@ -103,9 +93,7 @@ class Feed:
             self._tail = Tail()
             self._looked.clear()
         self._streams.add(stream)
-        self._stirred.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="pgqueue events")
+        self._listening.stir()
         try:
             yield stream
         finally:
@@ -113,54 +101,22 @@ class Feed:
 
     async def looked(self) -> None:
         """Returns as soon as there was a look: from then on, no event is missing in the batches. Raises TimeoutError."""
-        async with asyncio.timeout(ANSWER_TIMEOUT):
+        async with asyncio.timeout(ANSWER):
             await self._looked.wait()
 
     async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._listening.aclose()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    connection = await connect_async(self._dsn(), name="pgqueue events", session=ORDINARY)
-                async with connection:
-                    if not await listen(connection, CHANNEL) and not self._is_deaf:
-                        self._is_deaf = True
-                        emit(PollingBegun("events"))
-                    await self._looks(connection)
-            except Exception as error:  # noqa: BLE001 - it is logged
-                emit(TurnFailed("events", "answer", one_line(error), AGAIN_AFTER, None))
-                await asyncio.sleep(AGAIN_AFTER)
-            if not self._streams:
-                return
-
-    async def _looks(self, connection: AsyncConnection) -> None:
-        """Looks again and again, until there was no stream for LINGER seconds."""
-        while True:
-            self._stirred.clear()
-            if not self._streams and not await self._stirs():
-                return
-            began = monotonic()
-            await self._look(connection)
-            await wait_notified(connection, max(began + EVERY - monotonic(), 0.0))
-            await asyncio.sleep(max(began + SOONEST - monotonic(), 0.0))
-
-    async def _stirs(self) -> bool:
-        """Returns whether a stream comes within LINGER seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                await self._stirred.wait()
-        return bool(self._streams)
+    async def _turn(self, connection: AsyncConnection) -> None:
+        began = monotonic()
+        await self._look(connection)
+        await wait_notified(connection, max(began + EVERY - monotonic(), 0.0))
+        await asyncio.sleep(max(began + SOONEST - monotonic(), 0.0))
 
     async def _look(self, connection: AsyncConnection) -> None:
         tail = self._tail
         self.begun += 1
-        async with asyncio.timeout(ANSWER_TIMEOUT), reading_on(connection) as reader:
+        async with asyncio.timeout(ANSWER), reading_on(connection) as reader:
             found = await reader.follow(tail.look())
         if tail is not self._tail:
             return

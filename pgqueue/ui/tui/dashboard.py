@@ -20,10 +20,10 @@ from pgqueue.ui.reading.asked import path_to
 from pgqueue.ui.reading.page import Page
 from pgqueue.ui.tui.acting import Acting
 from pgqueue.ui.tui.asking import Asking, Keys
-from pgqueue.ui.tui.budget import Budget
 from pgqueue.ui.tui.foot import Foot
 from pgqueue.ui.tui.keys import ACTIONS, PATHS, form_for, help_lines
 from pgqueue.ui.tui.lines import head_of, lines_of, tabs_of
+from pgqueue.ui.tui.pace import Pace
 from pgqueue.ui.tui.source import Lost, Source, problem
 from pgqueue.ui.tui.view import View
 
@@ -52,7 +52,7 @@ class Dashboard(Screen[None]):
         self._ticked = dict[object, None]()
         self._folded = set[str]()
         self._wanted = asyncio.Event()
-        self._budget = Budget(monotonic())
+        self._pace = Pace(monotonic())
         self._after_g = float("-inf")
 
     def compose(self) -> ComposeResult:
@@ -71,10 +71,10 @@ class Dashboard(Screen[None]):
             before, begun = self._source.queries, monotonic()
             await self._look(self._path)
             took = 0.0 if self._lost else monotonic() - begun
-            self._budget.spend(self._source.queries - before, took, monotonic())
-            await asyncio.sleep(self._budget.delay)
+            self._pace.made(self._source.queries - before, took, monotonic())
+            await asyncio.sleep(self._pace.delay)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._budget.pause):
+                async with asyncio.timeout(self._pace.pause):
                     await self._wanted.wait()
             if self._is_paused and not self._lost:
                 await self._wanted.wait()

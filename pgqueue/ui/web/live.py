@@ -9,30 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection
 
-from pgqueue.database.outage import one_line
-from pgqueue.database.run import ORDINARY, connect_async, listen, wait_notified
+from pgqueue.database.run import wait_notified
 from pgqueue.errors import ServerBusyError
 from pgqueue.runtime.clock import monotonic
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import PollingBegun, TurnFailed
+from pgqueue.ui.reading.budget import Budget
 from pgqueue.ui.reading.failures import too_many
+from pgqueue.ui.reading.listening import ANSWER, Listening
 from pgqueue.ui.reading.reader import reading_on
 from pgqueue.ui.web.pages import Look, Pages
 
-QUERIES_A_SECOND = 2.0
 BURST = 8.0  # statements that may be sent at once after a pause
 OFTEN = 1.0  # seconds between two looks at one page
 ROUND = 0.5  # seconds between two turns
 MOST_TABS = 1000
 OF_ONE_CALLER = 50  # tabs, so that no caller takes the places of all others
-ANSWER_TIMEOUT = 10.0
-AGAIN_AFTER = 2.0  # seconds between two tries to reach the server
-LINGER = 30.0  # seconds without a tab after which the connection is closed
-CHANNEL = "pgqueue"
 
 
 class Tab:
@@ -47,15 +41,12 @@ class Tab:
 
 class Live:
     def __init__(self, dsn: Callable[[], str], pages: Pages) -> None:
-        self._dsn, self._pages = dsn, pages
+        self._listening = Listening("live pages", dsn, lambda: bool(self._tabs), self._turn)
+        self._pages = pages
         self._tabs: dict[Look, set[Tab]] = {}
         self._callers: Counter[str] = Counter()  # the number of tabs of each caller
         self._looked: dict[Look, float] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._is_deaf = False  # whether it was said that there are no notifications
-        self._wanted = asyncio.Event()
-        self._left = BURST
-        self._filled_at = monotonic()
+        self._budget = Budget(monotonic())
 
     def check_room(self, caller: str) -> None:
         """Raises InvalidRequestError (429) if the caller has too many tabs, and ServerBusyError if the server has."""
@@ -71,9 +62,7 @@ class Live:
         tab = Tab(version)
         self._tabs.setdefault(what, set()).add(tab)
         self._callers[caller] += 1
-        self._wanted.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="pgqueue live pages")
+        self._listening.stir()
         try:
             yield tab
         finally:
@@ -86,66 +75,32 @@ class Live:
                 self._looked.pop(what, None)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._listening.aclose()
 
-    async def _run(self) -> None:
-        while True:
-            self._wanted.clear()
-            if not self._tabs:
-                try:
-                    async with asyncio.timeout(LINGER):
-                        await self._wanted.wait()
-                except TimeoutError:
-                    return
-            try:
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    connection = await connect_async(self._dsn(), name="pgqueue live", session=ORDINARY)
-                async with connection:
-                    if not await listen(connection, CHANNEL) and not self._is_deaf:
-                        self._is_deaf = True
-                        emit(PollingBegun("live pages"))
-                    await self._turns(connection)
-            except Exception as error:  # noqa: BLE001 - it is logged
-                emit(TurnFailed("live pages", "answer", one_line(error), AGAIN_AFTER, None))
-                await asyncio.sleep(AGAIN_AFTER)
-
-    async def _turns(self, connection: AsyncConnection) -> None:
-        idle_since: float | None = None
-        while True:
-            await wait_notified(connection, ROUND)
-            now = monotonic()
-            self._left = min(self._left + (now - self._filled_at) * QUERIES_A_SECOND, BURST)
-            self._filled_at = now
-            if self._tabs:
-                idle_since = None
-                await self._look(connection, now)
-            elif idle_since is None:
-                idle_since = now
-            elif now - idle_since > LINGER:
-                return
+    async def _turn(self, connection: AsyncConnection) -> None:
+        await wait_notified(connection, ROUND)
+        now = monotonic()
+        self._budget.spend(0, now)
+        await self._look(connection, now)
 
     async def _look(self, connection: AsyncConnection, now: float) -> None:
         """Looks at the page at which nobody has looked for the longest time, if the budget allows it."""
-        while self._left > 0:
+        while self._budget.debt < BURST:
             due = [what for what in self._tabs if now - self._looked.get(what, 0) >= OFTEN]
             if not due:
                 return
             what = min(due, key=lambda one: self._looked.get(one, 0))
             self._looked[what] = now
             try:
-                async with asyncio.timeout(ANSWER_TIMEOUT), reading_on(connection) as reader:
+                async with asyncio.timeout(ANSWER), reading_on(connection) as reader:
                     made = await self._pages.make(what, reader)
             except Exception as error:
-                self._left -= 1
+                self._budget.spend(1, now)
                 if connection.broken or connection.closed:
                     raise
                 self._tell(what, f"error {type(error).__name__}")  # the tab shows the error page
                 continue
-            self._left -= max(made.queries, 1)
+            self._budget.spend(max(made.queries, 1), now)
             self._tell(what, made.version)
 
     def _tell(self, what: Look, version: str) -> None:
