@@ -5,10 +5,6 @@ from __future__ import annotations
 from pgqueue.ui.reading.budget import QUERIES_A_SECOND, Budget
 
 EVERY = 2.0  # seconds between two looks at the database, at least
-<<<<<<< HEAD:pgqueue/ui/tui/budget.py
-QUERIES_A_SECOND = 2.0  # on average; a page that needs more queries is made less often
-=======
->>>>>>> f7568a7c (Open pages and streams of events wait for news in the same way):pgqueue/ui/tui/pace.py
 SHARE = 0.05  # of the time for which the server may work for the dashboard
 LONGEST = 30.0  # seconds between two looks at a page that the server makes slowly
 DEBT = 60.0  # queries that people can ask for ahead of time, by opening many pages
@@ -18,17 +14,10 @@ class Pace:
     def __init__(self, now: float) -> None:
         self._budget, self._took = Budget(now), 0.0
 
-<<<<<<< HEAD:pgqueue/ui/tui/budget.py
-    def spend(self, queries: int, took: float, now: float) -> None:
-        """Notes a page that was made with ``queries`` queries in ``took`` seconds, and is ready at the time ``now``."""
-        self._debt = max(self._debt - (now - self._at) * QUERIES_A_SECOND, 0) + queries
-        self._at, self._took = now, took
-=======
     def made(self, queries: int, took: float, now: float) -> None:
         """Notes a page that was made with ``queries`` queries in ``took`` seconds, and is ready at the time ``now``."""
         self._budget.spend(queries, now)
         self._took = took
->>>>>>> f7568a7c (Open pages and streams of events wait for news in the same way):pgqueue/ui/tui/pace.py
 
     @property
     def pause(self) -> float:
