@@ -23,6 +23,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
 from pgqueue.ui.mcp import answers
+from pgqueue.ui.mcp.connections import PATIENCE, Connections
 from tests.command_line import pgq
 from tests.factories import ENDS_ITS_SESSION, add_jobs, enqueue, look
 from tests.hostile_text import HOSTILE
@@ -309,6 +310,27 @@ def test_an_outage_of_the_database_is_an_error_of_each_call_and_its_end_needs_no
                 assert "PGQ-103" in await one.refused("queues")
 
     asyncio.run(call())
+
+
+def test_a_connection_that_goes_silent_before_the_first_statement_is_soon_given_up(dsn, monkeypatch):
+    connect = Connections._connect
+
+    async def read() -> None:
+        with proxy_to(dsn) as proxy:
+
+            async def silenced(self: Connections) -> psycopg.AsyncConnection:
+                made = await connect(self)
+                proxy.silent = ""
+                return made
+
+            monkeypatch.setattr(Connections, "_connect", silenced)
+            async with Connections(proxy.dsn).reading():
+                raise AssertionError("there was no answer")
+
+    before = time.monotonic()
+    with pytest.raises(psycopg.OperationalError):
+        asyncio.run(read())
+    assert time.monotonic() - before < PATIENCE
 
 
 def test_stdout_carries_only_the_protocol(dsn):

@@ -10,11 +10,10 @@ from typing import TypeVar
 from psycopg import AsyncConnection
 
 from pgqueue.database.reach import connect_soon
-from pgqueue.database.run import command_async
 from pgqueue.database.silence import within
 from pgqueue.ui.acting.background import Work, act_on
 from pgqueue.ui.acting.performing import Noted
-from pgqueue.ui.reading.reader import LIMITS, Reader
+from pgqueue.ui.reading.reader import Reader, reading_on
 
 T = TypeVar("T")
 
@@ -34,9 +33,12 @@ class Connections:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reader]:
         """Opens a read-only transaction. Raises TimeoutError if it takes longer than PATIENCE."""
-        async with asyncio.timeout(PATIENCE), await self._connect() as connection, connection.transaction():
-            await command_async(connection, LIMITS)
-            yield Reader(connection)
+        async with (
+            asyncio.timeout(PATIENCE),
+            await self._connect() as connection,
+            reading_on(connection) as reader,
+        ):
+            yield reader
 
     async def act(self, work: Work[T], steps: Noted) -> T:
         """Does the work of an action on an autocommit connection."""

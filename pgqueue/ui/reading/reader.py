@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
 PATIENCE = "2s"  # a page that the server cannot answer in this time says so
 ANSWER = 3.0  # seconds; a connection on which the server does not answer a statement is cut: then the server is away, or the network
 # What holds a page up also holds up vacuum, so a page never waits for a lock.
-LIMITS = (
+_LIMITS = (
     "set transaction read only; set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
     f" set local statement_timeout = '{PATIENCE}'; set local lock_timeout = '500ms'; set local jit = off"
 )
@@ -54,16 +54,17 @@ async def reading(pools: Pools) -> AsyncIterator[Reader]:
     """Opens a read-only transaction for one page."""
     async with pools.soon() as connection:
         with within(connection, ANSWER):
-            await connection.execute(LIMITS)
+            await connection.execute(_LIMITS)
         yield Reader(connection)
 
 
 @asynccontextmanager
 async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
     """Opens a read-only transaction for one page on an autocommit connection, which need not be of a pool."""
-    async with connection.transaction():
+    async with AsyncExitStack() as stack:
         with within(connection, ANSWER):
-            await connection.execute(LIMITS, prepare=False)
+            await stack.enter_async_context(connection.transaction())
+            await connection.execute(_LIMITS, prepare=False)
         yield Reader(connection)
 
 
