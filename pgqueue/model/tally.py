@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import frexp
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from pgqueue.model.histogram import EXPONENTS, folded
@@ -191,11 +192,11 @@ class Tally:
 
     # ---------------------------------------------------------------- writing
 
-    def take(self, count: int) -> Taken:
-        """Takes up to ``count`` items to be written, in the order of their keys. The caller writes them, or gives them back."""
+    def take(self) -> Taken:
+        """Takes all items, in the order of their keys. The caller writes them, or gives them back."""
         self._keep()
-        keys = sorted(self._kept)[:count]
-        return [(key, self._kept.pop(key)) for key in keys]
+        taken, self._kept = sorted(self._kept.items(), key=itemgetter(0)), {}
+        return taken
 
     def give_back(self, taken: Taken) -> None:
         """Keeps counts that could not be written. If there are too many of them, adds up the minutes of each hour, then drops the oldest."""

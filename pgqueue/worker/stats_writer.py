@@ -48,16 +48,21 @@ class StatsWriter:
         return EVERY * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, so that many workers do not write at the same moment
 
     async def once(self) -> None:
-        """Writes all counts. If this fails, raises the error and keeps the counts that are not written."""
-        while taken := self.tally.take(ROWS_AT_ONCE):
-            sent = monotonic()
-            try:
-                now = await self._link.once(statements.add_stats(as_deltas(taken)))
-            except BaseException:
-                self.tally.give_back(taken)
-                raise
-            if monotonic() - sent < PROMPT:
-                server_time.tell(now)
+        """Writes all counts. If this fails, raises the error and keeps the counts that are not written.
+
+        What is counted meanwhile waits for the next call: while jobs end, there are always new counts.
+        """
+        left = self.tally.take()
+        try:
+            while left:
+                sent = monotonic()
+                now = await self._link.once(statements.add_stats(as_deltas(left[:ROWS_AT_ONCE])))
+                del left[:ROWS_AT_ONCE]
+                if monotonic() - sent < PROMPT:
+                    server_time.tell(now)
+        except BaseException:
+            self.tally.give_back(left)
+            raise
 
     async def last(self) -> None:
         """Writes the last counts of a worker that stops. If this fails or takes longer than LAST seconds, these counts are lost."""
@@ -65,5 +70,5 @@ class StatsWriter:
             async with asyncio.timeout(LAST):
                 await self.once()
         except Exception as error:  # noqa: BLE001 - it is logged
-            lost = sum(counts.started + counts.ended() for _, counts in self.tally.take(10**9))
+            lost = sum(counts.started + counts.ended() for _, counts in self.tally.take())
             emit(CountsLost(lost, one_line(error)))

@@ -51,7 +51,7 @@ def attempt(
 
 
 def deltas(tally: Tally) -> list[dict[str, Any]]:
-    return as_deltas(tally.take(1000))
+    return as_deltas(tally.take())
 
 
 def counted(tally: Tally) -> dict[str, Any]:
@@ -183,14 +183,13 @@ def test_a_clock_that_is_set_back_begins_another_minute(tally: Tally, clock: Clo
 
 def test_what_was_taken_is_not_taken_again(tally: Tally) -> None:
     tally.claimed([attempt("a"), attempt("b"), attempt("c")])
-    assert [key.queue for key, _ in tally.take(2)] == ["a", "b"]
-    assert [key.queue for key, _ in tally.take(2)] == ["c"]
-    assert tally.take(2) == []
+    assert [key.queue for key, _ in tally.take()] == ["a", "b", "c"]
+    assert tally.take() == []
 
 
 def test_what_is_given_back_is_added_to_what_was_counted_meanwhile(tally: Tally) -> None:
     tally.claimed([attempt(waited=0.75)])
-    taken = tally.take(10)
+    taken = tally.take()
     tally.claimed([attempt(waited=0.75)])
     tally.give_back(taken)
     tally.settled([(attempt(ran=0.75), COMPLETED)])
@@ -206,7 +205,7 @@ def test_if_too_much_is_kept_the_minutes_of_an_hour_are_added_up_and_no_count_is
     for minute in range(90):
         clock.now = NOON + 60 * minute
         tally.claimed([attempt()])
-        tally.give_back(tally.take(1000))
+        tally.give_back(tally.take())
     found = deltas(tally)
     assert len(found) <= 50
     assert sum(d["started"] for d in found) == 90
@@ -221,6 +220,6 @@ def test_if_even_hours_are_too_many_the_oldest_are_dropped_and_counted(
         clock.now = NOON + 3600 * hour
         tally.claimed([attempt(), attempt()])
         tally.settled([(attempt(), COMPLETED)])
-        tally.give_back(tally.take(1000))
+        tally.give_back(tally.take())
     assert [(d["at"] - NOON) / 3600 for d in deltas(tally)] == [2, 3, 4]
     assert tally.dropped == 2 * 3
