@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pgqueue.database.dsn import server_of
 from pgqueue.model.new_job import Batch
 from pgqueue.runtime.clock import monotonic
-from pgqueue.telemetry import metrics, tracing
+from pgqueue.telemetry import metered, tracing
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import EnqueueEnded
 from pgqueue.text.values import name_of
@@ -61,7 +61,7 @@ def queue_of(batch: Batch) -> str:
 
 def sending(batches: list[Batch], dsn: Callable[[], str] | None = None) -> AbstractContextManager[Sending]:
     """Returns the context to put around the statements that store these jobs. ``dsn``: of the app, if its own connection is used."""
-    metrics.begin_if_metered()
+    metered.begin_if_metered()
     is_traced, is_measured = tracing.is_traced(), has_subscribers(EnqueueEnded)
     if not is_traced and not is_measured:
         return nullcontext(Sending(with_headers(batches)))
@@ -116,7 +116,7 @@ def _spans(batches: list[Batch], queue: str, count: int, server: tracing.Server 
 @contextmanager
 def sending_workflow(tasks: Sequence[str], dsn: Callable[[], str] | None = None) -> Iterator[None]:
     """Puts a span around the statement that stores a workflow. Its jobs are built in the block, so they get its context."""
-    metrics.begin_if_metered()
+    metered.begin_if_metered()
     if not tasks or not (tracing.is_traced() or has_subscribers(EnqueueEnded)):
         yield
         return

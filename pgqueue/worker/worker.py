@@ -60,7 +60,6 @@ from pgqueue.worker.lease import Lease
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes.channels import LineToSupervisor
-from pgqueue.worker.processes.metrics_sender import MetricsSender
 from pgqueue.worker.processes.recycling import Recycling
 from pgqueue.worker.reported import reported
 from pgqueue.worker.running.contexts import run_alone
@@ -309,6 +308,8 @@ class Worker:
             self._stats_writer.run(),
         ]  # fmt: skip
         if self._supervisor is not None:
+            from pgqueue.worker.processes.metrics_sender import MetricsSender  # noqa: PLC0415 - others need none
+
             background += [self._supervisor.run(), MetricsSender(self._supervisor.say).run()]
         elif self.settings.listen:
             background.append(self._listener.run())

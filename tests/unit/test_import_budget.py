@@ -40,7 +40,7 @@ def loaded(program: str, modules: tuple[str, ...]) -> list[str]:
     )
     code = f"try:\n  {program}\nexcept SystemExit: pass\n{end}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [name for name in done.stderr.strip().split(",") if name]
+    return [name for name in done.stderr.splitlines()[-1].split(",") if name]
 
 
 def new_modules(program: str) -> set[str]:
@@ -139,3 +139,13 @@ def test_the_help_of_pgq_is_that_of_its_commands(capsys, monkeypatch):
 def test_the_help_of_pgq_imports_no_command():
     program = "import sys; sys.argv = ['pgq', '--help']; from pgqueue.ui.cli import main; main()"
     assert loaded(program, (*HEAVY, "pgqueue.ui.cli.commands", "pgqueue.database")) == []
+
+
+def test_a_worker_imports_neither_other_commands_nor_what_counts_metrics():
+    """The app is missing, so the worker ends after its imports."""
+    program = (
+        "import sys; sys.argv = ['pgq', 'work', '-A', 'no_such_app']; from pgqueue.ui.cli import main; main()"
+    )
+    others = ("pgqueue.ui.cli.commands", "pgqueue.telemetry.metrics", "pgqueue.worker.processes.supervisor")
+    modules = (*OPTIONAL, *others, "opentelemetry.metrics", "pgqueue.worker.worker")
+    assert loaded(program, modules) == ["pgqueue.worker.worker"]

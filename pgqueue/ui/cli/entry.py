@@ -8,9 +8,11 @@ ended because a handler blocked its loop; 130, 143 a second signal ended the wor
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 from pgqueue.errors import DriverMissingError, PgQueueError
 from pgqueue.runtime import origin
@@ -33,9 +35,7 @@ def main() -> None:
     hide_passwords()
     try:
         check_texts()
-        from pgqueue.ui.cli.commands import cli  # if libpq is missing, this import fails
-
-        sys.exit(cli(standalone_mode=False))
+        sys.exit(_commands()(standalone_mode=False))
     except PgQueueError as error:
         sys.exit(fail(error))
     except KeyboardInterrupt:
@@ -48,6 +48,24 @@ def main() -> None:
             print(help_text)
             sys.exit(2)
         sys.exit(fail(_known(error) or _bug(error)))
+
+
+def _commands() -> Callable[..., int]:
+    """Returns the root command. If libpq is missing, an import here fails.
+
+    A worker starts in each process of ``--processes``, so its root command has no other command: their modules would take time and memory.
+    Until ``work`` has imported what it needs, no garbage is collected, because each collection would visit all new modules again.
+    """
+    if sys.argv[1:2] == ["work"]:
+        gc.disable()
+        from pgqueue.ui.cli import work
+        from pgqueue.ui.cli.common import cli
+
+        work.add(cli)
+        return cli
+    from pgqueue.ui.cli.commands import cli
+
+    return cli
 
 
 def _open_closed_streams() -> None:

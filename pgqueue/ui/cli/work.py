@@ -77,10 +77,7 @@ def work(
     A second SIGTERM or Ctrl-C ends this grace period immediately.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts
-    from pgqueue.worker.callbacks import called_back
     from pgqueue.worker.processes.recycling import rss
-    from pgqueue.worker.processes.supervisor import supervise
-    from pgqueue.worker.running.hook_tasks import serving
     from pgqueue.worker.worker import Worker
 
     choose_level(verbose=verbose, quiet=quiet)
@@ -97,12 +94,17 @@ def work(
             do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
         )
     alerts = find_alerts(read_file())
+    # The modules and the app live as long as the process. Without these calls, each full garbage collection would visit all of them again.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     if settings.processes > 1:
+        from pgqueue.worker.callbacks import called_back
+        from pgqueue.worker.processes.supervisor import supervise
+        from pgqueue.worker.running.hook_tasks import serving
+
         with called_back(loaded):
             code = supervise(settings.processes, loaded.dsn, serving(settings, loaded, alerts))
         raise typer.Exit(code)
     worker = Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts)
-    # The modules and the app live as long as the process. Without these calls, each full garbage collection would visit all of them again.
-    gc.collect()
-    gc.freeze()
     raise typer.Exit(worker.run(ends_process=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgqueue.errors import PackageMissingError
-from pgqueue.telemetry import metrics, operation_spans
+from pgqueue.telemetry import metered, operation_spans
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.workers import HealthFailed
 
@@ -25,9 +25,11 @@ def begin(health_port: int | None) -> None:
     Also begins the spans of the worker's own statements, if the environment asks for them.
     """
     if health_port is not None and are_possible():
+        from pgqueue.telemetry import metrics  # noqa: PLC0415 - most workers count nothing
+
         metrics.begin()
     else:
-        metrics.begin_if_metered()
+        metered.begin_if_metered()
     operation_spans.begin()
 
 
