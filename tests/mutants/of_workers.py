@@ -18,7 +18,7 @@ LEASES = "stages/test_leases.py"
 # fmt: off
 OF_WORKERS = (
     # ---------------------------------------------------------------- statistics
-    mutant("worker/stats_writer.py", "                self.tally.give_back(taken)\n", "",
+    mutant("worker/stats_writer.py", "            self.tally.give_back(left)\n", "",
            "unit/test_stats_writer.py::test_counts_that_could_not_be_written_are_written_later"),
     mutant("worker/worker.py", "        await self._stats_writer.last()\n", "",
            "process/test_stats.py::test_two_workers_and_their_supervisor_add_up_what_they_count"),

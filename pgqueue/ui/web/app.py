@@ -139,7 +139,7 @@ def _shows(site: Site, route: PageRoute) -> Callable[[Request], Awaitable[Respon
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the person gets a page that says it
             return failed(site, request, error)
         page, headers = made.page, {**PRIVATE, "ETag": f'W/"{made.version}"'}
-        form, code = wanted(request), 400 if page.is_unclear else 200
+        form, code = wanted(request), 422 if page.is_unclear else 200
         if form == "json":
             return Response(as_json(page) + "\n", code, media_type="application/json", headers=headers)
         if form == "text":
