@@ -170,7 +170,7 @@ def test_a_restart_of_postgres_ends_no_wait_and_other_requests_get_503_until_it_
                 Client(port, token) as client,
             ):
                 waiting = [pool.submit(client.get, f"/jobs/{job_id}", params={"wait": 30}) for job_id in ids]
-                wait_until(lambda: made._service._waiting == len(ids))
+                wait_until(lambda: made._service.waits == len(ids))
                 server.stop()
                 down = client.get("/queues")
                 assert (down.status_code, down.headers["retry-after"]) == (503, "5")

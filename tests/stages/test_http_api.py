@@ -327,7 +327,7 @@ def test_waiting_clients_that_leave_make_room_and_more_than_allowed_are_refused(
         for client in leaving:
             request = f"GET /api/v1/jobs/{job_id}?wait=30 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
             client.raw = raw(port, request)
-        wait_until(lambda: made._service._waiting == 3)
+        wait_until(lambda: made._service.waits == 3)
         with Client(port, token) as client:
             busy = client.get(f"/jobs/{job_id}", params={"wait": 1})
             assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (
@@ -338,8 +338,28 @@ def test_waiting_clients_that_leave_make_room_and_more_than_allowed_are_refused(
             for other in leaving:
                 other.raw.close()
                 other.close()
-            wait_until(lambda: made._service._waiting == 0)
+            wait_until(lambda: made._service.waits == 0)
             assert client.get(f"/jobs/{job_id}", params={"wait": 0.1}).status_code == 200
+
+
+def test_one_caller_cannot_take_the_places_of_all_who_wait(dsn, tokens, db, monkeypatch):
+    monkeypatch.setattr(limits, "WAITING_OF_ONE", 2)
+    [job_id] = add_jobs(db)
+    made = api.create(dsn, access=tokens.access())
+    ann, bob = tokens.add("ann"), tokens.add("bob")
+    with served(made) as port, Client(port, ann) as client, Client(port, bob) as other:
+        request = f"GET /api/v1/jobs/{job_id}?wait=30 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ann}\r\n\r\n"
+        lines = [raw(port, request) for _ in range(2)]
+        wait_until(lambda: made._service.waits == 2)
+        refused = client.get(f"/jobs/{job_id}", params={"wait": 1})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
+        assert "2 requests of ann wait" in refused.json()["detail"]
+        assert client.get(f"/jobs/{job_id}").status_code == 200
+        assert other.get(f"/jobs/{job_id}", params={"wait": 0.1}).status_code == 200
+        for line in lines:
+            line.close()
+        wait_until(lambda: made._service.waits == 0)
+        assert client.get(f"/jobs/{job_id}", params={"wait": 0.1}).status_code == 200
 
 
 def raw(port, text):
@@ -405,13 +425,13 @@ def test_a_hundred_streams_share_one_connection_and_free_their_places_when_clien
     with served(made) as port, Client(port, token := tokens.add()) as client:
         request = f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
         lines = [raw(port, request) for _ in range(100)]
-        wait_until(lambda: made._service._waiting == 100)
+        wait_until(lambda: made._service.waits == 100)
         assert client.get(f"/jobs/{job_id}/events").status_code == 503
         sessions = "select count(*) from pg_stat_activity where application_name = 'pgqueue wait' and datname = current_database()"
         assert wait_until(lambda: db.execute(sessions).fetchall() == [(1,)])
         for line in lines:
             line.close()
-        wait_until(lambda: made._service._waiting == 0)
+        wait_until(lambda: made._service.waits == 0)
 
 
 def test_one_caller_cannot_take_the_streams_of_the_others(dsn, tokens, db, monkeypatch):
@@ -421,13 +441,13 @@ def test_one_caller_cannot_take_the_streams_of_the_others(dsn, tokens, db, monke
     made = api.create(dsn, access=tokens.access())
     with served(made) as port, Client(port, tokens.add("ann")) as ann, Client(port, tokens.add("bob")) as bob:
         with ann.stream("GET", path), ann.stream("GET", path):
-            wait_until(lambda: made._service._waiting == 2)
+            wait_until(lambda: made._service.waits == 2)
             refused = ann.get(path)
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
             assert "ann has 2 streams" in refused.json()["detail"]
             with bob.stream("GET", path) as answer:
                 assert answer.status_code == 200
-        wait_until(lambda: made._service._waiting == 0)
+        wait_until(lambda: made._service.waits == 0)
         with ann.stream("GET", path) as answer:
             assert answer.status_code == 200
 

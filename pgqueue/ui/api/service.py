@@ -24,9 +24,8 @@ IN_LINE = 2000  # further requests that wait for their turn
 PATIENCE = 10.0  # seconds; a request waits for its turn at most this long
 ANSWER = 8.0  # seconds; the database must answer a request within this time
 MOST_WAITING = 5000  # requests that wait for the end of a job
-STREAMS_OF_ONE = (
-    100  # streams of events that one caller can have open, so that it does not take the places of all others
-)
+# The same for one caller, so that it does not take the places of all others, and streams of events that it can have open.
+WAITING_OF_ONE, STREAMS_OF_ONE = 2000, 100
 WRITING = (
     "set local search_path = pg_catalog, pg_temp; set local timezone = 'UTC';"
     " set local statement_timeout = '6s'; set local lock_timeout = '2s'"
@@ -79,7 +78,10 @@ class Service:
         self.background = Background()
         self.feed = Feed(app.store.dsn)
         self._gate = Gate(SESSIONS, IN_LINE)
-        self._most_waiting, self._waiting = most_waiting, 0
+        self._most_waiting = most_waiting
+        self._waits: Counter[str] = (
+            Counter()
+        )  # the number of waiting requests of each caller, streams among them
         self._streams: Counter[str] = Counter()  # the number of streams of each caller
 
     @property
@@ -111,35 +113,39 @@ class Service:
                     f"The database has not answered within {ANSWER:g} s.", do="try again"
                 ) from None
 
+    @property
+    def waits(self) -> int:
+        """Returns how many requests wait for the end of a job."""
+        return self._waits.total()
+
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts a request that waits for the end of a job. Raises ServerBusyError if too many wait."""
-        self.check_room()
-        self._waiting += 1
-        try:
+    def waiting(self, caller: str) -> Iterator[None]:
+        """Counts a request of this caller that waits for the end of a job. Raises an error if too many wait, of this caller or of all."""
+        self._check_waits(caller)
+        with _counted(self._waits, caller):
             yield
-        finally:
-            self._waiting -= 1
 
     @contextmanager
     def streaming(self, caller: str) -> Iterator[None]:
-        """``waiting`` for a stream of events of this caller. Raises InvalidRequestError if the caller has too many."""
+        """``waiting`` for a stream of events. Raises what ``check_room`` raises."""
         self.check_room(caller)
-        self._streams[caller] += 1
-        try:
-            with self.waiting():
-                yield
-        finally:
-            self._streams[caller] -= 1
-            self._streams += Counter()  # forgets callers without a stream
+        with self.waiting(caller), _counted(self._streams, caller):
+            yield
 
-    def check_room(self, caller: str | None = None) -> None:
-        """Raises ServerBusyError if too many requests wait. ``caller``: raises InvalidRequestError if it has too many streams of events."""
-        if self._waiting >= self._most_waiting:
-            raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
-        if caller is not None and self._streams[caller] >= STREAMS_OF_ONE:
+    def check_room(self, caller: str) -> None:
+        """Raises ServerBusyError if the server has no room for a further stream, and InvalidRequestError if the caller has too many."""
+        self._check_waits(caller)
+        if self._streams[caller] >= STREAMS_OF_ONE:
             raise too_many(
                 f"{caller} has {STREAMS_OF_ONE} streams of events open.", "close one, and try again"
+            )
+
+    def _check_waits(self, caller: str) -> None:
+        if self.waits >= self._most_waiting:
+            raise ServerBusyError("Too many requests wait for jobs.", do="ask without wait, or try again")
+        if self._waits[caller] >= WAITING_OF_ONE:
+            raise too_many(
+                f"{WAITING_OF_ONE} requests of {caller} wait for jobs.", "ask without wait, or try again"
             )
 
     async def aclose(self) -> None:
@@ -148,3 +154,14 @@ class Service:
         await self.feed.aclose()
         if self.is_own:
             await self.app.aclose()
+
+
+@contextmanager
+def _counted(counts: Counter[str], caller: str) -> Iterator[None]:
+    counts[caller] += 1
+    try:
+        yield
+    finally:
+        counts[caller] -= 1
+        if not counts[caller]:
+            del counts[caller]

@@ -18,7 +18,7 @@ LONGEST = 30.0  # seconds
 
 async def wait_for_end(call: Call, job: Job, seconds: float) -> None:
     """Returns when the job has ended, the time is over, or the client has left."""
-    with call.service.waiting():
+    with call.service.waiting(call.who.name):
         looking = asyncio.create_task(_look(call, job.id, seconds))
         leaving = asyncio.create_task(_left(call.request))
         try:
