@@ -19,7 +19,7 @@ from pgqueue.model.progress import Progress
 from pgqueue.ui import api
 from pgqueue.ui.access.access import Access
 from pgqueue.ui.access.who import Role
-from pgqueue.ui.api import problems
+from pgqueue.ui.api import jobs, problems
 from pgqueue.ui.api import service as limits
 from tests.factories import add_jobs, look
 from tests.http_servers import Client, Tokens, served
@@ -288,6 +288,36 @@ def test_queues_and_workers_are_listed(client, db):
     [worker] = client.get("/workers").json()["items"]
     assert (worker["queues"], worker["running"]) == (["mail"], 1)
     assert isinstance(worker["id"], str)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 200])
+def test_a_page_of_large_jobs_ends_early_and_the_next_one_goes_on(client, db, monkeypatch, limit):
+    monkeypatch.setattr(jobs, "PAGE", 50_000)
+    ids = add_jobs(db, count=30)
+    db.execute(
+        "update pgqueue.jobs_live set args = jsonb_build_object('text', repeat('x', (id % 5 * 10000)::int))"
+    )
+    seen, after = [], {}
+    while True:
+        answer = client.get("/jobs", params={"limit": limit, **after})
+        assert len(answer.content) < 50_000 + 40_000 + 30 * 1000
+        page = answer.json()
+        assert 1 <= len(page["items"]) <= limit
+        seen += [int(job["id"]) for job in page["items"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == sorted(ids, reverse=True)
+
+
+def test_a_job_that_is_larger_than_a_page_is_a_page(client, db, monkeypatch):
+    monkeypatch.setattr(jobs, "PAGE", 1000)
+    ids = add_jobs(db, count=2)
+    db.execute("update pgqueue.jobs_live set args = jsonb_build_object('text', repeat('x', 5000))")
+    first = client.get("/jobs").json()
+    assert ([job["id"] for job in first["items"]], first["next"]) == ([str(ids[1])], str(ids[1]))
+    last = client.get("/jobs", params={"after": first["next"]}).json()
+    assert ([job["id"] for job in last["items"]], last["next"]) == ([str(ids[0])], None)
 
 
 # ---------------------------------------------------------------- waiting

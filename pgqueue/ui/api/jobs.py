@@ -23,6 +23,7 @@ from pgqueue.model.payload import signal_text
 from pgqueue.model.redaction import names_a_secret
 from pgqueue.model.refusal import why_refused
 from pgqueue.model.suspension import signal_name
+from pgqueue.sql import Row, Statement
 from pgqueue.ui.api.answers import etag, shown_event, shown_job, shown_reason
 from pgqueue.ui.api.calls import Answer, Call
 from pgqueue.ui.api.shapes import Listing, SentSignal, Waiting, moment_of
@@ -32,6 +33,8 @@ from pgqueue.ui.api.waiting import wait_for_end
 AGAIN = {"Retry-After": "1"}
 # The pauses, in seconds, before an action is tried again on a job that another request has locked: act() waits for no lock.
 LOCKED_PAUSES = (0.02, 0.1, 0.5)
+PAGE = 4_000_000  # characters of texts and documents after which a page of jobs ends, if it has a job
+AT_FIRST = 8  # jobs that are read before their size is known
 MOST_EVENTS = 1000  # of a job; the last ones are answered
 
 
@@ -71,15 +74,40 @@ async def get_result(call: Call) -> Answer:
     return Answer({"id": str(job.id), "state": job.state, "result": job.result})
 
 
-async def list_jobs(call: Call) -> Answer:
+async def list_jobs(call: Call) -> Response:
     asked = call.asks(Listing)
     which = _filter(call, asked)
     after = None if asked.after is None else int(asked.after)
+    body = await asyncio.to_thread(_page, *await _rows(call, which, after, asked.limit))
+    return Response(body, media_type="application/json")
+
+
+async def _rows(call: Call, which: JobFilter, after: int | None, most: int) -> tuple[list[Row], bool]:
+    """Reads the rows of a page, and whether there can be more of them. The page ends early if its documents are large together."""
+    rows: list[Row] = []
+    size = 0
     async with call.service.reading() as reader:
-        found = await reader.ask(statements.list_jobs(which, before=after, count=asked.limit + 1))
-    page = found[: asked.limit]
-    more = str(page[-1].id) if len(found) > len(page) else None
-    return Answer({"items": [shown_job(job) for job in page], "next": more})
+        while len(rows) <= most:
+            # As many as are still missing, but only a few until it is known how large they are.
+            count = most + 1 - len(rows)
+            count = min(count, AT_FIRST if not rows else (PAGE - size) * len(rows) // size + 1)
+            made = statements.list_jobs(which, before=after, count=count)
+            found = await reader.ask(Statement(made.name, made.text, made.parameters, list))
+            for row in found:
+                size += sum(len(value) for value in row if isinstance(value, str))
+                if rows and (size > PAGE or len(rows) == most):
+                    return rows, True
+                rows.append(row)
+            if len(found) < count:
+                return rows, False
+            after = rows[-1][0]
+    return rows, True
+
+
+def _page(rows: list[Row], has_more: bool) -> bytes:
+    """Returns a page of jobs as JSON. On a thread, because to decode and mask large documents takes long."""
+    jobs = statements.list_jobs().decode(rows)
+    return encode({"items": [shown_job(job) for job in jobs], "next": str(jobs[-1].id) if has_more else None})
 
 
 def refuse_secrets(args: object) -> None:
