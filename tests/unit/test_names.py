@@ -209,9 +209,7 @@ EXECUTES = (
     "worker/replay/recording.py",
     "dev/demo/",
     "ui/acting/performing.py",
-    "ui/api/feed.py",
     "ui/reading/reader.py",
-    "ui/web/live.py",
 )
 
 
