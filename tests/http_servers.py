@@ -120,7 +120,7 @@ def serve(given: dict[str, Any]) -> None:
     access = Access(TokenFile(given["tokens"]).tokens)
     made: Any
     if given["with_page"]:
-        made = web.create(given["dsn"], access=access)
+        made = web.create(given["dsn"], access=access, actions=True)
     else:
         made = api.create(load_app(given["app"]) if given["app"] else given["dsn"], access=access)
     config = uvicorn.Config(

@@ -190,7 +190,7 @@ def admitted(access: Access, **headers: str) -> Who:
 
 def no_room(scene: Scene) -> None:
     service = Service(scene.app(), is_own=True, most_waiting=0)
-    with service.waiting():
+    with service.waiting("ada"):
         pass
 
 

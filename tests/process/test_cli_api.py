@@ -35,7 +35,7 @@ def test_a_name_that_is_taken_a_wrong_role_and_a_wrong_pattern_are_refused_and_n
     pgq("api", "token", "--name", "shop", "--file", str(path))
     before = path.read_bytes()
     for more, code, said in (
-        (["--name", "shop"], 2, "same name"),
+        (["--name", "shop"], 2, "has a token in"),
         (["--name", "a", "--role", "root"], 2, "use viewer, operator, admin"),
         (["--name", "a", "--task", "a b"], 2, "PGQ-405"),
         (["--name", ""], 2, "visible characters"),

@@ -44,7 +44,7 @@ chosen = st.fixed_dictionaries(
     },
 ).filter(lambda options: "ordering" not in options or "concurrency_key" in options)
 SHAPE = (  # returns every column, including columns that a later version adds
-    "select to_jsonb(j) - '{id, created_at, run_at}'::text[], array_lower(j.tags, 1), date_part('epoch', run_at - created_at) from pgqueue.jobs j where id = %s"
+    "select to_jsonb(j) - '{id, created_at, run_at, transaction_id}'::text[], array_lower(j.tags, 1), date_part('epoch', run_at - created_at) from pgqueue.jobs j where id = %s"
 )
 
 
