@@ -8,7 +8,6 @@ ended because a handler blocked its loop; 130, 143 a second signal ended the wor
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -54,10 +53,8 @@ def _commands() -> Callable[..., int]:
     """Returns the root command. If libpq is missing, an import here fails.
 
     A worker starts in each process of ``--processes``, so its root command has no other command: their modules would take time and memory.
-    Until ``work`` has imported what it needs, no garbage is collected, because each collection would visit all new modules again.
     """
     if sys.argv[1:2] == ["work"]:
-        gc.disable()
         from pgqueue.ui.cli import work
         from pgqueue.ui.cli.common import cli
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from pgqueue.config import WorkerSettings, read_file, worker_sources
 from pgqueue.errors import InvalidSettingError
 from pgqueue.model.setting import read_given
+from pgqueue.runtime.garbage import lasting
 from pgqueue.telemetry import log_output
 from pgqueue.ui.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.ui.cli.options import with_settings
@@ -76,14 +76,15 @@ def work(
     finished.
     A second SIGTERM or Ctrl-C ends this grace period immediately.
     """
-    from pgqueue.maintenance.alerting.settings import find_alerts
-    from pgqueue.worker.processes.recycling import rss
-    from pgqueue.worker.worker import Worker
-
     choose_level(verbose=verbose, quiet=quiet)
     fds = None if supervisor is None else _pipes(supervisor)
     path = app_path(app)
-    loaded = app_with_database(path, dsn)
+    with lasting():
+        from pgqueue.maintenance.alerting.settings import find_alerts
+        from pgqueue.worker.processes.recycling import rss
+        from pgqueue.worker.worker import Worker
+
+        loaded = app_with_database(path, dsn)
     settings = settings_for(loaded, **flags)
     log_output.choose_format(settings.log_format)
     log_output.set_up()
@@ -94,10 +95,6 @@ def work(
             do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
         )
     alerts = find_alerts(read_file())
-    # The modules and the app live as long as the process. Without these calls, each full garbage collection would visit all of them again.
-    gc.collect()
-    gc.freeze()
-    gc.enable()
     if settings.processes > 1:
         from pgqueue.worker.callbacks import called_back
         from pgqueue.worker.processes.supervisor import supervise
