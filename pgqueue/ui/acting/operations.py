@@ -41,6 +41,11 @@ class Changed(NamedTuple):
     def is_done(self) -> bool:
         return self.result in DONE and self.result != self.state
 
+    @property
+    def can_be_undone(self) -> bool:
+        """A running job that was only asked to stop cannot be brought back (note_slice.sql)."""
+        return self.is_done and self.result != "requested"
+
 
 @dataclass(slots=True)
 class Progress:

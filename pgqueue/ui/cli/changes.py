@@ -25,7 +25,7 @@ from pgqueue.model.job import STATES
 from pgqueue.model.refusal import REFUSED, SENTENCES, why_refused
 from pgqueue.text.counted import count
 from pgqueue.ui.acting import background
-from pgqueue.ui.acting.operations import DONE, Action, Changed, Operation
+from pgqueue.ui.acting.operations import Action, Changed, Operation
 from pgqueue.ui.acting.performing import Steps
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database, dsn_or_running
@@ -193,7 +193,7 @@ def print_changes(
     if as_json:
         emit({"items": items, "dry_run": dry_run, "audit_id": audit_id})
     else:
-        _show_changes(items, audit_id)
+        _show_changes(items, audit_id if any(one.can_be_undone for one in done) else None)
     _raise_for(done, ids is not None, "cannot" if dry_run else "could not")
 
 
@@ -222,7 +222,7 @@ def _word(result: object) -> str:
     return str(result).partition(":")[0]
 
 
-def _show_changes(done: list[dict[str, object]], audit_id: int | None) -> None:
+def _show_changes(done: list[dict[str, object]], undoable: int | None) -> None:
     if len(done) <= 20:
         table(
             ("id", tables.name("task"), "was", "result"), [list(item.values()) for item in done], empty="No job matches."
@@ -235,8 +235,8 @@ def _show_changes(done: list[dict[str, object]], audit_id: int | None) -> None:
         say(word, f"{count(results[word], 'job')} {NOTES[word]}")
     for word in sorted(results.keys() & SENTENCES.keys() - {REFUSED}):
         say(word, f"{count(results[word], 'job')} not changed: {why_refused(word)}")
-    if audit_id is not None and results.keys() & DONE - {"requested"}:
-        say("undo", f"pgq audit undo {audit_id}")
+    if undoable is not None:
+        say("undo", f"pgq audit undo {undoable}")
 
 
 def track(parts: Iterable[list[Changed]], verb: str) -> Iterable[list[Changed]]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from pgqueue.database import statements
 from pgqueue.database.statements import Who
 from pgqueue.database.statements.actions import JobAction
-from pgqueue.ui.acting.operations import Action, Operation
+from pgqueue.ui.acting.operations import Action, Changed, Operation
 from pgqueue.ui.acting.performing import perform_async
 from pgqueue.ui.mcp.answers import answer, of_page
 from pgqueue.ui.mcp.connections import Connections
@@ -126,18 +126,16 @@ class Actions:
 
     async def _act(self, name: JobAction, job_ids: list[int]) -> str:
         operation = Operation(Action(name=name, who=self._who, ids=job_ids))
-        jobs: list[dict[str, object]] = []
+        done: list[Changed] = []
 
         async def act(connection: AsyncConnection) -> None:
-            async for done in perform_async(connection, operation):
-                jobs.extend(
-                    {"id": str(one.id), "task": one.task, "state_before": one.state, "changed": one.is_done, "result": one.result}
-                    for one in done
-                )  # fmt: skip
+            async for part in perform_async(connection, operation):
+                done.extend(part)
 
         await self._connections.act(act, operation)
         progress = operation.progress
-        # A running job that was asked to stop cannot be undone.
-        can_undo = any(job["changed"] and job["result"] != "requested" for job in jobs)
-        undo = f"pgq audit undo {progress.audit_id}" if can_undo else None
+        jobs = [
+            {"id": str(one.id), "task": one.task, "state_before": one.state, "changed": one.is_done, "result": one.result} for one in done
+        ]  # fmt: skip
+        undo = f"pgq audit undo {progress.audit_id}" if any(one.can_be_undone for one in done) else None
         return answer({"changed": progress.changed, "jobs": jobs, "undo": undo})
