@@ -146,8 +146,6 @@ class Bench:
     def _run(self, worker: _Worker) -> None:
         worker.run()
         self._stop.check()
-        if worker.is_interrupted:
-            raise KeyboardInterrupt
 
     def _work(self) -> tuple[float, float]:
         """Lets a worker run the jobs that are there, for a limited time. Returns jobs per second, and the share of a CPU that it used."""
@@ -187,25 +185,24 @@ class Bench:
         finally:
             pickups.end()
         if not pickups.is_over:
-            raise KeyboardInterrupt  # somebody has asked the worker to stop
+            raise KeyboardInterrupt  # a person has asked the worker to stop, by pgq workers stop
         self._jobs += len(pickups.waits)
         return pickups.waits[WARM_UP:] if len(pickups.waits) > 4 * WARM_UP else pickups.waits
 
 
 class _Worker(Worker):
-    """A worker that notes the signals that come while it works and while it ends, and leaves later ones to ``stop``.
+    """A worker that tells ``asked`` of the signals that come while it works, and leaves later ones to it.
 
-    ``is_interrupted``: a signal has stopped it. The benchmark itself calls ``stop`` without a number.
+    The benchmark itself calls ``stop`` without a number.
     """
 
-    is_interrupted = False
-
-    def __init__(self, app: App, settings: WorkerSettings, stop: Stop) -> None:
+    def __init__(self, app: App, settings: WorkerSettings, asked: Stop) -> None:
         super().__init__(app, settings, alerts=AlertSettings())
-        self._stop_of_bench = stop
+        self._asked = asked
 
     def stop(self, number: int | None = None) -> None:
-        self.is_interrupted = self.is_interrupted or number is not None
+        if number is not None:
+            self._asked.note()
         super().stop(signal.SIGTERM if number is None else number)
 
     async def _work(self, *, ends_process: bool) -> int:
@@ -215,7 +212,7 @@ class _Worker(Worker):
             await asyncio.sleep(0.01)  # the loop handles the signals that it has received
             for number in STOPS:
                 asyncio.get_running_loop().remove_signal_handler(number)
-            self._stop_of_bench.listen()
+            self._asked.listen()
 
 
 class Done:
@@ -295,11 +292,13 @@ class Stop:
 
     def listen(self) -> None:
         for number in STOPS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._came)
 
-    def _note(self, _number: int, _frame: object) -> None:
-        if self._is_asked:
-            raise KeyboardInterrupt
+    def _came(self, _number: int, _frame: object) -> None:
+        self.check()
+        self.note()
+
+    def note(self) -> None:
         self._is_asked = True
 
     def check(self) -> None:
