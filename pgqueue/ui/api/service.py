@@ -14,6 +14,7 @@ from pgqueue.app.storing import JobStore
 from pgqueue.database.driver_errors import explained
 from pgqueue.database.run import command_async
 from pgqueue.errors import ServerBusyError
+from pgqueue.ui.access.counted import counted
 from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.feed import Feed
 from pgqueue.ui.reading.failures import too_many
@@ -79,10 +80,8 @@ class Service:
         self.feed = Feed(app.store.dsn)
         self._gate = Gate(SESSIONS, IN_LINE)
         self._most_waiting = most_waiting
-        self._waits: Counter[str] = (
-            Counter()
-        )  # the number of waiting requests of each caller, streams among them
-        self._streams: Counter[str] = Counter()  # the number of streams of each caller
+        # For each caller: how many of its requests wait, streams among them, and how many streams it has.
+        self._waits, self._streams = Counter[str](), Counter[str]()
 
     @property
     def store(self) -> JobStore:
@@ -122,14 +121,14 @@ class Service:
     def waiting(self, caller: str) -> Iterator[None]:
         """Counts a request of this caller that waits for the end of a job. Raises an error if too many wait, of this caller or of all."""
         self._check_waits(caller)
-        with _counted(self._waits, caller):
+        with counted(self._waits, caller):
             yield
 
     @contextmanager
     def streaming(self, caller: str) -> Iterator[None]:
         """``waiting`` for a stream of events. Raises what ``check_room`` raises."""
         self.check_room(caller)
-        with self.waiting(caller), _counted(self._streams, caller):
+        with self.waiting(caller), counted(self._streams, caller):
             yield
 
     def check_room(self, caller: str) -> None:
@@ -154,14 +153,3 @@ class Service:
         await self.feed.aclose()
         if self.is_own:
             await self.app.aclose()
-
-
-@contextmanager
-def _counted(counts: Counter[str], caller: str) -> Iterator[None]:
-    counts[caller] += 1
-    try:
-        yield
-    finally:
-        counts[caller] -= 1
-        if not counts[caller]:
-            del counts[caller]

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from pgqueue.database.run import wait_notified
 from pgqueue.errors import ServerBusyError
 from pgqueue.runtime.clock import monotonic
+from pgqueue.ui.access.counted import counted
 from pgqueue.ui.reading.budget import Budget
 from pgqueue.ui.reading.failures import too_many
 from pgqueue.ui.reading.listening import ANSWER, Listening
@@ -44,7 +45,7 @@ class Live:
         self._listening = Listening("live pages", dsn, lambda: bool(self._tabs), self._turn)
         self._pages = pages
         self._tabs: dict[Look, set[Tab]] = {}
-        self._callers: Counter[str] = Counter()  # the number of tabs of each caller
+        self._callers = Counter[str]()  # the number of tabs of each caller
         self._looked: dict[Look, float] = {}
         self._budget = Budget(monotonic())
 
@@ -61,13 +62,11 @@ class Live:
         self.check_room(caller)
         tab = Tab(version)
         self._tabs.setdefault(what, set()).add(tab)
-        self._callers[caller] += 1
         self._listening.stir()
         try:
-            yield tab
+            with counted(self._callers, caller):
+                yield tab
         finally:
-            self._callers[caller] -= 1
-            self._callers += Counter()  # forgets callers without a tab
             same = self._tabs[what]
             same.discard(tab)
             if not same:
