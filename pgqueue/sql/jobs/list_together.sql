@@ -3,7 +3,7 @@
 -- Zero rows: the job is gone, or it was stored before version 0029 of the schema.
 -- `committed_at` is null if the server does not note when transactions commit (track_commit_timestamp), or has forgotten this one.
 -- In a database that was restored on another server, the number means another transaction, which committed at any time. So a time that is
--- not between the enqueue and the first known claim is left out. On a standby, the function fails if the primary notes no times.
+-- not between the enqueue and the last claim is left out. It is also null on a standby, whose setting need not be that of the primary.
 with one as materialized (
     select j.transaction_id,
            case when current_setting('track_commit_timestamp') = 'on' and not pg_is_in_recovery()
