@@ -144,7 +144,7 @@ class CommitUnconfirmedError(PgQueueError):
 
 
 class NotFoundError(PgQueueError):
-    """The base of the errors below, each of which says what does not exist."""
+    """The base of the errors below. Each of them says what does not exist."""
 
     exit_code = 5
 

@@ -29,7 +29,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 MOST_AT_ONCE = 4  # actions that a server does at the same time
 PAUSE = 1.0  # seconds between two tries to write why an action has stopped
 PATIENCE = 5.0  # seconds for which a caller that waits for its action waits for this note
-# A server waits out an outage for at most so many seconds. After two minutes, the audit recognizes by itself what has stopped.
+# A server waits out an outage for at most this many seconds. After two minutes, the audit recognizes by itself what has stopped.
 NOTED_WITHIN = 100.0
 
 

@@ -35,7 +35,8 @@ def create(
     database; None: the DSN that the settings name. Then every task can be enqueued.
     ``access``: who is served. Without it, only programs on the same machine are served, and they only read.
     ``prefix``: the path of the API below the place where the app is mounted. ``pool_size``: the most connections, if ``queue`` is no App.
-    ``actions``: whether requests can change anything, if the caller's role allows it. ``most_waiting``: requests with ``?wait=`` that can wait at the same time.
+    ``actions``: whether requests can change anything, if the caller's role allows it. ``most_waiting``: how many requests with ``?wait=`` can
+    wait at the same time.
 
     Raises PackageMissingError if starlette is not installed. Connects with the first request.
     """

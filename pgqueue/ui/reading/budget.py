@@ -1,8 +1,8 @@
-"""How many statements the pages that somebody looks at may send. Does no I/O, and is told the time."""
+"""How many statements open pages may send. Does no I/O, and is told the time."""
 
 from __future__ import annotations
 
-QUERIES_A_SECOND = 2.0  # in the mean; a page that needs more queries is made less often
+QUERIES_A_SECOND = 2.0  # on average; a page that needs more queries is made less often
 
 
 class Budget:

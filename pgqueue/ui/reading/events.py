@@ -1,7 +1,7 @@
 """The events of all jobs as they happen: `pgq events tail` and the streams of the HTTP API find each event once, also one that commits late.
 
-A look reads the newest events, and goes back so far that it also finds those whose transactions were open at the last look. So where a
-look begins is a position that a client can keep: a reader that begins there again misses nothing.
+A look reads the newest events. It goes back to the begin of the transactions that were open at the last look, so it also finds what these
+have committed since. A client can keep the position where a look begins: a reader that begins there again misses nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEANT = {
     "created": "enqueued",
 }
 
-LATE = 10.0  # seconds; each look goes back so far
+LATE = 10.0  # seconds; each look goes back at least this far
 # If a transaction that has written jobs is open for longer, looks go back to its begin, but at most this many seconds.
 LATEST = 60.0
 MOST = 1000  # events of each kind that one look reads: enqueues, completions, others
@@ -60,7 +60,7 @@ class Position:
 class Found(NamedTuple):
     """What a look has found. A reader that begins at ``position`` again gets all of ``events`` again; at ``next``, what follows them.
 
-    ``gap``: so many events have happened that some of those before this time were not read. None: all were read.
+    ``gap``: some of the events before this time were not read, because too many have happened. None: all were read.
     """
 
     events: list[JobEvent]

@@ -30,7 +30,7 @@ from pgqueue.errors import (
 )
 from pgqueue.ui.access import access
 
-# The first class of which an error is an instance gives the code of the answer. Every other error is the fault of the server: 500.
+# The code of an answer is that of the first class here to which the error belongs. Every other error is the fault of the server: 500.
 CODES: tuple[tuple[type[PgQueueError], int], ...] = (
     (PayloadTooLargeError, 413),
     (IdempotencyConflictError, 422),

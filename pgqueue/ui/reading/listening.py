@@ -1,4 +1,4 @@
-"""One connection that listens, for all callers of a server that wait for news. It is open only while somebody waits."""
+"""One connection that listens, for all callers of a server that wait for news. It is open only while a caller waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINGER = 10.0  # seconds without a caller after which the connection is closed
 
 
 class Listening:
-    """Calls ``turn`` with the connection again and again, as long as ``is_used`` says that somebody waits. Replaces lost connections.
+    """Calls ``turn`` with the connection again and again, as long as ``is_used`` says that a caller waits. Replaces lost connections.
 
     ``what`` names the callers in the log, and is a part of the connection's name. Behind a pooler there are no notifications: the log says so
     once.
@@ -38,7 +38,7 @@ class Listening:
         self._is_deaf = False  # whether it was said that there are no notifications
 
     def stir(self) -> None:
-        """Says that somebody has come. Begins to listen, if it does not yet."""
+        """Says that a caller has come. Begins to listen, if it does not yet."""
         self._came.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"pgqueue {self._what}")
@@ -68,7 +68,7 @@ class Listening:
                 await asyncio.sleep(AGAIN_AFTER)
 
     async def _is_wanted(self) -> bool:
-        """Returns whether somebody waits, or comes within LINGER seconds."""
+        """Returns whether a caller waits, or comes within LINGER seconds."""
         self._came.clear()
         if not self._is_used():
             with suppress(TimeoutError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # id: a number that only names a row. number: a number that is counted. duration: seconds. time: a datetime. share: a number from 0 to 1.
-# size: bytes. json: a document. code: a text of which each character matters. count: a number, or a Count.
+# size: bytes. json: a document. code: a text in which each character matters. count: a number, or a Count.
 Kind = Literal[
     "text",
     "id",

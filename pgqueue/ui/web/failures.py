@@ -27,8 +27,8 @@ def missing(site: Site) -> Callable[[Request, Exception], Response]:
         assert isinstance(error, HTTPException)
         what = "There is no such page." if error.status_code == 404 else error.detail
         kind = PageNotFoundError if error.status_code == 404 else PgQueueError
-        known = kind(what, do="Choose a page from the menu.")
-        return _answer(site, request, known, error.status_code, error.headers or NO_HEADERS)
+        said = kind(what, do="Choose a page from the menu.")
+        return _answer(site, request, said, error.status_code, error.headers or NO_HEADERS)
 
     return answer
 

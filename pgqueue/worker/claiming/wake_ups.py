@@ -16,8 +16,8 @@ AFTER_WAKE_UP, LATER = 0.012, 0.05
 class WakeUps:
     """If ``stopping``, no sleep begins.
 
-    After a wake-up, one more claim and one more survey become due (AFTER_WAKE_UP, LATER). No other event, such as the
-    end of a job, makes them superfluous.
+    After a wake-up, one more claim and one more survey become due (AFTER_WAKE_UP, LATER). They stay due if another event, such as the end of
+    a job, ends the sleep before.
     """
 
     def __init__(self) -> None:
@@ -70,9 +70,7 @@ class WakeUps:
         at = self._survey_at
         left = max(at - monotonic(), 0.0)
         is_woken = await self.sleep(min(seconds, left))
-        if (
-            left <= seconds and not is_woken and self._survey_at == at
-        ):  # not if a wake-up came when the sleep was over
+        if left <= seconds and not is_woken and self._survey_at == at:  # a wake-up may come as the sleep ends
             self._survey_at = math.inf
         return is_woken
 
