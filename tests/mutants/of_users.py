@@ -28,7 +28,7 @@ OF_USERS = (
            "process/test_cli_jobs.py::test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state"),
     mutant("ui/acting/operations.py", "self.result in DONE and self.result != self.state", "self.result in DONE", "process/test_cli_jobs.py::test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state"),
     mutant("sql/actions/functions/act.sql", "coalesce(case when job.state <> all(states) then job.state end,", "coalesce(", "stages/test_actions.py::test_an_action_with_states_leaves_a_job_that_has_another_state_by_then"),
-    mutant("sql/actions/functions/undo_edit.sql", "l.value is distinct from now_is.values -> l.key", "false", "stages/test_actions.py::test_the_undo_of_an_edit_leaves_a_job_that_was_edited_again"),
+    mutant("sql/actions/functions/undo_edit.sql", "l.value is distinct from now_is.values -> l.key", "false", "stages/test_action_undos.py::test_the_undo_of_an_edit_leaves_a_job_that_was_edited_again"),
     mutant("sql/actions/functions/delete_jobs.sql", "delete from pgqueue.undo_rows u where u.job_id = any(ids);", "", "stages/test_actions.py::test_a_delete_leaves_nothing_of_a_job_when_its_undo_is_given_up"),
     mutant("ui/cli/tables.py", 'replace("\\t", " ")', 'replace("\\t", "\\t")', "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
     mutant("ui/cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_every_table_fits_the_width_without_cutting_an_id"),
