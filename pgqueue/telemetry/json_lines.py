@@ -18,6 +18,8 @@ ACTING = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
+ENCODER = json.JSONEncoder(default=shown, ensure_ascii=False, allow_nan=False)
+
 
 class JsonFormatter(logging.Formatter):
     """Formats each record as one line of JSON: time, level, logger, event, message, and its fields. Times are in UTC (RFC 3339).
@@ -61,7 +63,7 @@ def json_line(value: dict[str, object]) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, default=shown, ensure_ascii=False, allow_nan=False)
+    return ENCODER.encode(value)
 
 
 def _json_or_text(value: object) -> str:

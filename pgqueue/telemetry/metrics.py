@@ -194,29 +194,23 @@ def _claimed(recorder: Recorder, facts: list[JobsClaimed]) -> None:
 def _taken(recorder: Recorder, facts: list[JobsTaken]) -> None:
     by_queue: defaultdict[str, list[float]] = defaultdict(list)
     for fact in facts:
-        now = fact.now
-        for queue, run_at in fact.jobs:
-            by_queue[queue].append(now - run_at)
-    for queue, waits in by_queue.items():
-        if min(waits) < 0:  # the clocks of the worker and the database can differ a little
-            waits[:] = [max(wait, 0.0) for wait in waits]
-        recorder.add(i.CONSUMED, ("receive", SYSTEM, queue), len(waits))
-        recorder.observe(i.WAIT_DURATION, (queue,), waits)
+        for queue, waits in fact.waits:
+            by_queue[queue] += waits
+    for queue, waited in by_queue.items():
+        if min(waited) < 0:
+            waited[:] = [max(wait, 0.0) for wait in waited]
+        recorder.add(i.CONSUMED, ("receive", SYSTEM, queue), len(waited))
+        recorder.observe(i.WAIT_DURATION, (queue,), waited)
 
 
 def _written(recorder: Recorder, facts: list[OutcomesWritten]) -> None:
     groups: defaultdict[tuple[str, str, str, str], list[float | None]] = defaultdict(list)
-    completed: defaultdict[tuple[str, str], list[float | None]] = defaultdict(list)
     durations: defaultdict[str, list[float]] = defaultdict(list)
     for fact in facts:
         if fact.seconds is not None:
             durations[fact.operation].append(fact.seconds)
-        for queue, task, ran in fact.completed:
-            completed[queue, task].append(ran)
         for queue, task, outcome, error, ran in fact.ended:
-            groups[queue, task, outcome, error].append(ran)
-    for (queue, task), times in completed.items():
-        groups[queue, task, "completed", ""] += times
+            groups[queue, task, outcome, error] += ran
     for operation, seconds in durations.items():
         recorder.observe(i.OPERATION_DURATION, (operation, SYSTEM, "", ""), seconds)
     for (queue, task, outcome, error), times in groups.items():

@@ -36,8 +36,8 @@ def _claimed(fact: JobsClaimed) -> None:
 def _written(fact: OutcomesWritten) -> None:
     if fact.seconds is None:
         return
-    queues = {one[0] for one in fact.completed} | {one[0] for one in fact.ended}
-    jobs = len(fact.completed) + len(fact.ended)
+    queues = {alike.queue for alike in fact.ended}
+    jobs = sum(len(alike.ran) for alike in fact.ended)
     _span(
         fact.operation,
         "settle",

@@ -6,12 +6,18 @@ No function here raises an error, even if a method of such an exception raises o
 from __future__ import annotations
 
 import traceback
+from types import CodeType, TracebackType
 from typing import Any
 
 from pgqueue.text.values import name_of
 
 ERROR_LIMIT = 2_000  # the middle of a longer message is cut out; in characters
 TRACEBACK_LIMIT = 16_000  # the middle of a longer traceback is cut out; in characters
+DEPTH = 30  # of a deeper traceback, the last frames are shown
+REPEATED = 3  # a function that calls itself more often has a shorter traceback, which counts the repetitions
+MOST_FRAMES = 1000
+# The traceback module adds to the messages or the lines of these errors, and looks for that in their frames.
+NOT_PLAIN = (SyntaxError, NameError, AttributeError, ImportError, BaseExceptionGroup)
 TRACEBACK: Any = BaseException.__dict__[
     "__traceback__"
 ]  # finds the real traceback, even if a user's class redefines ``__traceback__``
@@ -52,9 +58,48 @@ def trace(error: BaseException) -> str | None:
     try:
         if error.__traceback__ is None:
             return None
-        lines = traceback.TracebackException.from_exception(
-            error, limit=-30, max_group_width=5, max_group_depth=5
-        )
-        return clean("".join(lines.format()), TRACEBACK_LIMIT)
+        lines = _lines_of_plain(error)
+        if lines is None:
+            whole = traceback.TracebackException.from_exception(
+                error, limit=-DEPTH, max_group_width=5, max_group_depth=5
+            )
+            lines = list(whole.format())
+        return clean("".join(lines), TRACEBACK_LIMIT)
     except BaseException as broken:  # noqa: BLE001
         return f"(the traceback cannot be shown: {name_of(broken)})"
+
+
+def _lines_of_plain(error: BaseException) -> list[str] | None:
+    """Returns the lines of a traceback that needs no more than its frames and its message, or None.
+
+    The same line fails again and again if a service is down. So the text of each frame is kept, because to make it takes most of the time:
+    the file is looked at and its line is parsed.
+    """
+    is_plain = error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
+    if not is_plain or isinstance(error, NOT_PLAIN):
+        return None
+    texts: list[str] = []
+    codes: set[int] = set()
+    frame = error.__traceback__
+    while frame is not None:
+        texts.append(_text_of(frame))
+        codes.add(id(frame.tb_frame.f_code))
+        frame = frame.tb_next
+    if len(texts) > DEPTH or len(texts) - len(codes) >= REPEATED:
+        return None
+    last = traceback.TracebackException(type(error), error, None).format_exception_only()
+    return ["Traceback (most recent call last):\n", *texts, *last]
+
+
+# The texts of frames, by the code and the place in it. The code is kept, so that no other code gets its id.
+_frames: dict[tuple[int, int], tuple[CodeType, str]] = {}
+
+
+def _text_of(frame: TracebackType) -> str:
+    code = frame.tb_frame.f_code
+    known = _frames.get((id(code), frame.tb_lasti))
+    if known is None:
+        if len(_frames) >= MOST_FRAMES:
+            _frames.clear()
+        known = _frames[id(code), frame.tb_lasti] = code, "".join(traceback.format_tb(frame, 1))
+    return known[1]

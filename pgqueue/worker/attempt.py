@@ -79,6 +79,7 @@ class Attempt:
     """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row that ``claim.sql`` returned."""
 
     __slots__ = (
+        "_secrets",
         "args",
         "attempt",
         "claimed",
@@ -123,6 +124,7 @@ class Attempt:
         self.may_have_seats = may_have_seats  # False: the job has surely taken no seat of a limit
         self.claimed_at = monotonic()
         self.spec: TaskSpec | None = None  # set when the handler is called
+        self._secrets: frozenset[str] | None = None
         self.kept: Any = None  # the log lines that it keeps (job_lines.py)
         self.started_at = 0.0
         self.ran: float | None = (
@@ -157,7 +159,11 @@ class Attempt:
 
     def secrets(self) -> frozenset[str]:
         """Returns the secret values in the arguments of the job. Raises no error."""
-        return frozenset() if self.spec is None else secret_values(self.spec, self.args)
+        if self._secrets is None:
+            if self.spec is None:
+                return frozenset()
+            self._secrets = secret_values(self.spec, self.args)
+        return self._secrets
 
     def row(self) -> list[object]:
         """Returns the claimed row for a child process. In it, expiry and deadline are given as the seconds that are left until them."""

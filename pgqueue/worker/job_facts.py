@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
-from pgqueue.model.outcome import Outcome
-from pgqueue.runtime.clock import monotonic
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import (
     Ended,
@@ -17,10 +17,10 @@ from pgqueue.telemetry.events.jobs import (
     JobLost,
     JobPutBack,
     JobRetried,
+    JobsTaken,
     JobStarted,
     JobSuspended,
     OutcomesWritten,
-    Ran,
     Run,
 )
 from pgqueue.worker.attempt import Attempt
@@ -34,16 +34,25 @@ KINDS: dict[str, type[Any]] = {
     "pending": JobPutBack,
     "suspended": JobSuspended,
 }
-RAN = attrgetter("queue", "task", "ran")
 # What metrics call an outcome, by its reason or else by its state.
 OUTCOMES = {
     "completed": "completed", "retrying": "retried", "dead": "dead", "cancelled": "cancelled", "pending": "snoozed", "sleeping": "suspended",
     "waiting": "suspended", "released": "released",
 }  # fmt: skip
+DONE = ("completed", "")  # what metrics call an outcome, and the name of the class of its error
 NOTHING: dict[NothingToSettle, type[Any]] = {
     NothingToSettle.COMMITTED: JobCompleted,
     NothingToSettle.LEASE_LOST: JobLost,
 }
+
+
+def emit_taken(worker_id: int, attempts: Sequence[Attempt]) -> None:
+    """Emits that the worker has claimed these attempts. Call this only if JobsTaken has subscribers."""
+    now = server_time.now()
+    waits: defaultdict[str, list[float]] = defaultdict(list)
+    for attempt in attempts:
+        waits[attempt.queue].append(now - attempt.run_at)
+    emit(JobsTaken(worker_id, tuple((queue, tuple(seconds)) for queue, seconds in waits.items())))
 
 
 def emit_start(attempt: Attempt) -> None:
@@ -69,28 +78,27 @@ def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
 
 
 def emit_written(
-    operation: Literal["ack", "settle"], batch: Sequence[tuple[Attempt, Outcome]], seconds: float
+    operation: Literal["ack", "settle"], batch: Sequence[tuple[Attempt, Outcome]], seconds: float | None
 ) -> None:
     """Emits that one statement has written these outcomes. Call this only if OutcomesWritten has subscribers."""
-    completed: tuple[Ran, ...] = ()
-    ended: tuple[Ended, ...] = ()
-    if operation == "ack":
-        completed = tuple(map(RAN, map(itemgetter(0), batch)))
-    else:
-        ended = tuple([_ended(*item) for item in batch])
-    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, completed, ended))
+    ran: defaultdict[tuple[str, str, tuple[str, str]], list[float | None]] = defaultdict(list)
+    for attempt, outcome in batch:
+        called = DONE if outcome is COMPLETED else _called(outcome)
+        ran[attempt.queue, attempt.task, called].append(attempt.ran)
+    ended = tuple(Ended(queue, task, *called, tuple(times)) for (queue, task, called), times in ran.items())
+    emit(OutcomesWritten(batch[0][0].worker_id, operation, seconds, ended))
 
 
-def _ended(attempt: Attempt, outcome: Outcome) -> Ended:
-    called = OUTCOMES.get(outcome.reason) or OUTCOMES[outcome.state]
-    return attempt.queue, attempt.task, called, _error_type(outcome), attempt.ran
+def _called(outcome: Outcome) -> tuple[str, str]:
+    """Returns what metrics call the outcome, and the name of the class of its error."""
+    return OUTCOMES.get(outcome.reason) or OUTCOMES[outcome.state], _error_type(outcome)
 
 
 def emit_committed(attempt: Attempt, conclusion: NothingToSettle) -> None:
     """Emits that a handler's own transaction has completed its job, if it has."""
     if conclusion is not NothingToSettle.COMMITTED or not has_subscribers(OutcomesWritten):
         return
-    emit(OutcomesWritten(attempt.worker_id, "ack", None, (RAN(attempt),), ()))
+    emit_written("ack", [(attempt, COMPLETED)], None)
 
 
 def _error_type(outcome: Outcome) -> str:

@@ -8,22 +8,21 @@ from dataclasses import replace
 from pgqueue.config import secret_names
 from pgqueue.errors import PgQueueError
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.redaction import NAMES, masked, secrets
+from pgqueue.model.redaction import NAMES, secrets
 from pgqueue.model.task import TaskSpec
-from pgqueue.telemetry.job_context import running
+from pgqueue.telemetry.job_context import Running, running
 
 
-def masked_outcome(spec: TaskSpec, args: str, outcome: Outcome) -> Outcome:
-    """Returns the outcome with MASK in its error and traceback, in the place of each secret value in ``args``, the arguments of the job as JSON."""
+def masked_outcome(attempt: Running, outcome: Outcome) -> Outcome:
+    """Returns the outcome of the attempt with MASK in its error and traceback, in the place of each secret value of the job."""
     if outcome.error is None:
         return outcome
-    values, here = secret_values(spec, args), running.get()
+    here = running.get()
 
     def mask(text: str) -> str:
-        text = masked(text, values)
-        return (
-            text if here is None else here.mask(text)
-        )  # the error of a chunk can contain values of its other jobs
+        text = attempt.mask(text)
+        # the error of a chunk can contain values of its other jobs
+        return text if here is None or here is attempt else here.mask(text)
 
     return replace(
         outcome, error=mask(outcome.error), traceback=outcome.traceback and mask(outcome.traceback)

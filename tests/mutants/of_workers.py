@@ -347,7 +347,7 @@ OF_WORKERS = (
     mutant("worker/running/chunks.py", "await steps_in(copy_context(), performing)", "await performing",
            "unit/test_contexts.py::test_no_attempt_sees_the_context_that_the_retry_policy_of_another_attempt_has_set"),
     mutant("worker/running/contexts.py", "            if task.done():\n                raise\n", "            raise\n", "unit/test_contexts.py::test_an_asyncio_task_that_a_handler_left_behind_cannot_end_the_loop"),
-    mutant("worker/running/conclusions.py", "        return masked_outcome(spec, attempt.args, decided(plain(error), DEFAULT_POLICY))\n", "        raise\n",
+    mutant("worker/running/conclusions.py", "        return masked_outcome(attempt, decided(plain(error), DEFAULT_POLICY))\n", "        raise\n",
            "stages/test_whatever_is_raised.py::test_a_job_is_retried_and_the_class_of_the_error_is_stored_if_the_error_cannot_be_read"),
     mutant("worker/running/conclusions.py", '    (BadResultError, "bad_result"),\n', "", "unit/test_results.py::test_a_job_is_dead_without_a_retry_if_its_result_cannot_be_stored"),
     mutant("worker/running/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_only_a_few_suspects_run_at_the_same_time_and_suspects_that_have_not_started_take_no_slot"),

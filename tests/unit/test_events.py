@@ -22,7 +22,7 @@ import pytest
 
 from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import events, log
-from pgqueue.telemetry.events.jobs import Ended, JobCompleted, Ran, Run
+from pgqueue.telemetry.events.jobs import Ended, JobCompleted, Run
 from pgqueue.telemetry.events.maintenance import QueueMeasured
 from pgqueue.telemetry.guard import Failure
 from pgqueue.telemetry.record_fields import event_name
@@ -34,7 +34,7 @@ FACTS = [
     for part in PARTS
     for kind in vars(import_module(f"pgqueue.telemetry.events.{part}")).values()
     if isinstance(kind, type) and issubclass(kind, tuple) and kind.__module__.endswith(f"events.{part}")
-    if kind not in (Run, QueueMeasured)
+    if kind not in (Run, Ended, QueueMeasured)
 ]
 SAMPLES: dict[Any, Any] = {
     int: 7,
@@ -46,10 +46,9 @@ SAMPLES: dict[Any, Any] = {
     object: 7,
     datetime: datetime(2026, 1, 1, tzinfo=UTC),
     Run: Run(1, 2, "task", "queue", 1, 6),
-    tuple[tuple[str, float], ...]: (("queue", 1.5),),
+    tuple[tuple[str, tuple[float, ...]], ...]: (("queue", (1.5, -0.5)),),
     tuple[tuple[str, int], ...]: (("jobs_live", 7),),
-    tuple[Ran, ...]: (("queue", "task", 1.5),),
-    tuple[Ended, ...]: (("queue", "task", "dead", "ValueError", 1.5),),
+    tuple[Ended, ...]: (Ended("queue", "task", "dead", "ValueError", (1.5, None)),),
     tuple[QueueMeasured, ...]: (QueueMeasured("queue", 1, 2, 3, 4, 5, 1.5, None),),
     Exception: ValueError("why"),
     BaseException: ValueError("why"),

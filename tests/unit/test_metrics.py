@@ -21,6 +21,7 @@ from pgqueue.telemetry import instruments as i
 from pgqueue.telemetry import measures, metrics
 from pgqueue.telemetry.events.database import ConnectionBroke
 from pgqueue.telemetry.events.jobs import (
+    Ended,
     EnqueueEnded,
     JobsClaimed,
     JobsEnqueued,
@@ -114,8 +115,8 @@ def test_the_page_lists_every_metric_as_it_is_declared():
 
 def test_written_outcomes_are_counted_by_queue_task_and_outcome_and_measured_by_error():
     store = counted(
-        OutcomesWritten(1, "ack", 0.003, (("mail", "send", 0.02), ("mail", "send", 40.0)), ()),
-        OutcomesWritten(1, "settle", 0.004, (), (("mail", "send", "retried", "ValueError", 0.3), ("mail", "send", "cancelled", "", None))),
+        OutcomesWritten(1, "ack", 0.003, (Ended("mail", "send", "completed", "", (0.02, 40.0)),)),
+        OutcomesWritten(1, "settle", 0.004, (Ended("mail", "send", "retried", "ValueError", (0.3,)), Ended("mail", "send", "cancelled", "", (None,)))),
     )  # fmt: skip
     series = parsed(store)
     of_mail = (("queue", "mail"), ("task", "send"))
@@ -141,13 +142,13 @@ def test_each_kind_of_fact_changes_the_series_of_its_metric():
         EnqueueEnded("mail", 3, 0.01, "", None),
         JobsClaimed(1, 2, 10, 0.002, False),
         JobsClaimed(1, 0, 10, 9.0, False),
-        JobsTaken(1, 10.0, (("mail", 9.5), ("mail", 8.5))),
+        JobsTaken(1, (("mail", (0.5, 1.5, -0.1)),)),
         LeaseLost(1, 4),
         ConnectionBroke("pgqueue listen", "gone", False),
         ConnectionBroke("pgqueue claim", "gone", False),
     )
     assert store.counters(i.SENT) == {("send", "pgqueue", "mail", "send"): 3}
-    assert store.counters(i.CONSUMED) == {("receive", "pgqueue", "mail"): 2}
+    assert store.counters(i.CONSUMED) == {("receive", "pgqueue", "mail"): 3}
     assert store.histograms(i.WAIT_DURATION)["mail",].total == 2.0
     assert store.counters(i.LEASE_LOSSES) == store.counters(i.RECONNECTS) == {(): 1}
     durations = store.histograms(i.OPERATION_DURATION)
@@ -161,7 +162,7 @@ def test_every_fact_of_a_subscribed_class_can_be_counted_and_written(kind):
 
 def test_facts_of_many_threads_are_all_counted():
     recorder = Recorder()
-    fact = OutcomesWritten(1, "ack", 0.1, (("q", "t", 0.1),), ())
+    fact = OutcomesWritten(1, "ack", 0.1, (Ended("q", "t", "completed", "", (0.1,)),))
     threads = [threading.Thread(target=lambda: [recorder.note(fact) for _ in range(1000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -208,7 +209,10 @@ def test_an_sdk_that_fails_costs_only_its_own_numbers(monkeypatch, capsys):
     monkeypatch.setattr(metrics, "_failure", Failure("OpenTelemetry's metrics failed"))
     recorder = Recorder()
     recorder._sdk = metrics._Sdk(recorder)
-    for fact in (JobsEnqueued("t", 2, "q"), OutcomesWritten(1, "ack", 0.1, (("q", "t", 0.1),), ())):
+    for fact in (
+        JobsEnqueued("t", 2, "q"),
+        OutcomesWritten(1, "ack", 0.1, (Ended("q", "t", "completed", "", (0.1,)),)),
+    ):
         recorder.note(fact)
     with recorder.counted() as store:
         assert store.counters(i.COMPLETIONS) == {("q", "t", "completed"): 1}
@@ -220,7 +224,12 @@ def test_an_sdk_that_fails_costs_only_its_own_numbers(monkeypatch, capsys):
 
 
 def test_ten_thousand_names_of_queues_make_no_more_series_than_the_limit_and_lose_no_count():
-    store = counted(*(OutcomesWritten(1, "ack", None, ((f"q{n}", "t", 1.0),), ()) for n in range(10_000)))
+    store = counted(
+        *(
+            OutcomesWritten(1, "ack", None, (Ended(f"q{n}", "t", "completed", "", (1.0,)),))
+            for n in range(10_000)
+        )
+    )
     found = store.counters(i.COMPLETIONS)
     assert len(found) == MOST + 1
     assert sum(found.values()) == 10_000
@@ -229,7 +238,9 @@ def test_ten_thousand_names_of_queues_make_no_more_series_than_the_limit_and_los
 
 @pytest.mark.parametrize("name", ['a"} 1\nevil 5', "\x1b[31m\u2028", "back\\slash", "ü" * 500, "<script>"])
 def test_a_hostile_name_cannot_break_the_text_or_add_a_series(name):
-    series = parsed(counted(OutcomesWritten(1, "settle", None, (), ((name, "t", "completed", name, 1.0),))))
+    series = parsed(
+        counted(OutcomesWritten(1, "settle", None, (Ended(name, "t", "completed", name, (1.0,)),)))
+    )
     [(_, labels)] = [key for key in series if key[0] == "pgqueue_job_completions_total"]
     assert len(dict(labels)["queue"]) <= 4 * 128
     assert dict(labels)["queue"].isprintable()
@@ -265,7 +276,7 @@ def test_the_gauges_of_the_queue_come_from_a_measurement_and_go_with_the_lead():
 
 def test_the_numbers_of_several_processes_add_up_and_survive_the_way_as_json():
     facts = [
-        OutcomesWritten(1, "ack", 0.003, (("mail", "send", 0.02),), ()),
+        OutcomesWritten(1, "ack", 0.003, (Ended("mail", "send", "completed", "", (0.02,)),)),
         JobsEnqueued("send", 3, "mail"),
     ]
     both, first, second = Store(), counted(*facts), counted(*facts)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from pgqueue import Cancel, RateLimited, Retry, RetryPolicy, Snooze
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, ProcessDiedError
 from pgqueue.model.outcome import Outcome, decide
+from pgqueue.text import described
 from pgqueue.text.described import ERROR_LIMIT, TRACEBACK_LIMIT, clean, describe, trace
 
 BOOM = ValueError("boom")
@@ -184,3 +189,61 @@ def test_rate_limited_accepts_the_values_of_the_http_header_retry_after():
     for bad in ("soon", "Wed, 99 Oct", "Wed, x"):
         with pytest.raises(InvalidOptionError, match="RateLimited is"):
             RateLimited(bad)
+
+
+def raised(function: Callable[[], object]) -> BaseException:
+    try:
+        function()
+    except BaseException as error:  # noqa: BLE001
+        return error
+    raise AssertionError("it raised nothing")
+
+
+def recursive(depth: int) -> int:
+    return recursive(depth - 1) + 1 if depth else int("no number")
+
+
+def noted() -> None:
+    error = ValueError("line 1\nline 2")
+    error.add_note("a note")
+    raise error
+
+
+def chained(*, hidden: bool) -> None:
+    try:
+        int("no number")
+    except ValueError as error:
+        if hidden:
+            raise KeyError("k") from None
+        raise KeyError("k") from error
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: int("no number"), lambda: recursive(2), lambda: recursive(3), lambda: recursive(4), lambda: recursive(40), noted,
+        lambda: chained(hidden=True), lambda: chained(hidden=False), lambda: BOOM.no_such_name, lambda: exec("no_such_name"),
+        lambda: exec("x ="), lambda: exec("1 / 0"), lambda: exec(f"{'(' * 9}1 / 0{')' * 9}"), lambda: [1, 2][3 if BOOM else 4],
+        lambda: (_ for _ in ()).throw(ExceptionGroup("two", [BOOM, LATE])), lambda: json.loads("{"), lambda: sys.exit(3),
+    ],
+)  # fmt: skip
+def test_a_traceback_reads_like_that_of_the_standard_library(function):
+    for _ in range(2):  # the second time, the texts of the frames are known
+        error = raised(function)
+        whole = traceback.TracebackException.from_exception(
+            error, limit=-30, max_group_width=5, max_group_depth=5
+        )
+        assert trace(error) == "".join(whole.format())
+
+
+def test_the_texts_of_frames_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(described, "MOST_FRAMES", 5)
+    for number in range(20):
+        assert f"in made_{number}\n" in (trace(raised(made(number))) or "")
+        assert len(described._frames) <= 6
+
+
+def made(number: int) -> Callable[[], object]:
+    namespace: dict[str, Callable[[], object]] = {}
+    exec(f"def made_{number}():\n    1 / 0", namespace)
+    return namespace[f"made_{number}"]

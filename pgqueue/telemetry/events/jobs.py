@@ -56,11 +56,13 @@ class JobsClaimed(NamedTuple):
 
 
 class JobsTaken(NamedTuple):
-    """A worker has claimed jobs. ``jobs``: the queue and the run_at of each job. ``now``: the database's time. Both are seconds of Unix time."""
+    """A worker has claimed jobs. ``waits``: for each of their queues, for how many seconds each of its jobs had been due.
+
+    A time can be slightly below 0, because it is the difference between times of two clocks.
+    """
 
     worker_id: int
-    now: float
-    jobs: tuple[tuple[str, float], ...]
+    waits: tuple[tuple[str, tuple[float, ...]], ...]
 
 
 class JobStarted(NamedTuple):
@@ -130,23 +132,29 @@ class JobLost(NamedTuple):
 # ------------------------------------------------------------------ settled, or not
 
 
-# One attempt whose outcome is written: its queue, its task, and for how many seconds its handler ran (None: it was not called).
-Ran = tuple[str, str, float | None]
-# The same, with the outcome and the name of the class of the error (empty: no error).
-Ended = tuple[str, str, str, str, float | None]
+class Ended(NamedTuple):
+    """Attempts that ended alike.
+
+    ``error``: the name of the class of their errors (empty: no error). ``ran``: for how many seconds each handler ran (None: not called).
+    There are thousands of attempts in a second. An object for each of them would cost more than all that is done with it.
+    """
+
+    queue: str
+    task: str
+    outcome: str
+    error: str
+    ran: tuple[float | None, ...]
 
 
 class OutcomesWritten(NamedTuple):
     """One statement has written the outcomes of attempts, in ``seconds``. ``operation``: the name of the operation on the jobs.
 
-    ``seconds`` is None if the handler's own transaction has written the outcome. ``completed``: attempts after which the job is completed.
-    There are thousands of them in a second, so they need no further fields. ``ended``: attempts with other outcomes, or with any outcome.
+    ``seconds`` is None if the handler's own transaction has written the outcome.
     """
 
     worker_id: int
     operation: Literal["ack", "settle"]
     seconds: float | None
-    completed: tuple[Ran, ...]
     ended: tuple[Ended, ...]
 
 

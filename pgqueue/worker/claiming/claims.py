@@ -9,7 +9,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost
 from pgqueue.database.statements.claiming import Lane, TurnClaim
-from pgqueue.runtime.clock import monotonic, server_time
+from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Row
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsClaimed, JobsTaken
@@ -22,8 +22,8 @@ from pgqueue.worker.claiming.lost_claims import LostClaims, jobs_of_lost_claims
 from pgqueue.worker.claiming.pace import Pace
 from pgqueue.worker.claiming.singly import Beginning, SingleClaims
 from pgqueue.worker.claiming.turns import Turns
+from pgqueue.worker.job_facts import emit_taken
 
-WAITED = attrgetter("queue", "run_at")
 URGENCY = attrgetter("priority", "run_at", "id")  # the most urgent attempt has the smallest of these
 
 
@@ -132,7 +132,7 @@ class Claims:
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=URGENCY)
         if attempts and has_subscribers(JobsTaken):
-            emit(JobsTaken(worker_id, server_time.now(), tuple(map(WAITED, attempts))))
+            emit_taken(worker_id, attempts)
         self._in_flight.add(attempts)
         self._hand_over(attempts)
         return attempts

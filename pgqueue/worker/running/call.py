@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from pgqueue import __version__
@@ -22,7 +21,6 @@ from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.model.hooks import Call
 from pgqueue.model.job import Job
 from pgqueue.model.outcome import Cancel, RateLimited, Snooze
-from pgqueue.model.redaction import masked
 from pgqueue.model.suspension import is_suspension
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
@@ -38,7 +36,6 @@ from pgqueue.worker.running.conclusions import failed, succeeded, value_of
 from pgqueue.worker.running.contexts import OwnContext
 from pgqueue.worker.running.middleware import around, around_async
 from pgqueue.worker.running.work import Kind, TimeLimit
-from pgqueue.worker.secret_values import secret_values
 
 NO_FAILURES = (Snooze, RateLimited, Cancel)  # instructions after which an attempt does not count as failed
 
@@ -56,7 +53,7 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
-        with span_of(spec, attempt, app, traced):
+        with span_of(attempt, app, traced):
             own = OwnContext(runner)  # a copy of the context, so it is made when the span is the current one
             if app.layers and not spec.is_internal:
                 value = _call_within(spec, attempt, app, arguments, own)
@@ -82,7 +79,7 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
         has_deadline = attempt.rare is not None and attempt.until_deadline() is not None
         if attempt.timeout is None and not has_deadline and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**arguments))
-        with span_of(spec, attempt, app, traced):
+        with span_of(attempt, app, traced):
             async with TimeLimit(attempt) as limit:
                 if app.layers and not spec.is_internal:
                     value = await _call_within_async(spec, attempt, app, arguments, limit)
@@ -137,7 +134,7 @@ def undecodable(what: str, error: Exception) -> UndecodableJobError:
 
 
 @contextmanager
-def span_of(spec: TaskSpec, attempt: Attempt, app: App, traced: bool) -> Iterator[None]:
+def span_of(attempt: Attempt, app: App, traced: bool) -> Iterator[None]:
     """Opens the span of an attempt around the block. If the block raises an error that is a failure, the span is marked as failed."""
     if not traced:
         yield
@@ -154,7 +151,7 @@ def span_of(spec: TaskSpec, attempt: Attempt, app: App, traced: bool) -> Iterato
         except BaseException as error:
             cause = attempt.cause_of(error)
             if span is not None and not is_suspension(error) and not issubclass(type(cause), NO_FAILURES):
-                mark_failed(span, cause, partial(masked, values=secret_values(spec, attempt.args)))
+                mark_failed(span, cause, attempt.mask)
             raise
 
 

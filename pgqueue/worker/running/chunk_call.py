@@ -153,7 +153,7 @@ def _perform_chunk(
     if app.layers or traced:
         for item in taking_part(items):
             with item.ending(spec):
-                item.middleware = _middleware(spec, item, app, runner, traced)
+                item.middleware = _middleware(item, app, runner, traced)
                 item.context.run(next, item.middleware)
     if held := taking_part(items):
         running.set(Together(held))
@@ -173,7 +173,7 @@ async def perform_chunk_async(spec: ChunkSpec, chunk: Chunk, app: App, *, traced
     if app.layers or traced:
         for item in taking_part(items):
             with item.ending(spec):
-                item.middleware = _middleware_async(spec, item, app, traced)
+                item.middleware = _middleware_async(item, app, traced)
                 await steps_in(item.context, anext(item.middleware))
     if held := taking_part(items):
         try:
@@ -249,22 +249,22 @@ def seen(item: Item, result: object) -> object:
 
 
 def _middleware(
-    spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
+    item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
     """Runs the middleware of one item around a yield. Returns the result, perhaps changed by the middleware.
 
     The caller sends the handler's result for this item to the yield. If the result is an error, the caller throws it there.
     """
     call = _call_of(item, app)
-    with span_of(spec, item.attempt, app, traced), around(app.layers, call, OwnContext(runner)):
+    with span_of(item.attempt, app, traced), around(app.layers, call, OwnContext(runner)):
         call.result = value_of((yield))
     return call.result
 
 
-async def _middleware_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
+async def _middleware_async(item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
     """Like ``_middleware``. An async generator cannot return a value, so its second yield passes the result out."""
     call = _call_of(item, app)
-    with span_of(spec, item.attempt, app, traced):
+    with span_of(item.attempt, app, traced):
         async with around_async(app.layers, call):
             call.result = value_of((yield))
     yield call.result

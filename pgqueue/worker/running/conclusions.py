@@ -117,6 +117,7 @@ def failed(
 
     This function raises no error, even if the user's exceptions and retry policies raise errors. Every executor relies on this.
     """
+    attempt.spec = spec  # which values of the job are secret; an attempt that is refused has no spec yet
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
     if attempt.suspension is not None and attempt.is_suspending and is_suspension(error):
@@ -125,10 +126,10 @@ def failed(
         error = Cancel("cancelled on request")
     decided = partial(_outcome, spec, attempt, crashed=crashed, crash_limit=crash_limit)
     try:
-        return masked_outcome(spec, attempt.args, decided(error, spec.retry))
+        return masked_outcome(attempt, decided(error, spec.retry))
     except BaseException as broken:  # noqa: BLE001
         emit(OutcomeUndecided(attempt.id, attempt.task, broken))
-        return masked_outcome(spec, attempt.args, decided(plain(error), DEFAULT_POLICY))
+        return masked_outcome(attempt, decided(plain(error), DEFAULT_POLICY))
 
 
 def _outcome(
