@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from bench.durable.trips import Trips, counted
 from bench.load import migrate, number
 from bench.report import Measurement, Report, Target
 from bench.server import fresh_database, settle
@@ -125,20 +126,18 @@ def large_queue(server: str, scale: float) -> Iterator[str]:
 
 
 def measure(server: str, scale: float) -> dict[str, float]:
-    with (
-        large_queue(server, scale) as dsn,
-        site(dsn) as (url, pid),
-        psycopg.connect(dsn, autocommit=True) as conn,
-    ):
-        took, statements = pages(url, dsn)
+    with large_queue(server, scale) as dsn, psycopg.connect(dsn, autocommit=True) as conn:
+        with site(dsn) as (url, _):
+            took, statements = pages(url, dsn)
         slowest = max(took, key=lambda path: took[path])
         print(
             f"  slowest page: {slowest}; all, ms: "
             + ", ".join(f"{path} {ms:.0f}" for path, ms in sorted(took.items(), key=lambda one: -one[1]))
         )
+        with counted(dsn) as trips, site(trips.dsn) as (url, pid):
+            of_tabs = tabs(url, conn, trips, pid, max(20.0, SECONDS * scale))
         return {
-            "slowest_ms": took[slowest], "median_ms": statistics.median(took.values()), "statements": statements,
-            **tabs(url, conn, pid, max(20.0, SECONDS * scale)),
+            "slowest_ms": took[slowest], "median_ms": statistics.median(took.values()), "statements": statements, **of_tabs,
         }  # fmt: skip
 
 
@@ -149,6 +148,7 @@ def serve(dsn: str, pipe: Any) -> None:
 
     config = uvicorn.Config(create(dsn), port=0, log_level="error")
     sock = config.bind_socket()
+    sock.listen()  # so that the first tabs wait for the server to start
     pipe.send(sock.getsockname()[1])
     uvicorn.Server(config).run(sockets=[sock])
 
@@ -217,8 +217,11 @@ async def most_statements(dsn: str, routes: list[Any], parts: dict[str, Any]) ->
     return float(most)
 
 
-def tabs(url: str, conn: psycopg.Connection[Any], pid: int, seconds: float) -> dict[str, float]:
-    """Opens 50 tabs of different pages while jobs come and go. Returns what they cost on average."""
+def tabs(url: str, conn: psycopg.Connection[Any], trips: Trips, pid: int, seconds: float) -> dict[str, float]:
+    """Opens 50 tabs of different pages while jobs come and go. Returns what they cost on average.
+
+    ``trips``: counts what the server of the pages sends to the database. A statement is a round trip, at the most.
+    """
     import socket
     from urllib.parse import quote
 
@@ -230,7 +233,7 @@ def tabs(url: str, conn: psycopg.Connection[Any], pid: int, seconds: float) -> d
         one.sendall(f"GET /live?at={quote(path)} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         open_tabs.append(one)
     time.sleep(15)
-    before, memory, begun = transactions(conn), pss(pid), time.monotonic()
+    before, memory, begun = trips.count, pss(pid), time.monotonic()
     while time.monotonic() - begun < seconds:
         conn.execute("select pgqueue.enqueue('shop.mail', '{}', '{\"queue\": \"queue-002\"}')")
         time.sleep(0.5)
@@ -239,27 +242,15 @@ def tabs(url: str, conn: psycopg.Connection[Any], pid: int, seconds: float) -> d
             with suppress(BlockingIOError):
                 one.recv(65536)
     took = time.monotonic() - begun
-    sent = 2 * took  # the enqueues, one each half second
     listening = number(
         conn,
-        "select count(*)::int from pg_stat_activity where datname = current_database() and application_name = 'pgqueue live'",
+        "select count(*)::int from pg_stat_activity where datname = current_database() and application_name = 'pgqueue live pages'",
     )
-    cost = (transactions(conn) - before - sent - 2) / took
+    cost = (trips.count - before) / took
     grown = pss(pid) - memory
     for one in open_tabs:
         one.close()
     return {"tabs_statements_per_s": cost, "listening": listening, "growth_mb": grown}
-
-
-def transactions(conn: psycopg.Connection[Any]) -> float:
-    """Returns how many transactions the database has seen. Each statement of the live connection is a transaction of its own."""
-    time.sleep(1.1)  # a session reports its transactions at most once a second
-    return float(
-        number(
-            conn,
-            "select (xact_commit + xact_rollback)::int from pg_stat_database where datname = current_database()",
-        )
-    )
 
 
 def pss(pid: int) -> float:

@@ -18,6 +18,7 @@ from pgqueue.database.run import run
 from pgqueue.database.statements import Who
 from pgqueue.errors import DatabaseUnreachableError
 from pgqueue.ui.acting.form import Form
+from pgqueue.ui.reading.budget import QUERIES_A_SECOND
 from pgqueue.ui.reading.pages import PAGES
 from pgqueue.ui.tui import pace
 from pgqueue.ui.tui import source as source_module
@@ -471,10 +472,10 @@ def test_a_page_of_many_queries_or_of_slow_queries_is_made_less_often():
     one.made(2, 0.01, 0.0)
     assert one.pause == EVERY
     one.made(6, 0.01, 2.0)
-    assert one.pause == 3.0
+    assert one.pause == 6 / QUERIES_A_SECOND
     for _ in range(20):  # a person opens many pages
         one.made(6, 0.01, 2.0)
-    assert one.delay == (126 - DEBT) / 2
+    assert one.delay == pytest.approx((126 - DEBT) / QUERIES_A_SECOND, rel=0.01)
     one.made(0, 0.01, 200.0)
     assert (one.pause, one.delay) == (EVERY, 0)
     one.made(1, 0.2, 300.0)

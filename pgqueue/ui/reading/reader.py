@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
 
 from pgqueue.database.flows import Flow, drive_async
@@ -61,11 +62,16 @@ async def reading(pools: Pools) -> AsyncIterator[Reader]:
 @asynccontextmanager
 async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
     """Opens a read-only transaction for one page on an autocommit connection, which need not be of a pool."""
-    async with AsyncExitStack() as stack:
+    try:
         with within(connection, ANSWER):
-            await stack.enter_async_context(connection.transaction())
-            await connection.execute(_LIMITS, prepare=False)
+            await connection.execute(f"begin; {_LIMITS}", prepare=False)  # one round trip
         yield Reader(connection)
+    except BaseException:
+        with suppress(psycopg.Error):
+            await connection.rollback()
+        raise
+    with within(connection, ANSWER):
+        await connection.commit()
 
 
 def shown(statement: Statement[object], command: str | None = None) -> Query:

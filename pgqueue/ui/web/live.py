@@ -24,6 +24,7 @@ from pgqueue.ui.reading.reader import reading_on
 from pgqueue.ui.web.pages import Look, Pages
 
 BURST = 8.0  # statements that may be sent at once after a pause
+FRAME = 2  # statements that begin and end the transaction of a look
 OFTEN = 1.0  # seconds between two looks at one page
 ROUND = 0.5  # seconds between two turns
 MOST_TABS = 1000
@@ -94,12 +95,12 @@ class Live:
                 async with asyncio.timeout(ANSWER), reading_on(connection) as reader:
                     made = await self._pages.make(what, reader)
             except Exception as error:
-                self._budget.spend(1, now)
+                self._budget.spend(FRAME, now)
                 if connection.broken or connection.closed:
                     raise
                 self._tell(what, f"error {type(error).__name__}")  # the tab shows the error page
                 continue
-            self._budget.spend(max(made.queries, 1), now)
+            self._budget.spend(FRAME + made.queries, now)
             self._tell(what, made.version)
 
     def _tell(self, what: Look, version: str) -> None:
