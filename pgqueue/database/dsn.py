@@ -39,7 +39,7 @@ def redact(dsn: str) -> str:
         scheme, _, rest = dsn.partition("://")
         rest, _, query = rest.partition("?")
         credentials, at, hosts = rest.rpartition("@")  # the last @, because a password can contain an @, too
-        if "@" in query or not HOSTS_AND_DATABASE.fullmatch(hosts):
+        if "@" in query or "#" in rest or not HOSTS_AND_DATABASE.fullmatch(hosts):
             return UNREADABLE
         user = credentials.partition(":")[0] + at
         shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN_SETTINGS)
