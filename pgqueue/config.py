@@ -115,6 +115,10 @@ class WorkerSettings:
         False,
         "Store the lines that handlers log, from INFO on, with their jobs. A task's own keep_logs goes first.",
     )
+    audit_retention: float = setting(
+        SECONDS, 90.0 * DAY, "How long the rows of operators' actions are kept. The setting of the worker that leads is used.",
+        low=DAY, high=3650 * DAY,
+    )  # fmt: skip
     log_format: str = setting(
         TEXT, "auto", "text: lines for people. json: one JSON object a line. Both also for your own loggers, if you have configured no "
         "handler. auto: text, for pgqueue's lines only.", words=("auto", "text", "json"),

@@ -32,7 +32,6 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 TIDY_EVERY = 60.0
-AUDIT_KEPT = 90 * 86_400.0  # seconds for which the rows of operators' actions are kept
 
 
 class Service(Protocol):
@@ -155,7 +154,9 @@ class Leader:
             pass
         while await self._link.once(statements.purge_requests(1000)) == 1000:
             pass
-        while max(await self._link.once(statements.purge_audit(AUDIT_KEPT, 1000))) == 1000:
+        while (
+            max(await self._link.once(statements.purge_audit(self._settings.audit_retention, 1000))) == 1000
+        ):
             pass
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from pgqueue import App, RetryPolicy
 from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import STOPPED, Worker
 from tests.frozen_clocks import frozen
+from tests.waiting import wait_until
 
 FUTURE = 4_000_000_000.0  # a time in the year 2096, in seconds since 1970
 
@@ -125,3 +126,22 @@ def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
     t.enqueue()
     monkeypatch.setattr(AsyncConnection, "connect", connect_in_vain)
     assert drain(app) == STOPPED
+
+
+def test_the_leader_keeps_the_rows_of_actions_as_long_as_its_setting_says(app, db) -> None:
+    for days in (1.5, 3):
+        db.execute(
+            "insert into pgqueue.audit (at, actor, source, action, about) values (now() - %s * interval '1 day', 'ann', 'sql', 'pause', '{}')",
+            [days],
+        )
+
+    def kept() -> int:
+        return int(db.execute("select count(*) from pgqueue.audit").fetchone()[0])
+
+    @app.task(name="wait")
+    def wait() -> None:
+        wait_until(lambda: kept() == 1)
+
+    wait.enqueue()
+    assert drain(app, audit_retention=2 * 86_400.0, executor="thread") == STOPPED
+    assert kept() == 1
