@@ -48,6 +48,6 @@ OF_SURFACES: tuple[Mutant, ...] = (
            "unit/test_metrics.py::test_each_kind_of_fact_changes_the_series_of_its_metric"),
     mutant("worker/job_facts.py", "called = DONE if outcome is COMPLETED else _called(outcome)", "called = DONE", "process/test_metrics.py"),
     mutant("sql/errors/functions/error_origin.sql", "length(kind) > 128 or ", "", "stages/test_error_groups.py"),
-    mutant("ui/web/live.py", "self._budget.spend(FRAME + made.queries, now)", "pass", "web/test_browser.py"),
+    mutant("ui/web/live.py", "self._budget.spend(FRAME + made.queries, now)", "pass", "stages/test_live.py"),
 )
 # fmt: on

@@ -297,7 +297,7 @@ def test_a_change_does_not_disturb_a_person_who_ticks_rows_or_reads_the_sql(
         one.check()
 
 
-def test_many_tabs_share_one_listening_connection_and_few_queries(browser: Browser, db: Db, local: Server):
+def test_many_tabs_share_one_listening_connection(browser: Browser, db: Db, local: Server):
     add_jobs(db, count=200)
     with tab(browser, local) as one:
         one.open("/")
