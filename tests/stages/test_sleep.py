@@ -14,7 +14,6 @@ from pgqueue import App, Call, Failure, Job, Suspended
 from pgqueue.config import WorkerSettings
 from pgqueue.worker.running import call
 from pgqueue.worker.worker import Worker
-from tests.apps import waiting_tasks
 from tests.apps.step_functions import notes
 from tests.apps.waiting_tasks import app
 from tests.factories import attempt, look, reasons
@@ -282,12 +281,11 @@ def test_a_hook_cannot_suspend_its_job(dsn: str, db: Connection[Any]) -> None:
 def test_a_span_is_not_marked_as_failed_by_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[BaseException] = []
     monkeypatch.setattr(call, "mark_failed", lambda _span, error, _mask: marked.append(error))
-    spec = waiting_tasks.app.tasks["late"].spec
     errors = (Suspended(), BaseExceptionGroup("both", [Suspended(), Suspended()]), ValueError())
     for error in errors:
         with (
             pytest.raises(type(error)),
-            call.span_of(spec, attempt(), App("postgresql://127.0.0.1/none"), True),
+            call.span_of(attempt(), App("postgresql://127.0.0.1/none"), True),
         ):
             raise error
     assert marked == [errors[2]]

@@ -42,6 +42,7 @@ def test_an_answer_that_does_not_fit_is_shortened_and_says_so(value):
         st.recursive(
             st.none() | st.integers() | st.text(),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=20,
         ),
         max_size=10,
     )
