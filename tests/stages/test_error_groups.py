@@ -55,6 +55,12 @@ def fail(db: Connection[Any], hand: Hand, error: Exception, *, dead: bool = True
         ("OSError: win", HEAD + '  File "C:\\srv\\shop\\mail.py", line 1, in send\n', "OSError in send (shop/mail.py)"),
         ("worker 17 (box-3, pid 99) died or lost its lease while it ran this job", None, "worker … … died or lost its lease while it ran this job"),
         ("E: " + "x" * 100_000, "y" * 16_000, "E"),
+        ("E" * 128 + ": why", None, "E" * 128),
+        ("E" * 129 + ": why", None, "E" * 120),
+        ("E" * 128 + ": why", HEAD + OWN.format("a", 3), "E" * 128 + " in charge (shop/billing.py)"),
+        ("E" * 129 + ": why", HEAD + OWN.format("a", 3), "E" * 120),
+        ("Not a class", HEAD + OWN.format("a", 3), "Not a class"),
+        ("E   \n", None, "E"),
     ],
 )  # fmt: skip
 def test_an_origin_is_the_class_and_the_innermost_frame_of_the_application(

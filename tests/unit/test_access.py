@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from pgqueue.errors import (
 from pgqueue.ui.access import access as access_module
 from pgqueue.ui.access import guesses as limits
 from pgqueue.ui.access.access import Access, http_answer
+from pgqueue.ui.access.counted import counted
 from pgqueue.ui.access.guesses import Guesses
 from pgqueue.ui.access.origins import host_name, is_loopback
 from pgqueue.ui.access.tokens import (
@@ -422,3 +424,10 @@ def test_every_refusal_has_an_http_answer():
     for kind in kinds:
         error = kind("x", do="y", seconds=1.0) if kind is TooManyGuessesError else kind("x")
         assert 400 <= http_answer(error)[0] < 500
+
+
+def test_a_caller_that_has_nothing_open_is_forgotten():
+    counts = Counter[str]()
+    with counted(counts, "ann"), counted(counts, "ann"), counted(counts, "bob"):
+        assert counts == {"ann": 2, "bob": 1}
+    assert not list(counts)

@@ -251,6 +251,21 @@ def test_all_jobs_of_a_chunk_fail_with_equally_long_tracebacks_if_the_handler_ra
     assert max(lengths) == min(lengths) > 5
 
 
+@pytest.mark.parametrize("way", ["thread", "loop"])
+def test_the_error_of_a_job_shows_no_secret_value_of_another_job_of_its_chunk(way):
+    app = App()
+
+    @app.task(name="t", chunk=9)
+    async def t(jobs: list[Job]) -> None:
+        raise ValueError([job.args for job in jobs])
+
+    found = performed(app, t.spec, [row(n, f'{{"password": "hunter-{n}-sesame"}}') for n in range(3)], way)
+    for outcome in found:
+        assert isinstance(outcome, Outcome)
+        assert "hunter" not in f"{outcome.error} {outcome.traceback}"
+        assert (outcome.error or "").count("[redacted]") == 3
+
+
 # ---------------------------------------------------------------- how jobs are gathered into chunks, and how each of them ends
 
 

@@ -203,6 +203,14 @@ def recursive(depth: int) -> int:
     return recursive(depth - 1) + 1 if depth else int("no number")
 
 
+def deep(depth: int) -> object:
+    """Calls functions that call each other, each of them once."""
+    namespace: dict[str, object] = {"down_0": int}
+    for number in range(1, depth):
+        exec(f"def down_{number}(text):\n    return down_{number - 1}(text)", namespace)
+    return namespace[f"down_{depth - 1}"]("no number")  # type: ignore[operator]
+
+
 def noted() -> None:
     error = ValueError("line 1\nline 2")
     error.add_note("a note")
@@ -221,7 +229,7 @@ def chained(*, hidden: bool) -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda: int("no number"), lambda: recursive(2), lambda: recursive(3), lambda: recursive(4), lambda: recursive(40), noted,
+        lambda: int("no number"), lambda: recursive(2), lambda: recursive(3), lambda: recursive(4), lambda: recursive(40), lambda: deep(29), lambda: deep(30), noted,
         lambda: chained(hidden=True), lambda: chained(hidden=False), lambda: BOOM.no_such_name, lambda: exec("no_such_name"),
         lambda: exec("x ="), lambda: exec("1 / 0"), lambda: exec(f"{'(' * 9}1 / 0{')' * 9}"), lambda: [1, 2][3 if BOOM else 4],
         lambda: (_ for _ in ()).throw(ExceptionGroup("two", [BOOM, LATE])), lambda: json.loads("{"), lambda: sys.exit(3),
