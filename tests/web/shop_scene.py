@@ -105,11 +105,13 @@ STATEMENTS = (
     select d.finished_at, d.id, d.lease_id, d.worker_id, 6, 'running', 'dead', 'attempts used up', d.last_error, d.last_traceback from pgqueue.jobs_dead d
     """,
     """
-    insert into pgqueue.stats (at, queue, task, started, completed, retried, dead, wait_seconds, run_seconds, waits, runs)
-    select date_trunc('minute', now()) - m * interval '1 minute', q, t, n, n - r, r, (m %% 19 = 4 and t = 'shop.charge_card')::int, n * 0.02, n * 0.2,
-           array[0, 0, 0, 0, 0, 0, 0, 0, 0, n / 4, n / 2, n / 4, n / 8], array[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n / 8, n / 4, n / 2 + m %% 5, n / 8]
-    from (select m, q, t, (9 + 5 * sin(m / 9.0) + 3 * sin(m / 2.3))::int as n, (m * 7 %% 13 = 0)::int * 2 as r
-          from generate_series(0, 80) m, unnest(array['billing', 'mail', 'images']) q, unnest(%(tasks)s::text[]) t) x
+    select pgqueue.add_stats(jsonb_agg(to_jsonb(y)))
+    from (select (extract(epoch from date_trunc('minute', now())) - m * 60)::bigint as at, q as queue, t as task, n as started, n - r as completed,
+                 r as retried, (m %% 19 = 4 and t = 'shop.charge_card')::int as dead, 0 as cancelled, 0 as put_back, 0 as crashed,
+                 n * 0.02 as wait_seconds, n * 0.2 as run_seconds, array[0, 0, 0, 0, 0, 0, 0, 0, 0, n / 4, n / 2, n / 4, n / 8] as waits,
+                 array[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n / 8, n / 4, n / 2 + m %% 5, n / 8] as runs
+          from (select m, q, t, (9 + 5 * sin(m / 9.0) + 3 * sin(m / 2.3))::int as n, (m * 7 %% 13 = 0)::int * 2 as r
+                from generate_series(0, 80) m, unnest(array['billing', 'mail', 'images']) q, unnest(%(tasks)s::text[]) t) x) y
     """,
     """
     insert into pgqueue.alerts (kind, subject, queue, text, job_id)
