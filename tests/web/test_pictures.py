@@ -25,6 +25,8 @@ def test_the_pictures_of_the_documentation_show_the_pages_as_they_are(
     browser: Browser, db: Connection[Any], serve: Callable[..., Server], pictures: Path
 ):
     ids = fill_shop(db)
+    charted = "select sum(completed) > 1000 from pgqueue.stats_totals where queue = '' and task = '' and at > now() - interval '1 h'"
+    assert db.execute(charted).fetchone() == (True,), "the charts show nothing"
     site = serve(
         tokens=False, actions=True, access=Access(anonymous=Who("ada", Role.admin, ("*",))), environment=None
     )
