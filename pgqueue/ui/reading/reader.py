@@ -67,7 +67,7 @@ async def reading_on(connection: AsyncConnection) -> AsyncIterator[Reader]:
             await connection.execute(f"begin; {_LIMITS}", prepare=False)  # one round trip
         yield Reader(connection)
     except BaseException:
-        with suppress(psycopg.Error):
+        with suppress(psycopg.Error), within(connection, ANSWER):
             await connection.rollback()
         raise
     with within(connection, ANSWER):
