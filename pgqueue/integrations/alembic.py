@@ -54,18 +54,19 @@ def upgrade_schema(since: str | None, until: str) -> None:
     ``since``: the revision to begin with if only SQL is printed (``--sql``); a database says itself which revision it has. Does nothing
     if the database has ``until`` or a later one. Raises CommandError, which Alembic prints as one sentence.
     """
-    if op.get_context().as_sql:
+    is_printed = op.get_context().as_sql
+    if is_printed:
         _check_printing()
     else:
         _check_transaction()
-        since = _installed()
-    if since is not None and since > HEAD:
-        raise CommandError(
-            f"The database has pgqueue's schema {since}, and this version of pgqueue knows {HEAD}: upgrade the package pgqueue-jobs here."
-        )
     with _explained(), _settings_kept():
-        for statement in preparation():
+        for statement in preparation():  # first, because it limits the waits for locks
             op.execute(text(statement))
+        if not is_printed and (since := _installed()) is not None and since > HEAD:
+            raise CommandError(
+                f"The database has pgqueue's schema {since}, and this version of pgqueue knows {HEAD}:"
+                " upgrade the package pgqueue-jobs here."
+            )
         op.execute(text(VERSION_TABLE))
         for script in _missing(since, until):
             script.module.upgrade()
