@@ -150,9 +150,11 @@ class NotFoundError(PgQueueError):
 
 
 class JobNotFoundError(NotFoundError):
+    """``job_id``: a text only if a request named a job by something that is no id."""
+
     code = "PGQ-503"
 
-    def __init__(self, job_id: int) -> None:
+    def __init__(self, job_id: int | str) -> None:
         super().__init__(
             f"There is no job {job_id}.",
             why="its transaction was rolled back or has not committed yet, its task keeps no finished jobs, or retention removed it",

@@ -13,7 +13,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
@@ -131,6 +131,8 @@ class Worker:
         self._services = Services()
         self._failures: set[str] = set()
         self._stops = 0
+        self._own_loop: OwnLoop | None = None
+        self._must_stop = False  # whether ``stop_soon`` was called
         self._hurried_by: int = signal.SIGTERM
         self._pulse = Pulse(
             self._dsn, attempts=self._in_flight.attempts.values, specs=self._specs, hooks=hook_names(app),
@@ -241,6 +243,17 @@ class Worker:
         else:
             emit(WorkerStopping(self.id, len(self._runner), self.settings.grace))
 
+    def stop_soon(self) -> None:
+        """Calls ``stop``, unless the worker stops already. Any thread can call this, also before the work has begun."""
+        self._must_stop = True
+        if self._own_loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: the work has ended
+                self._own_loop.loop.call_soon_threadsafe(self._stop_if_asked)
+
+    def _stop_if_asked(self) -> None:
+        if self._must_stop and not self._stopping.is_set():
+            self.stop()
+
     def _drain(self) -> None:
         self._stopping.set()
         self._claimer.stop()
@@ -265,7 +278,8 @@ class Worker:
     async def _work(self, *, ends_process: bool) -> int:
         forked.begin()
         scrape.begin(self.settings.health_port)
-        self._own_loop = OwnLoop(self._signalled)
+        own_loop = self._own_loop = OwnLoop(self._signalled)
+        self._stop_if_asked()
         self._pulse.start()
         try:
             reports = reported(self.app, lambda worker_id: worker_id == self.id, self.settings)
@@ -274,7 +288,7 @@ class Worker:
         finally:
             self._pulse.stop()
             if ends_process:
-                self._own_loop.close()
+                own_loop.close()
 
     def _answer(self, request: WorkerRequest) -> str:
         """Does what a person has asked for, and returns the answer. Called on the thread of the heartbeat."""
@@ -287,6 +301,7 @@ class Worker:
         return self._stacks() if request == "stacks" else ""
 
     def _stacks(self) -> str:
+        assert self._own_loop is not None
         return stacks(self._own_loop.loop, self._in_flight.attempts.values())
 
     def _alive(self) -> None:
@@ -371,7 +386,7 @@ class Worker:
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
-            if why := self._own_loop.mend():
+            if self._own_loop is not None and (why := self._own_loop.mend()):
                 self._fail(why)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)

@@ -18,8 +18,8 @@ from pgqueue.errors import (
 )
 from pgqueue.model.names import check_name
 from pgqueue.model.units import seconds, size, written_size
-from pgqueue.ui.cli.work import settings_for
 from pgqueue.worker.claiming.served_queues import parse_queues
+from pgqueue.worker.settings import settings_for
 
 SECRET = "S3cr3T"
 ODD = st.text(alphabet="ab1@:/?#&=%' \\.,[]", max_size=4)

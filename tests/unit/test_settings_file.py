@@ -21,7 +21,7 @@ from pgqueue.errors import (
     NoDsnError,
 )
 from pgqueue.ui.cli.common import named_app
-from pgqueue.ui.cli.work import settings_for
+from pgqueue.worker.settings import settings_for
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from pgqueue import errors
 from pgqueue.ui.access.access import Access
-from pgqueue.ui.api.problems import answer_to
+from pgqueue.ui.api.error_response import answer_to
 from pgqueue.ui.mcp.answers import sentence
 from pgqueue.ui.reading.failures import http_answer, known, too_many
 from pgqueue.ui.web.failures import failed

@@ -48,6 +48,19 @@ class WorkerOrphaned(NamedTuple):
     worker_id: int
 
 
+class WorkerEmbedded(NamedTuple):
+    """A worker begins on a thread of the process that embeds it, such as a web server."""
+
+    pid: int
+
+
+class EmbeddedWorkerEnded(NamedTuple):
+    """An embedded worker has ended, although the process that embeds it goes on. ``bug``: None if ``why`` says all."""
+
+    why: str
+    bug: BaseException | None
+
+
 class WorkerFailed(NamedTuple):
     """The worker cannot go on. It drains, and exits with ``code``."""
 

@@ -39,6 +39,10 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     w.WorkerOrphaned: error("worker %d: its supervisor is gone; it drains and exits", "worker_id"),
+    w.WorkerEmbedded: warning(
+        "a worker runs inside this process (pid %d): it shares its CPU and its end. Run `pgq work` in production", "pid"
+    ),
+    w.EmbeddedWorkerEnded: error("the worker inside this process has ended, and its jobs wait for other workers: %s", "why"),
     w.WorkerFailed: error("%s; the worker stops and exits with %d", "why", "code"),
     w.WorkerStopped: info("worker %d stopped", "worker_id"),
     w.JobsHandedBack: warning(

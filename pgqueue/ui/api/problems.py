@@ -1,4 +1,4 @@
-"""Turns every error into an answer of the type application/problem+json (RFC 9457), with pgqueue's code and what to do.
+"""Turns every error into an answer of the type application/problem+json (RFC 9457), with pgqueue's code and what to do. No framework is needed.
 
 An answer never has a traceback, and says nothing about the server that only its operator should know: a fact with the error is emitted
 instead, so that the error is in the server's log.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-
-from starlette.requests import Request
-from starlette.responses import Response
+from typing import NamedTuple
 
 from pgqueue.errors import (
     DatabaseError,
@@ -33,22 +31,30 @@ SILENCE = 10.0  # seconds
 _reported: dict[str, float] = {}  # for each code of an error, when it was reported last
 
 
-def answer_to(error: BaseException, request: Request) -> Response:
-    """Returns the answer for an error. Emits a fact if the operator of the server must know of the error."""
+class Problem(NamedTuple):
+    """An answer of the type MEDIA: its status code, its headers, and its content as JSON."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def problem_of(error: BaseException, method: str, path: str) -> Problem:
+    """Returns the answer for an error of a request. Emits a fact if the operator of the server must know of the error."""
     said = known(error)
     if said is None:
-        emit(RequestFailed(request.method, request.url.path, error))
+        emit(RequestFailed(method, path, error))
         return problem(
             500, "PGQ-001", "An unexpected error has ended the request.", do="look at the log of the server"
         )
     code, headers = http_answer(said)
     if code == 500:
-        emit(RequestFailed(request.method, request.url.path, said))
+        emit(RequestFailed(method, path, said))
         return problem(500, said.code, "The server has a wrong setting.", do="look at the log of the server")
     # The sentences of other errors of the database name the server, so they are only in the log.
     if isinstance(said, DatabaseError) and not isinstance(said, LockedError | TakenIdError):
         if _is_news(said.code):
-            emit(RequestFailed(request.method, request.url.path, said))
+            emit(RequestFailed(method, path, said))
         return problem(code, said.code, "The database cannot answer now.", do="try again", headers=headers)
     return told(said, code, headers)
 
@@ -62,7 +68,7 @@ def _is_news(code: str) -> bool:
     return True
 
 
-def told(error: PgQueueError, code: int, headers: Mapping[str, str] | None = None) -> Response:
+def told(error: PgQueueError, code: int, headers: Mapping[str, str] | None = None) -> Problem:
     more: dict[str, object] = dict(error.facts)
     if isinstance(error, InvalidBatchError):
         more["errors"] = [
@@ -83,7 +89,7 @@ def problem(
     do: str = "",
     headers: Mapping[str, str] | None = None,
     more: dict[str, object] | None = None,
-) -> Response:
+) -> Problem:
     """Returns an answer of the type application/problem+json."""
     content: dict[str, object] = {
         "type": f"urn:pgqueue:{error_code}",
@@ -93,4 +99,4 @@ def problem(
         "detail": visible(what),
     }
     content |= {label: visible(text) for label, text in (("why", why), ("do", do)) if text}
-    return Response(encode({**content, **(more or {})}), code, headers, MEDIA)
+    return Problem(code, headers or {}, encode({**content, **(more or {})}))

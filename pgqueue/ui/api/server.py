@@ -20,7 +20,7 @@ from pgqueue.ui.access.who import Role
 from pgqueue.ui.acting.background import Background
 from pgqueue.ui.api.calls import Answer, Call, Route
 from pgqueue.ui.api.document import document
-from pgqueue.ui.api.problems import answer_to
+from pgqueue.ui.api.error_response import answer_to
 from pgqueue.ui.api.requests import read_body, read_id, read_query, refuse_body
 from pgqueue.ui.api.routes import ROUTES
 from pgqueue.ui.api.service import Service

@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pgqueue.config import WorkerSettings, read_file, worker_sources
+from pgqueue.config import read_file
 from pgqueue.errors import InvalidSettingError
-from pgqueue.model.setting import read_given
 from pgqueue.runtime.garbage import lasting
 from pgqueue.telemetry import log_output
 from pgqueue.ui.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.ui.cli.options import with_settings
-
-if TYPE_CHECKING:
-    from pgqueue.app.app import App
 
 FRESH = 1.5  # --max-rss must be at least this many times the memory of a worker that has not yet run a job
 
 
 def add(cli: typer.Typer) -> None:
     cli.command("work")(work)
-
-
-def settings_for(app: App, **flags: object) -> WorkerSettings:
-    """Returns the settings of a worker. Each of them comes from the flags, the environment or pyproject.toml, or else is the default.
-
-    Raises InvalidSettingError if a setting is wrong.
-    """
-    from pgqueue.worker.claiming.served_queues import parse_queues
-
-    given = worker_sources(flags | {"queues": flags.get("queues") or None})
-    values = read_given(WorkerSettings, given)
-    where = "-Q" if flags.get("queues") else given["queues"][1] if "queues" in given else ""
-    text = str(values.pop("queues", ""))
-    queues = (
-        parse_queues(text, where)
-        if text
-        else dict.fromkeys(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
-    )
-    make: Callable[..., WorkerSettings] = WorkerSettings
-    return make(queues=queues, **values)
 
 
 def _pipes(supervisor: str) -> tuple[int, int]:
@@ -82,6 +57,7 @@ def work(
     with lasting():
         from pgqueue.maintenance.alerting.settings import find_alerts
         from pgqueue.worker.processes.recycling import rss
+        from pgqueue.worker.settings import settings_for
         from pgqueue.worker.worker import Worker
 
         loaded = app_with_database(path, dsn)

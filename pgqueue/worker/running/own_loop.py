@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,17 +17,21 @@ from pgqueue.worker import forked
 
 
 class OwnLoop:
-    """``signalled`` is called with the number of a signal that asks the worker to stop. Create this object on the loop, in the main thread."""
+    """``signalled`` is called with the number of a signal that asks the worker to stop. Create this object on the loop.
+
+    On another thread than the main thread, signals are the business of the program in which the worker is embedded.
+    """
 
     def __init__(self, signalled: Callable[[int], object]) -> None:
         self.loop, self._signalled = asyncio.get_running_loop(), signalled
         self._factory = self.loop.get_task_factory()
         self._trial: asyncio.Future[int] | None = None
+        self._signals = forked.STOPS if threading.current_thread() is threading.main_thread() else ()
         self._listen()
-        self._usual = {number: signal.getsignal(number) for number in forked.STOPS}
+        self._usual = {number: signal.getsignal(number) for number in self._signals}
 
     def _listen(self) -> None:
-        for number in forked.STOPS:
+        for number in self._signals:
             self.loop.add_signal_handler(number, self._signalled, number)
 
     def mend(self) -> str:
@@ -70,6 +75,6 @@ class OwnLoop:
         return True
 
     def close(self) -> None:
-        for number in forked.STOPS:
+        for number in self._signals:
             self.loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
