@@ -74,7 +74,7 @@ class Adder:
             return _noted(jobs)
         opened: list[OpenedParts] = []
         try:
-            with self._store.pools.connection(own=True) as own, sending(jobs, self._store.dsn) as sent:
+            with self._store.own() as own, sending(jobs, self._store.dsn) as sent:
                 drive(own, self._adding(own, sent.batches, opened))
         except CommitUnconfirmedError as error:
             resolve_copied(self._store.dsn(), _reserved(opened), error)
@@ -83,6 +83,8 @@ class Adder:
     async def _astore_slice(self, jobs: list[Batch], connection: CallersConnection | None) -> int:
         if not jobs:
             return 0
+        if connection is None and self._store.in_thread is not None:
+            return await self._store.in_thread(self._store_slice, jobs, None)
         if connection is not None:
             inner, committing = joining(connection, asynchronous=True)
             alone = not isinstance(committing, nullcontext)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from operator import attrgetter
-from typing import TypeVar
+from typing import ParamSpec, Protocol, TypeVar
+
+from psycopg import Connection
 
 from pgqueue.app import copy_lines
 from pgqueue.app.sending import queue_of, sending
@@ -34,9 +36,16 @@ from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 REFUSED = ("idempotency_mismatch", "duplicate")
+
+
+class InThread(Protocol):
+    """Calls a function on a thread, and returns what it returns."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
 
 
 class JobStore:
@@ -51,9 +60,15 @@ class JobStore:
         self.dsn = dsn
         self.pools = Pools(dsn, pool_size)
         self.waiters = Waiters(dsn)
+        # Calls a sync method for an async caller, if ``own`` opens only sync connections. None: async callers have connections of their own.
+        self.in_thread: InThread | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return attrgetter("store"), (self.app,)
+
+    def own(self, *, autocommit: bool = False) -> AbstractContextManager[Connection]:
+        """Opens a block with the connection of calls that name none. It commits at the end, or after each statement if ``autocommit``."""
+        return self.pools.connection(autocommit=autocommit, own=True)
 
     def insert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
         """Stores jobs in the transaction of ``connection`` or, without ``connection``, in a new transaction."""
@@ -68,7 +83,7 @@ class JobStore:
             copied: list[Reserved] = []
             try:
                 with (
-                    self.pools.connection(autocommit=not is_copied(batches), own=True) as own,
+                    self.own(autocommit=not is_copied(batches)) as own,
                     sending(batches, self.dsn) as sent,
                 ):
                     stored = accepted(batches, drive(own, insertion(own, sent.batches, copied)))
@@ -79,6 +94,8 @@ class JobStore:
 
     async def ainsert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
         """``insert`` for async callers."""
+        if connection is None and self.in_thread is not None:
+            return await self.in_thread(self.insert, batches)
         stored: list[Stored] = []
         if connection is not None:
             connection, committing = joining(connection, asynchronous=True)
@@ -109,7 +126,7 @@ class JobStore:
             with committing:
                 return _noted(built, drive(connection, storing(connection, built, sent)))
         try:
-            with self.pools.connection(own=True) as own:
+            with self.own() as own:
                 drive(own, storing(own, built, sent))
         except CommitUnconfirmedError as error:
             _resolve_workflow(self.dsn(), sent, error)
@@ -117,6 +134,8 @@ class JobStore:
 
     async def ainsert_workflow(self, built: Built, connection: CallersConnection = None) -> StoredWorkflow:
         """``insert_workflow`` for async callers."""
+        if connection is None and self.in_thread is not None:
+            return await self.in_thread(self.insert_workflow, built)
         sent: list[StoredWorkflow] = []
         if connection is not None:
             connection, committing = joining(connection, asynchronous=True)
@@ -135,11 +154,13 @@ class JobStore:
 
     def ask(self, flow: Flow[T]) -> T:
         """Runs a flow in a new transaction."""
-        with self.pools.connection(own=True) as own:
+        with self.own() as own:
             return drive(own, flow)
 
     async def aask(self, flow: Flow[T]) -> T:
         """``ask`` for async callers."""
+        if self.in_thread is not None:
+            return await self.in_thread(self.ask, flow)
         async with self.pools.aconnection(own=True) as own:
             return await drive_async(own, flow)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from typing_extensions import TypeIs
 
+from pgqueue.database.for_django import DjangoConnection
 from pgqueue.database.joining import AsyncpgConnection, kind_of
 from pgqueue.errors import WrongConnectionError
 
@@ -27,8 +28,10 @@ MAKERS = {
     "sqlalchemy.ext.asyncio.session.async_sessionmaker": "async session",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "async engine",
     "asyncpg.pool.Pool": "asyncpg",
+    "django.utils.connection.ConnectionProxy": "django",
+    "django.db.backends.base.base.BaseDatabaseWrapper": "django",
 }
-TAKES = "a sessionmaker, an Engine or a psycopg pool; with atransaction, an async_sessionmaker, an AsyncEngine, an async psycopg pool or an asyncpg pool"
+TAKES = "a sessionmaker, an Engine, a psycopg pool or Django's connection; with atransaction, an async_sessionmaker, an AsyncEngine, an async psycopg pool or an asyncpg pool"
 
 
 class AsyncpgPool(Protocol):
@@ -62,11 +65,15 @@ def is_asyncpg_pool(using: object) -> TypeIs[AsyncpgPool]:
     return kind_of(using, MAKERS) == "asyncpg"
 
 
+def is_django(using: object) -> TypeIs[DjangoConnection]:
+    return kind_of(using, MAKERS) == "django"
+
+
 def refused(using: object, verb: str, *, asynchronous: bool) -> WrongConnectionError:
     """Returns the error to raise if ``using`` is not a maker that ``verb`` (``transaction`` or ``atransaction``) takes."""
     cls = type(using)
     for_the_other = (
-        isinstance(using, ConnectionPool) or kind_of(using, MAKERS) in ("session", "engine")
+        isinstance(using, ConnectionPool) or kind_of(using, MAKERS) in ("session", "engine", "django")
         if asynchronous
         else isinstance(using, AsyncConnectionPool) or kind_of(using, MAKERS) is not None
     )

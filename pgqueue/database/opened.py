@@ -13,10 +13,12 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgqueue.database.driver_errors import explained
+from pgqueue.database.for_django import begun_on_django
 from pgqueue.database.makers import (
     is_async_engine,
     is_async_sessionmaker,
     is_asyncpg_pool,
+    is_django,
     is_engine,
     is_sessionmaker,
     refused,
@@ -106,6 +108,9 @@ def _open(pools: Pools, using: object) -> Iterator[Opened]:
             joined.begin()
             require_transaction(joined)
             yield Opened(joined, _nothing, one_commit(joined, joined.commit))
+    elif is_django(using):
+        with begun_on_django(using) as (check, commit):
+            yield Opened(using, check, commit)
     else:
         raise refused(using, "transaction", asynchronous=False)
 

@@ -62,6 +62,16 @@ class AsyncpgPool(Protocol):
     def get_idle_size(self) -> int: ...
 
 
+class DjangoConnection(Protocol):
+    """The attributes by which type checkers recognise Django's ``connection``."""
+
+    in_atomic_block: bool
+    needs_rollback: bool
+
+
+DjangoT = TypeVar("DjangoT", bound=DjangoConnection)
+
+
 @dataclass(frozen=True, slots=True)
 class Job(StepMethods):
     """A stored job, as its row was when it was read. ``timeout`` is in seconds, and times are datetimes with a time zone.
@@ -162,6 +172,8 @@ class Job(StepMethods):
     def transaction(
         self, result: object = None, *, using: Engine
     ) -> AbstractContextManager[SQLAlchemyConnection]: ...
+    @overload
+    def transaction(self, result: object = None, *, using: DjangoT) -> AbstractContextManager[DjangoT]: ...
     def transaction(self, result: object = None, *, using: object = None) -> AbstractContextManager[object]:
         """Gives the block a transaction whose commit completes the job: ``with job.transaction() as conn: ...``.
 
@@ -169,8 +181,8 @@ class Job(StepMethods):
         the block raises LeaseLostError, and everything is rolled back. So the effect happens exactly once.
 
         ``using``: the object that makes the connection. Without it, the block gets a psycopg connection of the app's pool. With a
-        sessionmaker, it gets a Session; with an Engine, SQLAlchemy's Connection; with a ConnectionPool, a psycopg connection of that pool.
-        Each of these must connect to the database that has pgqueue's tables. ``result``: the result of the job, unless the block calls
+        sessionmaker, it gets a Session; with an Engine, SQLAlchemy's Connection; with a ConnectionPool, a psycopg connection of that pool;
+        with Django's ``connection``, the block is one of ``transaction.atomic`` on it. Each of these must connect to the database that has pgqueue's tables. ``result``: the result of the job, unless the block calls
         ``finish``.
 
         If the answer to the COMMIT is lost, the worker asks the database. If the COMMIT was made, the handler goes on. If it was not,

@@ -147,7 +147,7 @@ def test_the_error_about_a_wrong_value_of_using_says_what_to_pass(app, dsn) -> N
     wrong.enqueue()
     Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
     assert len(said) == 5
-    assert all("a sessionmaker, an Engine or a psycopg pool" in one for one in said[:4])
+    assert all("a sessionmaker, an Engine, a psycopg pool or Django's connection" in one for one in said[:4])
     assert "job.atransaction" in said[4]
 
 

@@ -20,12 +20,14 @@ from pgqueue.database.makers import (
     is_async_engine,
     is_async_sessionmaker,
     is_asyncpg_pool,
+    is_django,
     is_engine,
     is_sessionmaker,
     refused,
 )
 from pgqueue.database.opened import AsyncOpened, Opened, unable_to_end
 from pgqueue.database.pools import Pools
+from pgqueue.errors import WrongConnectionError
 from pgqueue.worker.replay.findings import Session
 from pgqueue.worker.replay.maker_sessions import AsyncpgSession, AsyncSqlAlchemySession, SqlAlchemySession
 from pgqueue.worker.replay.psycopg_sessions import AsyncSession, Setting, SyncSession
@@ -121,6 +123,12 @@ class Sessions:
             return SyncSession("pool", self._setting, using.connection)
         if is_sessionmaker(using) or is_engine(using):
             return SqlAlchemySession(using, self._setting)
+        if is_django(using):
+            raise WrongConnectionError(
+                "A replay cannot use Django's connection.",
+                why="it could not take back what the handler writes with the ORM",
+                do="run the job again: pgq jobs retry; or try the handler in a TestCase",
+            )
         raise refused(using, "transaction", asynchronous=False)
 
     def _async_session_of(self, using: object) -> AsyncClosing:
