@@ -78,11 +78,6 @@ class JobAdmin(ReadOnlyAdmin):
         "created_at",
         "finished_at",
     )
-    list_filter = (
-        ("state", admin.AllValuesFieldListFilter),
-        "cancel_requested",
-        "created_at",
-    )
     search_fields = ("=id", "task", "queue")
     search_help_text = "An id, or a part of a task or of a queue"
     actions = ("retry", "cancel", "run_now", "delete_jobs")
