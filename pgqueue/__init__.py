@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pgqueue.telemetry.job_context import JobContext, JobFields, current_job
     from pgqueue.telemetry.json_lines import JsonFormatter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "App",

@@ -104,7 +104,7 @@ def test_the_error_for_a_misspelt_command_suggests_the_right_command(pgq, typo, 
 
 
 def test_the_option_version_prints_the_version(pgq):
-    assert pgq("--version").out.startswith("pgqueue-jobs 0.1.0")
+    assert pgq("--version").out.startswith("pgqueue-jobs 0.2.0")
 
 
 # ------------------------------------------------------------------ enqueue

@@ -59,7 +59,7 @@ STATEMENTS = (
     "insert into pgqueue.queues (name) values ('billing'), ('mail'), ('images'), ('search'), ('reports')",
     """
     insert into pgqueue.workers (host, pid, version, executor, slots, queues, tasks, expires_at, started_at, app_version)
-    select 'worker-' || i, 40 + i, '0.1.0', 'async', 20, '{billing,mail,images,search,default}', %(tasks)s,
+    select 'worker-' || i, 40 + i, '0.2.0', 'async', 20, '{billing,mail,images,search,default}', %(tasks)s,
            now() + interval '25 s', now() - interval '3 hours' - i * interval '7 min', '2026.11.3'
     from generate_series(1, 3) i
     """,
