@@ -53,3 +53,30 @@ def network_settings() -> dict[str, str]:
     """Returns this machine's environment variables that say how to reach the network."""
     wanted = ("http_proxy", "https_proxy", "no_proxy", "pip_index_url", "pip_cert", "ssl_cert_file")
     return {name: value for name, value in os.environ.items() if name.lower() in wanted}
+
+
+def with_experimental(suite: str, package: str) -> Path:
+    """Returns a root directory of this suite with a package of Debian's experimental suite."""
+    root = ROOTS / f"{suite}-{package}"
+    if root.exists():
+        return root
+    draft = root.with_name(f"{root.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    subprocess.run(["cp", "--archive", "--reflink=auto", debian(suite), draft], check=True)
+    (draft / "etc/apt/sources.list.d/experimental.list").write_text(f"deb {MIRROR} experimental main\n")
+    # A mirror can be some weeks behind, so that its lists have expired. Their signatures are checked nevertheless.
+    update = ["apt-get", "-q", "-o", "Acquire::Check-Valid-Until=false", "update"]
+    install = [
+        "apt-get",
+        "-q",
+        "install",
+        "--yes",
+        "--no-install-recommends",
+        "--target-release",
+        "experimental",
+        package,
+    ]
+    for command in (update, install):
+        subprocess.run(["chroot", draft, "env", "DEBIAN_FRONTEND=noninteractive", *command], check=True)
+    draft.rename(root)
+    return root
