@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests import roots
 
@@ -115,7 +116,7 @@ def _python(version: str) -> str | None:
 
 def _known_to_uv(version: str) -> str | None:
     try:
-        return _uv("python", "find", "--no-python-downloads", "--quiet", version).strip()
+        return _uv("python", "find", "--no-python-downloads", "-qq", version).strip()
     except subprocess.CalledProcessError:
         return None
 
@@ -241,7 +242,7 @@ def _tools() -> list[str]:
     return [line for line in [*extras["dev"], *extras["embedded"]] if _name(line) in TOOLS]
 
 
-def _declared(part: str):
+def _declared(part: str) -> Any:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][part]
 
 
