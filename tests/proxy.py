@@ -29,6 +29,7 @@ class Proxy:
         self.delivers = True  # whether the server gets the message that contains ``cut_at``
         # How many pieces of data clients have sent. If each client waits for its answers, this is the number of round trips.
         self.requests = 0
+        self.ended = 0  # how many connections of clients have ended
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()
 
@@ -71,6 +72,7 @@ class Proxy:
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        self.ended += upward
 
     def _is_silent(self, mine: dict[str, Any]) -> bool:
         if self.silent is None or (mine["born_silent"] and not self.new_too):

@@ -14,10 +14,11 @@ from pgqueue.app import copy_lines
 from pgqueue.app.sending import queue_of, sending
 from pgqueue.app.waiters import Waiters
 from pgqueue.database import in_doubt, statements
+from pgqueue.database.confirming import confirmed
 from pgqueue.database.flows import Copy, Flow, drive, drive_async
 from pgqueue.database.joining import CallersConnection, can_copy, commits_by_itself, is_async, is_utf8, joined
 from pgqueue.database.pools import Pools
-from pgqueue.database.run import confirmed, run
+from pgqueue.database.run import run
 from pgqueue.database.statements.enqueuing import Reserved, Stored
 from pgqueue.database.statements.workflows import StoredWorkflow
 from pgqueue.errors import (

@@ -102,7 +102,7 @@ class Answer(NamedTuple):
 
 
 def answer_of(error: BaseException) -> Answer | None:
-    """Returns what an error of psycopg, of asyncpg, or of SQLAlchemy above one of them says. Returns None for any other error.
+    """Returns what an error of psycopg, asyncpg, psycopg2 or pg8000 says, or of SQLAlchemy above one of them; None for any other error.
 
     Only the real type of the error counts, because a user's class can define another ``__class__``.
     """
@@ -112,15 +112,25 @@ def answer_of(error: BaseException) -> Answer | None:
         if issubclass(type(origin.__cause__), _class_in("asyncpg", "PostgresError")):
             origin = origin.__cause__
     if issubclass(type(origin), psycopg.Error):
-        said = origin.diag
-        return Answer(
-            origin, origin.sqlstate, said.message_primary, said.message_detail, said.schema_name, said.constraint_name
-        )  # fmt: skip
+        return _of_libpq(origin, origin.sqlstate)
     if issubclass(type(origin), _class_in("asyncpg", "PostgresError")):
         return Answer(
             origin, origin.sqlstate, origin.message, origin.detail, origin.schema_name, origin.constraint_name
         )
+    if issubclass(type(origin), _class_in("psycopg2", "Error")):
+        return _of_libpq(origin, origin.pgcode)
+    if issubclass(type(origin), _class_in("pg8000.exceptions", "DatabaseError")):
+        # The fields of the server's message, by the letters of its protocol. Other errors of pg8000 have only a text.
+        said = origin.args[0] if origin.args and isinstance(origin.args[0], dict) else {}
+        return Answer(origin, *(said.get(field) for field in ("C", "M", "D", "s", "n")))
     return None
+
+
+def _of_libpq(error: Any, state: str | None) -> Answer:
+    said = error.diag
+    return Answer(
+        error, state, said.message_primary, said.message_detail, said.schema_name, said.constraint_name
+    )
 
 
 def _class_in(module: str, name: str) -> type | tuple[()]:

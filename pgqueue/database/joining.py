@@ -6,7 +6,7 @@ SQLAlchemy, asyncpg and Django are recognized by the names of their classes, so 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
@@ -50,6 +50,17 @@ class AsyncpgConnection(Protocol):
     def add_query_logger(self, log: Callable[[AsyncpgQuery], None], /) -> None: ...
     def remove_query_logger(self, log: Callable[[AsyncpgQuery], None], /) -> None: ...
     def terminate(self) -> None: ...
+    def is_closed(self) -> bool: ...
+    def get_settings(self) -> Any: ...
+    def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: AsyncIterable[bytes],
+        columns: Sequence[str],
+        schema_name: str,
+        format: str,  # noqa: A002 - asyncpg's name
+    ) -> Awaitable[str]: ...
 
 
 class AsyncpgQuery(Protocol):
@@ -164,7 +175,9 @@ def is_async_sqlalchemy(connection: CallersConnection) -> TypeIs[SqlAlchemyAsync
     return kind_of(connection) == "async"
 
 
-def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
+def commits_by_itself(
+    connection: CallersConnection,
+) -> TypeGuard[Connection | AsyncConnection | AsyncpgConnection]:
     """Returns whether each statement on this connection now commits by itself.
 
     If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
@@ -173,12 +186,12 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
     if alone:
         warnings.warn(
             "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
-            " not take it back. Use `with conn.transaction():` (Django: `with transaction.atomic():`) around both,"
-            " or a connection without autocommit.",
+            " not take it back. Use `with conn.transaction():` (asyncpg: `async with`; Django: `with transaction.atomic():`)"
+            " around both, or a connection without autocommit.",
             errors.AutocommitWarning,
             stacklevel=5,
         )
-    return alone and isinstance(connection, Connection | AsyncConnection)
+    return alone
 
 
 def _is_alone(connection: CallersConnection) -> bool:
@@ -189,17 +202,21 @@ def _is_alone(connection: CallersConnection) -> bool:
 
 def is_utf8(connection: CallersConnection) -> bool:
     """Returns whether all text reaches the server unchanged. False: text can be changed or refused."""
-    return (
-        isinstance(connection, Connection | AsyncConnection)
-        and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
-    )
+    if isinstance(connection, Connection | AsyncConnection):
+        return connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
+    return is_asyncpg(connection) and connection.get_settings().client_encoding.upper() in ("UTF8", "UTF-8")
 
 
 def can_copy(connection: CallersConnection) -> bool:
     """Returns whether COPY is possible on this connection. It is not possible through SQLAlchemy or in a pipeline."""
+    if isinstance(connection, Connection | AsyncConnection):
+        return connection.info.pipeline_status is PipelineStatus.OFF
+    return is_asyncpg(connection)
+
+
+def is_closed(connection: Connection | AsyncConnection | AsyncpgConnection) -> bool:
     return (
-        isinstance(connection, Connection | AsyncConnection)
-        and connection.info.pipeline_status is PipelineStatus.OFF
+        connection.closed if isinstance(connection, Connection | AsyncConnection) else connection.is_closed()
     )
 
 

@@ -46,17 +46,18 @@ MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqu
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
-def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
+def config(buffer: TextIO | None = None, **attributes: object) -> Config:
+    """Returns the configuration of pgqueue's own revisions, for Alembic's commands and its ScriptDirectory."""
     from alembic.config import Config  # noqa: PLC0415 - its import takes a quarter of a second, and only `pgq migrate` needs it
 
     package = Path(__file__).resolve().parents[1]
     installed = package / "migrations"
     folder = installed if installed.is_dir() else package.parent / "migrations"
-    config = Config(output_buffer=buffer)
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes.update(attributes)
-    return config
+    made = Config(output_buffer=buffer)
+    made.set_main_option("script_location", str(folder).replace("%", "%%"))
+    made.set_main_option("path_separator", "os")
+    made.attributes.update(attributes)
+    return made
 
 
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
@@ -73,7 +74,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     while True:
         try:
             with explained(dsn):
-                command.upgrade(_config(dsn=dsn), "head")
+                command.upgrade(config(dsn=dsn), "head")
         except LockedError as error:
             lockers = in_the_way(dsn)
             said = "; ".join(str(locker) for locker in lockers) or "a session that has ended"
@@ -142,13 +143,31 @@ def in_the_way(dsn: str) -> list[Locker]:
         return run(connection, statements.list_lockers())
 
 
-def upgrade_sql() -> str:
-    """Returns the SQL that ``upgrade`` would run on an empty database. Needs no connection."""
+def upgrade_sql(since: str | None = None) -> str:
+    """Returns the SQL that ``upgrade`` would run. Needs no connection.
+
+    ``since``: the revision of the schema, as ``pgqueue.schema_version`` says; None: there is no schema. Raises InvalidOptionError if
+    there is no such revision.
+    """
     from alembic import command  # noqa: PLC0415
 
+    if since is not None and since not in (known := revisions()):
+        raise InvalidOptionError(
+            f"pgqueue has no revision {since!r}.",
+            why=f"its revisions are {known[0]} to {known[-1]}",
+            do="select version_num from pgqueue.schema_version",
+        )
     buffer = io.StringIO()
-    command.upgrade(_config(buffer=buffer), "head", sql=True)
+    command.upgrade(config(buffer=buffer), f"{since}:head" if since else "head", sql=True)
     return buffer.getvalue()
+
+
+def revisions() -> list[str]:
+    """Returns all revisions of the schema, the first one first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    found = ScriptDirectory.from_config(config()).walk_revisions()
+    return [script.revision for script in found][::-1]
 
 
 def check_encoding(connection: Connection) -> None:

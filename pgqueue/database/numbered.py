@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import LiteralString
+from typing import LiteralString, TypedDict
 
+COPY = re.compile(r"copy (\w+)\.(\w+)\s*\(([\w,\s]+)\)\s*from stdin \(format binary\)")
 PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
@@ -52,3 +53,19 @@ def as_text(value: object) -> object:
         case datetime():
             return value.isoformat()
     return str(value)
+
+
+class CopiedInto(TypedDict):
+    """The arguments of asyncpg's ``copy_to_table`` that name the table and its columns."""
+
+    schema_name: str
+    table_name: str
+    columns: list[str]
+
+
+@cache
+def copied_into(text: str) -> CopiedInto:
+    """Returns what a COPY … FROM STDIN in binary form says: asyncpg takes no statement, but writes it itself."""
+    found = COPY.fullmatch(text)
+    assert found is not None, text
+    return {"schema_name": found[1], "table_name": found[2], "columns": re.split(r",\s*", found[3].strip())}

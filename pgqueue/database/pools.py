@@ -22,11 +22,12 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.checks import SILENCE, Search, Use, note_use, works, works_async
+from pgqueue.database.confirming import confirmed
 from pgqueue.database.lock_waits import alocked, locked
 from pgqueue.database.loop_pool import CancellablePool, LoopPool
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.reach import why_away
-from pgqueue.database.run import KEEPALIVE, confirmed, connect
+from pgqueue.database.run import KEEPALIVE, connect
 from pgqueue.database.silence import within
 from pgqueue.errors import PoolExhaustedError
 from pgqueue.runtime import forks

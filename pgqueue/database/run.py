@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import LiteralString, TypedDict, TypeVar
 
 import psycopg
@@ -28,7 +28,7 @@ from pgqueue import errors
 from pgqueue.database.driver_errors import explained
 from pgqueue.database.for_sqlalchemy import async_sqlalchemy, sync_sqlalchemy, text_and_values, text_for
 from pgqueue.database.joining import CallersConnection, is_asyncpg, is_two_phase, joined
-from pgqueue.database.numbered import numbered
+from pgqueue.database.numbered import copied_into, numbered
 from pgqueue.database.silence import within
 from pgqueue.sql import Statement
 
@@ -221,29 +221,6 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
         return statement.decode(await cursor.fetchall())
 
 
-class confirmed:  # noqa: N801 - it reads like a function; a generator would cost each enqueue four calls more
-    """Wraps a commit, or statements that commit by themselves.
-
-    If the connection breaks in the block, raises CommitUnconfirmedError, because nobody knows whether the server has committed.
-    Sends nothing again, because a second commit could store a job twice. Only jobs with keys can be sent again without harm.
-    """
-
-    __slots__ = ("_connection", "_was_open")
-
-    def __init__(self, connection: Connection | AsyncConnection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._was_open = not self._connection.closed
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, psycopg.OperationalError):
-            return
-        if not self._was_open or not self._connection.closed:
-            return  # nothing was sent, or the server answered with an error
-        raise errors.CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error
-
-
 def _with_commit(text: LiteralString) -> LiteralString:
     return text + "; commit"
 
@@ -262,13 +239,24 @@ def copy(
 async def copy_async(
     connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
-    """``copy`` on a psycopg AsyncConnection."""
+    """``copy`` on a psycopg AsyncConnection, or on a connection of asyncpg."""
     connection = joined(connection)
+    if is_asyncpg(connection):
+        with explained():
+            await connection.copy_to_table(
+                **copied_into(statement.text), source=_each(blocks), format="binary"
+            )
+        return
     assert isinstance(connection, AsyncConnection)
     with explained():
         async with OwnAsyncCursor(connection).copy(statement.text) as sink:
             for block in blocks:
                 await sink.write(block)
+
+
+async def _each(blocks: Iterable[bytes | bytearray]) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield bytes(block)
 
 
 # ------------------------------------------------------------------ connections of pgqueue itself

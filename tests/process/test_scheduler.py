@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +229,9 @@ def test_a_worker_stores_the_schedules_that_its_code_declares(
 ) -> None:
     def deploy(name: str, n: int) -> list[tuple[Any, ...]]:
         (tmp_path / "shop.py").write_text(SHOP.format(name=name, n=n))
+        shutil.rmtree(
+            tmp_path / "__pycache__", ignore_errors=True
+        )  # of a file as long, written in the same second
         done = command_line.pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
         assert done.returncode == 0, done.stderr
         return db.execute("select name, args, paused, source from pgqueue.schedules").fetchall()

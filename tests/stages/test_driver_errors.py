@@ -43,7 +43,10 @@ async def of_asyncpg(dsn: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-WAYS: dict[str, Callable[[str], Any]] = {**JOINED, "asyncpg": of_asyncpg}
+WAYS: dict[str, Callable[[str], Any]] = {
+    **{name: way for name, way in JOINED.items() if not name.startswith("asyncpg")},
+    "asyncpg": of_asyncpg,
+}
 
 
 @pytest.mark.parametrize("way", list(WAYS))

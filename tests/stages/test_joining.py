@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 from psycopg import Connection
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, text
 from sqlalchemy.ext.asyncio import (
     AsyncSession,
     async_scoped_session,
@@ -36,19 +37,21 @@ class Joined:
     """Gives connections of all kinds the same interface."""
 
     connection: Any
+    transaction: Any = None  # of asyncpg, whose connection has neither commit nor rollback
+
+    @property
+    def ends(self) -> Any:
+        return self.transaction or self.connection
 
     @property
     def asynchronous(self) -> bool:
-        return inspect.iscoroutinefunction(self.connection.commit)
+        return self.transaction is not None or inspect.iscoroutinefunction(self.connection.commit)
 
     async def order(self, number: int) -> None:
         """Stores an order. In these tests, this is the caller's own write."""
         statement = f"insert into orders values ({number})"
-        await result_of(
-            self.connection.execute(
-                statement if "psycopg" in type(self.connection).__module__ else text(statement)
-            )
-        )
+        is_driver = type(self.connection).__module__.startswith(("psycopg", "asyncpg"))
+        await result_of(self.connection.execute(statement if is_driver else text(statement)))
 
     async def enqueue(self, task: Task[..., Any], *args: Any, **options: Any) -> JobHandle:
         chosen = task.using(self.connection, **options)
@@ -59,10 +62,10 @@ class Joined:
         return await result_of((chosen.aenqueue_many if self.asynchronous else chosen.enqueue_many)(items))
 
     async def commit(self) -> None:
-        await result_of(self.connection.commit())
+        await result_of(self.ends.commit())
 
     async def rollback(self) -> None:
-        await result_of(self.connection.rollback())
+        await result_of(self.ends.rollback())
 
     def savepoint(self) -> Any:
         """Returns a context manager. If an exception leaves it, the transaction rolls back to the savepoint."""
@@ -96,10 +99,25 @@ async def psycopg_async(dsn: str) -> AsyncIterator[Any]:
         yield connection
 
 
-def sqlalchemy_sync(make: Callable[[Any], Any]) -> Callable[[str], Any]:
+@asynccontextmanager
+async def asyncpg_own(dsn: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def asyncpg_of_a_pool(dsn: str) -> AsyncIterator[Any]:
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        yield connection
+
+
+def sqlalchemy_sync(make: Callable[[Any], Any], driver: str = "psycopg") -> Callable[[str], Any]:
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Any]:
-        engine = create_engine(sqlalchemy_url(dsn))
+        engine = create_engine(url_for(dsn, driver))
         try:
             with make(engine) as connection:
                 yield connection
@@ -132,14 +150,22 @@ async def scoped_async(dsn: str) -> AsyncIterator[Any]:
         await engine.dispose()
 
 
+def url_for(dsn: str, driver: str) -> URL:
+    url = sqlalchemy_url(dsn).set(drivername=f"postgresql+{driver}")
+    query = dict(url.query)
+    if driver in ("asyncpg", "pg8000"):  # they have another name for libpq's dbname
+        url = url.set(database=query.pop("dbname"), query=query)
+    if driver == "pg8000":  # and pg8000 has other names for the address
+        host, port = query.pop("host"), query.pop("port", "5432")
+        place = {"unix_sock": f"{host}/.s.PGSQL.{port}"} if str(host).startswith("/") else {}
+        url = url.set(query=query | place) if place else url.set(host=host, port=int(str(port)), query=query)
+    return url
+
+
 def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str], Any]:
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Any]:
-        url = sqlalchemy_url(dsn).set(drivername=f"postgresql+{driver}")
-        if driver == "asyncpg":  # asyncpg has another name for libpq's dbname
-            query = dict(url.query)
-            url = url.set(database=query.pop("dbname"), query=query)
-        engine = create_async_engine(url)
+        engine = create_async_engine(url_for(dsn, driver))
         try:
             async with make(engine) as connection:
                 yield connection
@@ -152,8 +178,14 @@ def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str],
 WAYS: dict[str, Callable[[str], Any]] = {
     "psycopg Connection": psycopg_sync,
     "psycopg AsyncConnection": psycopg_async,
+    "asyncpg Connection": asyncpg_own,
+    "asyncpg connection of a pool": asyncpg_of_a_pool,
     "SQLAlchemy Connection": sqlalchemy_sync(lambda engine: engine.connect()),
+    "SQLAlchemy Connection on psycopg2": sqlalchemy_sync(lambda engine: engine.connect(), "psycopg2"),
+    "SQLAlchemy Connection on pg8000": sqlalchemy_sync(lambda engine: engine.connect(), "pg8000"),
     "SQLAlchemy Session": sqlalchemy_sync(Session),
+    "SQLAlchemy Session on psycopg2": sqlalchemy_sync(Session, "psycopg2"),
+    "SQLAlchemy Session on pg8000": sqlalchemy_sync(Session, "pg8000"),
     "SQLAlchemy scoped_session": scoped,
     "SQLAlchemy async_scoped_session": scoped_async,
     "SQLAlchemy AsyncConnection on psycopg": sqlalchemy_async(lambda engine: engine.connect(), "psycopg"),
@@ -161,6 +193,14 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "SQLAlchemy AsyncSession on psycopg": sqlalchemy_async(AsyncSession, "psycopg"),
     "SQLAlchemy AsyncSession on asyncpg": sqlalchemy_async(AsyncSession, "asyncpg"),
 }
+
+
+async def begun(connection: Any) -> Joined:
+    if not type(connection).__module__.startswith("asyncpg"):
+        return Joined(connection)
+    transaction = connection.transaction()
+    await transaction.start()
+    return Joined(connection, transaction)
 
 
 @pytest.fixture(params=list(WAYS))
@@ -171,7 +211,7 @@ def joining(request: pytest.FixtureRequest, dsn: str, db: Connection[Any]) -> Ca
     def play(scenario: Scenario) -> None:
         async def played() -> None:
             async with WAYS[request.param](dsn) as connection:
-                await scenario(Joined(connection))
+                await scenario(await begun(connection))
 
         asyncio.run(played())
 
@@ -186,14 +226,14 @@ def ship(app: App) -> Iterator[Task[..., Any]]:
     return ship
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if "asyncpg" not in way])
+@pytest.mark.parametrize("way", WAYS)
 def test_the_error_of_an_enqueue_in_a_database_without_tables_says_how_to_make_the_tables(
     app, empty_dsn, ship, way
 ):
     async def scenario() -> None:
         async with WAYS[way](empty_dsn) as connection:
             with pytest.raises(SchemaMissingError, match="do: pgq migrate"):
-                await Joined(connection).enqueue(ship, 1)
+                await (await begun(connection)).enqueue(ship, 1)
 
     asyncio.run(scenario())
 
@@ -308,6 +348,17 @@ def test_a_batch_is_stored_in_order_and_each_duplicate_is_reported(joining, ship
 
     joining(scenario)
     assert stored(db) == ([1], [1, 2, 4])
+
+
+def test_many_jobs_are_stored_in_order(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        handles = await joined.enqueue_many(ship, [{"order": number} for number in range(300)])
+        assert [handle.id for handle in handles] == sorted({handle.id for handle in handles})
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1], list(range(300)))
 
 
 def test_a_sync_enqueue_on_an_async_connection_and_the_reverse_are_refused(joining, ship, db):

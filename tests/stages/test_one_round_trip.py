@@ -115,13 +115,15 @@ def test_a_connection_that_was_idle_for_long_is_checked_before_its_use(enqueue, 
     assert enqueue() == 2
 
 
-def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(enqueue, db):
+def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(enqueue, proxy, db):
     for done in range(2, 4):
+        before = proxy.ended
         gone = db.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and application_name = %s",
             [NAME],
         )
         assert gone.fetchall()
+        wait_until(lambda before=before: proxy.ended > before)  # before that, the client could not know it
         enqueue()
         assert jobs(db) == done
 

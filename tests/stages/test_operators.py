@@ -13,7 +13,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.suspension import Request
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import root
 from tests import batches
 from tests.worker_by_hand import Hand
 from tests.workflows import finish, group, ids, node, overview, states, store, violations
@@ -23,7 +23,7 @@ UNDO = {"task": "t"}
 
 
 def pgq(dsn: str, *words: object) -> str:
-    done = CliRunner().invoke(cli, [*map(str, words), "--dsn", dsn])
+    done = CliRunner().invoke(root(), [*map(str, words), "--dsn", dsn])
     assert done.exit_code == 0, (words, done.output, done.exception)
     return done.output
 

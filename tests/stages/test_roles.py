@@ -19,7 +19,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.suspension import Request
 from pgqueue.sql import grants
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import root
 from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
@@ -33,7 +33,7 @@ def denied(dsn: str, *statements: str) -> None:
 
 
 def pgq(dsn: str, *words: str) -> Any:
-    return CliRunner().invoke(cli, [*words, "--dsn", dsn])
+    return CliRunner().invoke(root(), [*words, "--dsn", dsn])
 
 
 # ------------------------------------------------------------------ roles that enqueue
@@ -384,16 +384,16 @@ def test_a_reader_without_the_right_to_see_arguments_can_read_the_view_without_s
 
 
 def test_the_command_prints_the_grants_that_are_tested_here():
-    done = CliRunner().invoke(cli, ["db", "grants"])
+    done = CliRunner().invoke(root(), ["db", "grants"])
     assert done.exit_code == 0
     for kind in ("enqueuer", "worker", "operator", "reader"):
         assert grants(kind).replace("ROLE", f"pgqueue_{kind}") in done.stdout
 
 
 def test_the_command_prints_the_given_name_of_a_role_as_a_quoted_identifier():
-    done = CliRunner().invoke(cli, ["db", "grants", "--role", "worker", 'o"x; drop'])
+    done = CliRunner().invoke(root(), ["db", "grants", "--role", "worker", 'o"x; drop'])
     assert 'to "o""x; drop";' in done.stdout
     assert "pgqueue_enqueuer" not in done.stdout
     for words in (["db", "grants", "--role", "boss"], ["db", "grants", "web"]):
-        assert CliRunner().invoke(cli, words).exit_code != 0
+        assert CliRunner().invoke(root(), words).exit_code != 0
     assert json.dumps(done.stdout).isascii()

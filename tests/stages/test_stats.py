@@ -469,7 +469,7 @@ def test_many_jobs_are_estimated_in_a_large_table(db: Connection[Any]) -> None:
     db.execute("alter table pgqueue.jobs_live set (fillfactor = 10)")
     db.execute(
         "insert into pgqueue.jobs_live (task, run_at, state, last_error)"
-        " select 't', now() + case when i % 2 = 0 then interval '1 h' else '-1 h' end, case when i % 10 = 0 then 'retrying' else 'pending' end,"
+        " select 't', now() + case when i % 2 = 0 then interval '1 h' else '-1 h' end, case when i % 4 = 0 then 'retrying' else 'pending' end,"
         " repeat(md5(i::text), 20) from generate_series(1, 12000) i"
     )
     db.execute(
@@ -483,18 +483,19 @@ def test_many_jobs_are_estimated_in_a_large_table(db: Connection[Any]) -> None:
     expected = {
         "due": 6000,
         "scheduled": 6000,
-        "pending": 10_800,
-        "retrying": 1200,
+        "pending": 9000,
+        "retrying": 3000,
         "completed": 15_000,
         "cancelled": 5000,
     }
     for name, number in expected.items():
         assert not found[name].is_exact, name
-        assert found[name].count == pytest.approx(number, rel=0.2), name
+        # 500 pages are read, chosen by chance, so each number has a standard deviation, and of a hundred runs none may fail by chance
+        assert abs(found[name].count - number) < 5 * math.sqrt(number * pages / 500), name
     assert found["running"] == StateCount("running", 0, True)
     assert not found["waiting"].is_exact
     exact = states(db, most=20_000)
-    assert exact["pending"] == StateCount("pending", 10_800, True)
+    assert exact["pending"] == StateCount("pending", 9000, True)
     assert exact["completed"] == StateCount("completed", 15_000, True)
 
 

@@ -22,7 +22,7 @@ from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.model.tally import Tally
 from pgqueue.sql import grants
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import root
 from pgqueue.ui.cli.doctor import examine
 from pgqueue.worker.worker import Worker
 from tests.worker_by_hand import Hand
@@ -219,6 +219,6 @@ def test_an_id_that_the_sequence_can_never_reach_is_not_reported(db: Connection[
 
 def test_migrate_reports_a_sequence_that_is_behind_the_ids(db: Connection[Any], dsn: str) -> None:
     db.execute("insert into pgqueue.jobs (id, task) values (500, 't')")
-    done = CliRunner().invoke(cli, ["migrate", "--dsn", dsn])
+    done = CliRunner().invoke(root(), ["migrate", "--dsn", dsn])
     assert done.exit_code == 0
     assert "setval('pgqueue.jobs_id_seq'" in " ".join(done.stderr.split())

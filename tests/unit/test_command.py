@@ -19,7 +19,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.dev import embedded
 from pgqueue.errors import AppImportError, NoDsnError, PgQueueError
 from pgqueue.ui.cli import main, play
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import NAMES, root
 from pgqueue.ui.cli.output import fail
 from pgqueue.ui.cli.usage import MEANT
 
@@ -39,6 +39,10 @@ def test_ctrl_c_before_a_command_has_begun_exits_with_130_and_prints_nothing(mon
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, *capsys.readouterr()) == (130, "", "")
+
+
+def test_every_name_of_a_command_is_known_before_its_module_is_imported():
+    assert sorted(built().commands) == sorted(NAMES)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,7 @@ def test_the_error_about_a_path_that_is_no_module_says_what_to_write_instead(mon
 
 @cache
 def built() -> click.Command:
-    return typer.main.get_command(cli)
+    return typer.main.get_command(root())
 
 
 def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from pgqueue import schema, sql
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import root
 from tests.package import MODULES, PACKAGE
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def names_of_commands() -> Iterator[Name]:
             yield Name(name, where)
             yield from walk(child, f"{where} {name}")
 
-    yield from walk(typer.main.get_command(cli), "pgq")
+    yield from walk(typer.main.get_command(root()), "pgq")
 
 
 @cache

@@ -146,6 +146,20 @@ def test_a_worker_imports_neither_other_commands_nor_what_counts_metrics():
     program = (
         "import sys; sys.argv = ['pgq', 'work', '-A', 'no_such_app']; from pgqueue.ui.cli import main; main()"
     )
-    others = ("pgqueue.ui.cli.commands", "pgqueue.telemetry.metrics", "pgqueue.worker.processes.supervisor")
+    others = ("pgqueue.ui.cli.jobs", "pgqueue.telemetry.metrics", "pgqueue.worker.processes.supervisor")
     modules = (*OPTIONAL, *others, "opentelemetry.metrics", "pgqueue.worker.worker")
     assert loaded(program, modules) == ["pgqueue.worker.worker"]
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (["queues", "list"], "queues"), (["-v", "jobs", "show", "1"], "jobs"), (["cancel", "1"], "changes"), (["migrate"], "schema"),
+    ],
+)  # fmt: skip
+def test_a_command_imports_no_other_command(words, own):
+    """The port is closed, so the command ends after its imports."""
+    words = [*words, "--dsn", "postgresql://127.0.0.1:1/x?connect_timeout=1"]
+    program = f"import sys; sys.argv = ['pgq', *{words}]; from pgqueue.ui.cli import main; main()"
+    modules = tuple(f"pgqueue.ui.cli.{name}" for name in (own, "web", "doctor", "top", "workflows", "cron"))
+    assert loaded(program, modules) == [f"pgqueue.ui.cli.{own}"]

@@ -74,7 +74,7 @@ def test_an_error_of_the_command_line_is_cleaned(monkeypatch, capsys):
     def broken(**_: Any) -> None:
         raise InvalidOptionError(f"what {HOSTILE}", why=f"a\nb {HOSTILE}", do=HOSTILE)
 
-    monkeypatch.setattr("pgqueue.ui.cli.commands.cli", broken)
+    monkeypatch.setattr("pgqueue.ui.cli.commands.root", lambda words: broken)
     monkeypatch.setattr(sys, "argv", ["pgq", "jobs"])
     with pytest.raises(SystemExit):
         main()

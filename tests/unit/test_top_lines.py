@@ -137,7 +137,7 @@ def test_without_textual_the_error_says_what_to_install():
 
 
 def test_neither_pgqueue_nor_its_commands_import_textual():
-    script = "import pgqueue, pgqueue.ui.cli.commands, sys; print('textual' in sys.modules, 'pgqueue.ui.reading.pages' in sys.modules)"
+    script = "import pgqueue, pgqueue.ui.cli.commands as c, sys; c.root(); print('textual' in sys.modules, 'pgqueue.ui.reading.pages' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -1,85 +1,58 @@
-"""Adds every command to the root command, ``pgq``."""
+"""Adds commands to the root command, ``pgq``: only the one that is called, because to import and to build all of them takes 0.4 s."""
 
 from __future__ import annotations
 
-from pgqueue.ui.cli import (
-    alerts,
-    api,
-    audit,
-    batches,
-    bench,
-    carrying,
-    changes,
-    config,
-    cron,
-    db,
-    doctor,
-    edit,
-    enqueue,
-    errors,
-    events,
-    explain,
-    health,
-    jobs,
-    limits,
-    mcp,
-    metrics,
-    play,
-    queues,
-    replay,
-    schema,
-    signal,
-    stats,
-    steps,
-    tasks,
-    top,
-    wait,
-    web,
-    why,
-    work,
-    workers,
-    workflows,
-)
+from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
+
+import typer
+
 from pgqueue.ui.cli.common import cli
 
-__all__ = ["cli"]
+# The module of each command. Its function ``add`` adds the command to the root command.
+MODULES = {
+    "work": "work", "dev": "play", "demo": "play", "enqueue": "enqueue", "migrate": "schema", "doctor": "doctor", "why": "why",
+    "stats": "stats", "metrics": "metrics", "web": "web", "top": "top", "bench": "bench", "mcp": "mcp", "explain": "explain",
+}  # fmt: skip
+# The modules that have a group of commands of the same name.
+GROUPS = (
+    "jobs", "batches", "limits", "queues", "workers", "workflows", "tasks", "cron", "alerts", "audit", "errors", "events", "api", "db",
+    "health", "config",
+)  # fmt: skip
+# Further modules with commands of the group `pgq jobs`.
+OF_JOBS = ("changes", "carrying", "edit", "signal", "steps", "replay", "wait")
+# Short names of commands of `pgq jobs`: the module and the function.
+SHORT = {"ls": ("jobs", "list_jobs"), "cancel": ("changes", "cancel"), "revive": ("changes", "revive")}
+NAMES = (*MODULES, *SHORT, *GROUPS)
 
-work.add(cli)
-play.add(cli)
-enqueue.add(cli)
-schema.add(cli)
-doctor.add(cli)
-why.add(cli)
-stats.add(cli)
-metrics.add(cli)
-web.add(cli)
-top.add(cli)
-bench.add(cli)
-mcp.add(cli)
-changes.add(jobs.commands)
-carrying.add(jobs.commands)
-edit.add(jobs.commands)
-signal.add(jobs.commands)
-steps.add(jobs.commands)
-replay.add(jobs.commands)
-wait.add(jobs.commands)
-cli.command("ls")(jobs.list_jobs)
-cli.command("cancel")(changes.cancel)
-cli.command("revive")(changes.revive)
-cli.add_typer(jobs.commands, name="jobs")
-cli.add_typer(batches.commands, name="batches")
-cli.add_typer(limits.commands, name="limits")
-cli.add_typer(queues.commands, name="queues")
-cli.add_typer(workers.commands, name="workers")
-cli.add_typer(workflows.commands, name="workflows")
-cli.add_typer(tasks.commands, name="tasks")
-cli.add_typer(cron.commands, name="cron")
-cli.add_typer(alerts.commands, name="alerts")
-cli.add_typer(audit.commands, name="audit")
-cli.add_typer(errors.commands, name="errors")
-cli.add_typer(events.commands, name="events")
-cli.add_typer(api.commands, name="api")
-cli.add_typer(db.commands, name="db")
-cli.add_typer(health.commands, name="health")
-cli.add_typer(config.commands, name="config")
-explain.add(cli)
+_added: set[str] = set()  # modules, groups and short names
+
+
+def root(words: Iterable[str] = ()) -> typer.Typer:
+    """Returns the root command with the command that the words of a command line call, or else with all commands."""
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name in [called] if called in NAMES else NAMES:
+        _add(name)
+    return cli
+
+
+def _add(name: str) -> None:
+    what = MODULES.get(name, name)
+    if what in _added:
+        return
+    _added.add(what)
+    if name in SHORT:
+        module, function = SHORT[name]
+        cli.command(name)(getattr(_module(module), function))
+    elif name in GROUPS:
+        group = _module(name).commands
+        for part in OF_JOBS if name == "jobs" else ():
+            _module(part).add(group)
+        cli.add_typer(group, name=name)
+    else:
+        _module(what).add(cli)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"pgqueue.ui.cli.{name}")

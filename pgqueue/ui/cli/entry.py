@@ -50,19 +50,10 @@ def main() -> None:
 
 
 def _commands() -> Callable[..., int]:
-    """Returns the root command. If libpq is missing, an import here fails.
+    """Returns the root command. If libpq is missing, an import here fails."""
+    from pgqueue.ui.cli.commands import root
 
-    A worker starts in each process of ``--processes``, so its root command has no other command: their modules would take time and memory.
-    """
-    if sys.argv[1:2] == ["work"]:
-        from pgqueue.ui.cli import work
-        from pgqueue.ui.cli.common import cli
-
-        work.add(cli)
-        return cli
-    from pgqueue.ui.cli.commands import cli
-
-    return cli
+    return root(sys.argv[1:])
 
 
 def _open_closed_streams() -> None:

@@ -31,9 +31,9 @@ def commands() -> str:
     """Returns the stored list, as it must be: a line for each command, with the first sentence of its help."""
     import typer
 
-    from pgqueue.ui.cli.commands import cli
+    from pgqueue.ui.cli.commands import root
 
-    found = getattr(typer.main.get_command(cli), "commands", {})
+    found = getattr(typer.main.get_command(root()), "commands", {})
     width = max(map(len, found)) + 2
     return "".join(
         f"  {name:<{width}}{command.get_short_help_str(200)}\n"

@@ -9,7 +9,13 @@ import typer
 from pgqueue.database import migrate, statements
 from pgqueue.database.dsn import redact
 from pgqueue.database.run import connect, run
-from pgqueue.errors import ReadOnlyServerError, SchemaTooNewError, SchemaTooOldError, UnsupportedServerError
+from pgqueue.errors import (
+    InvalidOptionError,
+    ReadOnlyServerError,
+    SchemaTooNewError,
+    SchemaTooOldError,
+    UnsupportedServerError,
+)
 from pgqueue.runtime.clock import monotonic
 from pgqueue.text.times import exact
 from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
@@ -22,6 +28,15 @@ def add(cli: typer.Typer) -> None:
 
 def command(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL; no connection is made.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="REVISION",
+            help="With --sql: the revision of the schema (default: there is no schema).",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -32,8 +47,10 @@ def command(
     dsn: Dsn = None,
 ) -> None:
     """Create or upgrade pgqueue's schema in the database."""
+    if since is not None and not sql:
+        raise InvalidOptionError("--from is given without --sql.", do="pgq migrate reads the revision itself")
     if sql:
-        print(migrate.upgrade_sql())
+        print(migrate.upgrade_sql(since))
         return
     target = dsn_or_running(dsn)
     with connect(target, name="pgq migrate", lock=5) as connection:
