@@ -135,7 +135,7 @@ def _tested(python: Path, tests: list[str], **settings: str) -> bool:
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **settings, "PATH": path}
     return not subprocess.run(
-        [python, "-m", "pytest", "-q", *tests], cwd=ROOT, env=environment, check=False
+        [python, "-m", "pytest", "-q", "-p", "no:anyio", *tests], cwd=ROOT, env=environment, check=False
     ).returncode
 
 
