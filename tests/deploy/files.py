@@ -12,7 +12,7 @@ from typing import Any
 import typer
 import yaml
 
-from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.commands import root
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
 DOCKERFILE = FOLDER / "Dockerfile"
@@ -70,7 +70,7 @@ def unit_settings(path: Path) -> dict[str, list[str]]:
 
 def options_of(command: list[str]) -> dict[str, Any]:
     """Returns the options of a command line of ``pgq`` as the command reads them. Raises an exception if the command does not take them."""
-    read: Any = typer.main.get_command(cli)
+    read: Any = typer.main.get_command(root())
     words = command[1:]
     while below := getattr(read, "commands", None):
         read, words = below[words[0]], words[1:]
