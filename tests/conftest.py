@@ -91,6 +91,14 @@ def pytest_terminal_summary(config: pytest.Config) -> Generator[None, None, None
         return (yield)
 
 
+def pytest_collection_finish() -> None:
+    """Lets examples of Hypothesis take as long as a busy machine needs. On a new checkout, the first example waits for tables of Unicode."""
+    if hypothesis := sys.modules.get("hypothesis"):  # its import takes time, and some runs do not need it
+        calm = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+        hypothesis.settings.register_profile("busy machine", **calm)
+        hypothesis.settings.load_profile("busy machine")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests that have a long time limit of their own to the front, so that no process runs such a test alone at the end."""

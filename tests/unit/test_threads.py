@@ -136,16 +136,17 @@ def test_an_interruption_does_not_hit_the_import_of_a_module(
 
 def test_an_interruption_does_not_hit_the_start_of_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python could raise it in the new thread. Then the new thread ends at once, and ``Thread.start`` in the handler waits for ever."""
-    start = threading._start_new_thread  # type: ignore[attr-defined]
+    starter = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+    start = getattr(threading, starter)
     begun: list[str] = []
     app = App()
 
-    def start_slowly(*args: Any) -> Any:
+    def start_slowly(*args: Any, **more: Any) -> Any:
         if here.thread is not None:
             for _ in range(30):
                 time.sleep(0.01)
             begun.append("whole")
-        return start(*args)
+        return start(*args, **more)
 
     @app.task(name="starting")
     def starting() -> None:
@@ -153,7 +154,7 @@ def test_an_interruption_does_not_hit_the_start_of_a_thread(monkeypatch: pytest.
         while True:
             time.sleep(0.001)
 
-    monkeypatch.setattr(threading, "_start_new_thread", start_slowly)
+    monkeypatch.setattr(threading, starter, start_slowly)
     ended = played(app, [[attempt(1, "starting", 0.1)]], executor="thread")
     assert "longer than its timeout" in str(ended[1].error)
     assert begun == ["whole"]

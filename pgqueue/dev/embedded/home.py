@@ -24,16 +24,55 @@ LONGEST_SOCKET_DIR = 86  # bytes; the path of the socket then has 100 bytes, and
 
 
 def default_data_dir() -> Path:
-    """Returns PGQUEUE_EMBEDDED_DIR if it is set, else a directory of this user for this major version of Postgres, such as ``pg17``."""
+    """Returns PGQUEUE_EMBEDDED_DIR if it is set, else a directory of this user for one major version of Postgres, such as ``pg17``.
+
+    If such directories exist, takes the newest whose version can still be started. So the data stay in use when a newer Postgres is
+    installed. ``PGQUEUE_PG_BIN`` chooses the version itself.
+    """
     if given := os.environ.get("PGQUEUE_EMBEDDED_DIR"):
         return Path(given)
-    if is_root():
-        home = ROOT_HOME
-    elif sys.platform == "darwin":
-        home = Path.home() / "Library" / "Application Support" / "pgqueue"
-    else:
-        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "pgqueue"
+    home = _home_of_user()
+    if "PGQUEUE_PG_BIN" not in os.environ:
+        for major in _majors_with_data(home):
+            if _is_installed(major):
+                return home / f"pg{major}"
     return home / f"pg{major_of(find_binaries())}"
+
+
+def data_that_cannot_start() -> list[Path]:
+    """Returns the directories of this user whose version of Postgres is no longer there, newest first."""
+    home = _home_of_user()
+    return [home / f"pg{major}" for major in _majors_with_data(home) if not _is_installed(major)]
+
+
+def major_with_data(data_dir: Path) -> str | None:
+    """Returns the major version of the Postgres that made the data in a directory. None: the directory has no data yet."""
+    try:
+        return (data_dir / "pgdata" / "PG_VERSION").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _majors_with_data(home: Path) -> list[str]:
+    """Returns the major versions whose default directory below ``home`` has data, newest first."""
+    majors = [each.name.removeprefix("pg") for each in home.glob("pg[0-9]*")]
+    made = (major for major in majors if major.isdecimal() and major_with_data(home / f"pg{major}") == major)
+    return sorted(made, key=int, reverse=True)
+
+
+def _is_installed(major: str) -> bool:
+    try:
+        return major_of(find_binaries(major)) == major
+    except EmbeddedPostgresError:
+        return False
+
+
+def _home_of_user() -> Path:
+    if is_root():
+        return ROOT_HOME
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "pgqueue"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "pgqueue"
 
 
 def socket_dir(home: Path) -> Path:

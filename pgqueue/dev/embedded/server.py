@@ -31,6 +31,7 @@ from pgqueue.dev.embedded.home import (
     explained,
     log_since,
     log_size,
+    major_with_data,
     make_private,
     open_lock,
     open_log,
@@ -45,6 +46,8 @@ if sys.platform != "win32":
     import fcntl
 
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+# The views unite many day tables. To compile their plans takes seconds, and to run the plans takes milliseconds.
+ALWAYS: Mapping[str, str] = MappingProxyType({"jit": "off"})
 LONGEST_LOG = 10_000_000
 PR_SET_PDEATHSIG = 1
 
@@ -87,7 +90,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
         if log_size(home) > LONGEST_LOG:
             with open_log(home) as log:
                 os.ftruncate(log, 0)
-        binaries = executable_binaries()
+        binaries = _binaries_for(home)
         _make_data(home, binaries, settings, deadline)
         _clear_pid_file(home, deadline)
         make_private(socket_dir(home))
@@ -96,17 +99,32 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
     return Postgres(dsn_of(home), process, socket_dir(home), owner)
 
 
+def _binaries_for(home: Path) -> Path:
+    """Returns the binaries of the version that made the data in this directory. If it has none yet, those of any version."""
+    made_by = major_with_data(home)
+    if made_by is None or "PGQUEUE_PG_BIN" in os.environ:
+        binaries = executable_binaries()
+        if made_by in (None, major := major_of(binaries)):
+            return binaries
+        raise EmbeddedPostgresError(
+            f"The data in {home} belong to Postgres {made_by}, but PGQUEUE_PG_BIN is the directory of Postgres {major}.",
+            do=f"set PGQUEUE_EMBEDDED_DIR to another directory, or PGQUEUE_PG_BIN to Postgres {made_by}",
+            facts={"binaries": str(binaries)},
+        )
+    try:
+        return executable_binaries(made_by)
+    except EmbeddedPostgresError as error:
+        raise EmbeddedPostgresError(
+            f"The data in {home} belong to Postgres {made_by}, which cannot be started here.",
+            why=error.why,
+            do=f"install Postgres {made_by}, or set PGQUEUE_EMBEDDED_DIR to another directory",
+        ) from error
+
+
 def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> None:
     """Makes the data directory under another name, and renames it at the end. So an incomplete directory never has the right name."""
-    data, major = home / "pgdata", major_of(binaries)
+    data = home / "pgdata"
     if data.exists():
-        made_by = (data / "PG_VERSION").read_text().strip()
-        if made_by != major:
-            raise EmbeddedPostgresError(
-                f"The data in {home} belong to Postgres {made_by}, but the binaries found are of Postgres {major}.",
-                do=f"set PGQUEUE_EMBEDDED_DIR to another directory, or PGQUEUE_PG_BIN to Postgres {made_by}",
-                facts={"binaries": str(binaries)},
-            )
         return
     for left_over in home.glob("initdb-*"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -146,7 +164,7 @@ def _command_line(pid: int) -> str:
 def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> subprocess.Popen[bytes]:
     entrance = str(socket_dir(home)).replace('"', '""')
     ours = {"listen_addresses": "", "unix_socket_directories": f'"{entrance}"', "port": "5432"}
-    options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
+    options = [f"--{name}={value}" for name, value in {**ALWAYS, **settings, **ours}.items()]
     while True:
         began = log_size(home)
         process = _launch(home, [binaries / "postgres", "-D", home / "pgdata", *options])

@@ -38,10 +38,15 @@ def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
     try:
         dsn = find_dsn(given)
     except NoDsnError:
-        from pgqueue.dev.embedded import acquire, default_data_dir
+        from pgqueue.dev.embedded import acquire, data_that_cannot_start, default_data_dir
 
         home = default_data_dir()
         home = home.with_name(f"{home.name}-demo") if demo else home
+        for left in data_that_cannot_start() if not demo else []:
+            say(
+                "",
+                f"{left} is not used, because this machine no longer has Postgres {left.name[2:]}, which made it",
+            )
         first = "" if home.exists() else "; its first start takes some seconds"
         say("postgres", f"an embedded server starts, because no DSN is configured{first}")
         with acquire(home) as server:
