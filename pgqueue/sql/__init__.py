@@ -55,6 +55,7 @@ PARTS = (
     "batches",
     "jobs",
     "actions",
+    "adopting",
     "errors",
     "queues",
     "limits",

@@ -19,7 +19,7 @@ with chosen as materialized (
     order by a.id desc
     limit %(count)s::int
 )
-select c.id, c.at, c.actor, c.role, c.source, c.action, c.about::text, c.before::text, c.after::text,
+select c.id, c.at, c.actor, c.role, c.source, c.action, case jsonb_typeof(c.about) when 'object' then c.about::text else '{}' end, c.before::text, c.after::text,
        c.changed + coalesce(b.changed, 0), c.seen + coalesce(b.seen, 0),
        (select jsonb_object_agg(r.word, r.jobs)
         from (select x.key as word, sum(jsonb_array_length(x.value)) as jobs

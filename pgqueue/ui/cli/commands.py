@@ -14,6 +14,7 @@ from pgqueue.ui.cli.common import cli
 MODULES = {
     "work": "work", "dev": "play", "demo": "play", "enqueue": "enqueue", "migrate": "schema", "doctor": "doctor", "why": "why",
     "stats": "stats", "metrics": "metrics", "web": "web", "top": "top", "bench": "bench", "mcp": "mcp", "explain": "explain",
+    "adopt": "adopt",
 }  # fmt: skip
 # The modules that have a group of commands of the same name.
 GROUPS = (
