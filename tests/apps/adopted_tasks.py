@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -65,11 +66,11 @@ async def of_pgqueuer(dsn: str, jobs: int | None) -> None:
     if jobs is None:
         worker = PgQueuer.from_asyncpg_connection(connection)
 
-        @worker.entrypoint("effect")
+        @worker.entrypoint("effect", concurrency_limit=5)
         async def run(job: Any) -> None:
             await there(json.loads(job.payload)["n"], "pgqueuer", effects)
 
-        await worker.run(batch_size=5)
+        await worker.run(batch_size=5, heartbeat_timeout=timedelta(seconds=2))
         return
     queries = Queries.from_asyncpg_connection(connection)
     for first in range(0, jobs, AT_ONCE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -136,29 +136,31 @@ def _check_known(connection: Connection, adoption: Adoption, app: str | None) ->
         )
 
 
-def _all(connection: Connection, move: Callable[[Connection, int], Adopted | None]) -> Adopted:
-    """Moves batch after batch, until no job is left that was not looked at."""
+def _all(
+    connection: Connection, move: Callable[[Connection, int], Adopted | None], stopped: Sequence[int] = ()
+) -> Adopted:
+    """Moves batch after batch, until no job is left that was not looked at, or until it is to stop."""
     whole = Adopted()
-    while (batch := move(connection, whole.last)) is not None:
+    while not stopped and (batch := move(connection, whole.last)) is not None:
         whole.add(batch)
         whole.last = batch.last
     return whole
 
 
 def _followed(connection: Connection, move: Callable[[Connection, int], Adopted | None]) -> Adopted:
-    """Looks again and again. Of the jobs that are left, the adopted has those of the last look."""
+    """Looks again and again. Of the jobs that are left, the result has those of the last look. A signal lets the batch end."""
     whole = Adopted()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while True:
-            found = _all(connection, move)
-            whole.moved.update(found.moved)
-            whole.left = found.left
-            if found.moved:
-                say("moved", count(found.moved.total(), "job"))
-            time.sleep(PAUSE)
-    except KeyboardInterrupt:
-        return whole
+    stopped: list[int] = []  # the signals that have come; a handler must not take the lock of an Event
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda came, _: stopped.append(came))
+    while not stopped:
+        found = _all(connection, move, stopped)
+        whole.moved.update(found.moved)
+        whole.left = found.left
+        if found.moved:
+            say("moved", count(found.moved.total(), "job"))
+        time.sleep(PAUSE)
+    return whole
 
 
 def _print(adopted: Adopted, adoption: Adoption, undo: bool, as_json: bool) -> None:
