@@ -135,7 +135,7 @@ def played(scene: Scene) -> None:
         )
         scene.kill(our_worker, "pgqueue")
         our_worker = scene.works()
-        if random.random() < 0.5 or not gone_back:
+        if random.random() < 0.5 if LONG else scene.system == "procrastinate":
             assert scene.adopts("--undo").wait(STARTS) == 0
             gone_back += 1
         if time.monotonic() > end:

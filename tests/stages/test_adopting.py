@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -195,3 +197,24 @@ def test_bad_calls_are_refused_in_a_sentence_and_move_nothing(theirs: Connection
     assert [row[7] for row in theirs.execute(THEIRS)] == ["todo", "todo"]
     theirs.execute("create schema second; create table second.procrastinate_jobs ()")
     assert "several tables" in pgq("adopt", "procrastinate").err
+
+
+PAGES = Path(__file__).parents[2] / "docs/moving"
+
+
+@pytest.mark.parametrize("system", ["procrastinate", "pgqueuer"])
+def test_the_programs_of_the_pages_store_the_same_job(
+    system: str, dsn: str, request: pytest.FixtureRequest, pgq: Pgq
+) -> None:
+    db: Connection[Any] = request.getfixturevalue("theirs" if system == "procrastinate" else "pgqueuer")
+    before, after = re.findall(r"```python\n(.*?)```", (PAGES / f"{system}.md").read_text(), re.DOTALL)
+    exec(compile(before, f"{system}.md", "exec", dont_inherit=True), {})
+    app = {}  # type: dict[str, Any]
+    exec(compile(after, f"{system}.md", "exec", dont_inherit=True), app)
+    app["app"].close()
+    queue = () if system == "procrastinate" else ("--queue", "mail")
+    assert json.loads(pgq("adopt", system, "--allow-unknown", "--json", *queue).out)["moved"] == {
+        "shop.send_receipt": 1
+    }
+    rows = db.execute("select queue, task, args, priority, state from pgqueue.jobs").fetchall()
+    assert rows == [("mail", "shop.send_receipt", {"order_id": 7}, -5, "pending")] * 2
