@@ -63,7 +63,9 @@ class Scene:
         return self.start("tests.apps.adopted_tasks", self.system, *words)
 
     def works(self) -> subprocess.Popen[bytes]:
-        return self.start("pgqueue", "work", "-A", adopted_tasks.PATH, "--queues", "*", *QUICK)
+        # With the default limit, a job that is killed three times with its worker is dead, as it should be, and has no effect.
+        patient = (*QUICK, "--crash-limit", "1000")
+        return self.start("pgqueue", "work", "-A", adopted_tasks.PATH, "--queues", "*", *patient)
 
     def adopts(self, *words: str) -> subprocess.Popen[bytes]:
         return self.start("pgqueue", "adopt", self.system, "-A", adopted_tasks.PATH, *words)
