@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
@@ -38,11 +45,15 @@ ANSWER = 60.0  # seconds; an async COMMIT that gets no answer for so long counts
 
 
 class Opened(NamedTuple):
-    """An open transaction. ``given``: what the handler gets. ``flush`` sends what the handler's objects have not sent yet."""
+    """An open transaction. ``given``: what the handler gets. ``flush`` sends what the handler's objects have not sent yet.
+
+    ``takes_commit``: ``given`` is psycopg's, and the COMMIT can be sent in one message with the last statement, instead of by ``commit``.
+    """
 
     given: object
     flush: Callable[[], object]
     commit: Callable[[], object]
+    takes_commit: bool = False
 
 
 class AsyncOpened(NamedTuple):
@@ -51,6 +62,22 @@ class AsyncOpened(NamedTuple):
     given: object
     flush: Callable[[], Awaitable[object]]
     commit: Callable[[], Awaitable[object]]
+    takes_commit: bool = False
+
+
+class JoinedPools(Pools):
+    """Takes the place of an app's pools while all that the app does must be part of one open transaction, such as that of a test.
+
+    Each block of ``connection`` and ``aconnection`` is a savepoint of that transaction, and so is each transaction of a handler.
+    """
+
+    @abstractmethod
+    def open(self, using: object) -> AbstractContextManager[Opened]:
+        """Opens a transaction for ``job.transaction(using=…)``. Its ``commit`` only ends the savepoint."""
+
+    @abstractmethod
+    def aopen(self, using: object) -> AbstractAsyncContextManager[AsyncOpened]:
+        """``open`` for async handlers."""
 
 
 def _nothing() -> None: ...
@@ -89,7 +116,10 @@ async def aopened(
 
 @contextmanager
 def _open(pools: Pools, using: object) -> Iterator[Opened]:
-    if using is None:
+    if isinstance(pools, JoinedPools):
+        with pools.open(using) as transaction:
+            yield transaction
+    elif using is None:
         with pools.connection() as connection, _begun(connection) as transaction:
             yield transaction
     elif isinstance(using, ConnectionPool):
@@ -117,7 +147,10 @@ def _open(pools: Pools, using: object) -> Iterator[Opened]:
 
 @asynccontextmanager
 async def _aopen(pools: Pools, using: object) -> AsyncIterator[AsyncOpened]:
-    if using is None:
+    if isinstance(pools, JoinedPools):
+        async with pools.aopen(using) as transaction:
+            yield transaction
+    elif using is None:
         async with pools.aconnection() as connection, _begun_async(connection) as transaction:
             yield transaction
     elif isinstance(using, AsyncConnectionPool):
@@ -166,7 +199,7 @@ def _begun(connection: Connection) -> Iterator[Opened]:
             raise _ended_by_handler()
 
     with unable_to_end(connection):
-        yield Opened(connection, check, partial(type(connection).commit, connection))
+        yield Opened(connection, check, partial(type(connection).commit, connection), takes_commit=True)
 
 
 @asynccontextmanager
@@ -176,7 +209,7 @@ async def _begun_async(connection: AsyncConnection) -> AsyncIterator[AsyncOpened
         await connection.wait(connection._start_query())  # noqa: SLF001
     check = _checking(lambda: connection.info.transaction_status is not TransactionStatus.IDLE)
     with unable_to_end(connection):
-        yield AsyncOpened(connection, check, partial(type(connection).commit, connection))
+        yield AsyncOpened(connection, check, partial(type(connection).commit, connection), takes_commit=True)
 
 
 def _checking(is_open: Callable[[], bool]) -> Callable[[], Awaitable[None]]:

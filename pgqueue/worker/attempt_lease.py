@@ -256,7 +256,8 @@ class AttemptLease:
         last = drive(connection, self._completion())
         if last is None:
             transaction.commit()
-        elif isinstance(connection, Connection):
+        elif transaction.takes_commit:
+            assert isinstance(connection, Connection)
             run_and_commit(connection, last)
         else:
             run(connection, last)
@@ -268,7 +269,8 @@ class AttemptLease:
         last = await drive_async(connection, self._completion())
         if last is None:
             await transaction.commit()
-        elif isinstance(connection, AsyncConnection):
+        elif transaction.takes_commit:
+            assert isinstance(connection, AsyncConnection)
             await run_and_commit_async(connection, last)
         else:
             await run_async(connection, last)

@@ -25,17 +25,17 @@ with found as materialized (
         from pgqueue.jobs_live l
         where l.queue = lane.queue and l.priority = lane.priority
           and --+ claim_idx l
-          and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
+          and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= statement_timestamp()
           and l.task = any(%(tasks)s::text[]) and (l.version is null or l.task || '@' || l.version = any(%(tasks)s::text[]))
           and not l.cancel_requested
-          and (l.expires_at is null or l.expires_at > now()) and (l.deadline_at is null or l.deadline_at > now())
+          and (l.expires_at is null or l.expires_at > statement_timestamp()) and (l.deadline_at is null or l.deadline_at > statement_timestamp())
         order by l.run_at, l.id
         limit %(count)s::int
         for update skip locked
     ) j
     where not exists (select from pgqueue.queues q where q.name = lane.queue and q.paused)
       and not exists (select from pgqueue.limits m where not m.per_key and (m.queue is null or m.queue = lane.queue))
-      and not exists (select from pgqueue.pauses p where p.key = '' and p.until > now())
+      and not exists (select from pgqueue.pauses p where p.key = '' and p.until > statement_timestamp())
       and exists (select from pgqueue.workers w where w.id = %(worker_id)s::bigint and w.expires_at > clock_timestamp())
     limit %(count)s::int
 )

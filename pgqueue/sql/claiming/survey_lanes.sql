@@ -37,7 +37,7 @@ select k.queue, k.priority, null, 'in_turns', k.since from in_turns k where k.ru
 union all
 select distinct l.queue::text, null::int, null::float8, 'limited', null from pgqueue.limits l where not l.per_key
 union all
-(select null, null, null, 'limited', null from pgqueue.pauses p where p.key = '' and p.until > now() limit 1)
+(select null, null, null, 'limited', null from pgqueue.pauses p where p.key = '' and p.until > statement_timestamp() limit 1)
 union all
 select null, null, date_part('epoch', least(
     (select min(n.run_at) from in_turns k cross join lateral (
@@ -46,5 +46,5 @@ select null, null, date_part('epoch', least(
           and --+ due_idx j
           and j.run_at > k.moment
         order by j.run_at limit 1) n),
-    (select s.free_at from pgqueue.seats s where s.free_at > now() order by s.free_at limit 1),
-    (select min(p.until) from pgqueue.pauses p where p.until > now())) - clock_timestamp()), 'later', null
+    (select s.free_at from pgqueue.seats s where s.free_at > statement_timestamp() order by s.free_at limit 1),
+    (select min(p.until) from pgqueue.pauses p where p.until > statement_timestamp())) - clock_timestamp()), 'later', null

@@ -4,7 +4,7 @@
 (select l.id
  from pgqueue.jobs_live l
  where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)
-   and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the index has the same casts
+   and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= statement_timestamp()  -- the index has the same casts
  order by least(l.expires_at::timestamptz, l.deadline_at::timestamptz)
  limit %(count)s::int)
 union

@@ -8,7 +8,7 @@ with overdue as materialized (
     from pgqueue.jobs_live l
     where l.state <> 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
       and (l.expires_at is not null or l.deadline_at is not null)
-      and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the index has the same casts
+      and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= statement_timestamp()  -- the index has the same casts
     order by least(l.expires_at::timestamptz, l.deadline_at::timestamptz)
     limit %(count)s::int
     for update skip locked
@@ -24,5 +24,5 @@ with overdue as materialized (
 select f.id, f.task, f.state, f.reason, coalesce((select o.queue from overdue o where o.id = f.id), (select a.queue from asked a where a.id = f.id)),
        case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end
 from (select array(select o.id from overdue o union select a.id from asked a) as ids) i
-cross join lateral pgqueue.finish_overdue(i.ids, now()) f
+cross join lateral pgqueue.finish_overdue(i.ids, statement_timestamp()) f
 where i.ids <> '{}'

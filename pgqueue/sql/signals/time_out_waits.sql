@@ -6,7 +6,7 @@
 with due as materialized (
     select l.ctid as spot
     from pgqueue.jobs_live l
-    where l.state = 'waiting' and l.waits_for is not null and l.run_at <= now()
+    where l.state = 'waiting' and l.waits_for is not null and l.run_at <= statement_timestamp()
       and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
     order by l.run_at
     limit %(count)s::int

@@ -263,6 +263,10 @@ class Runner:
                 self._finish(attempt, Outcome.released())
         return len(running)
 
+    def perform_here(self, begun: Callable[[], object]) -> None:
+        """Lends the calling thread to handlers that run on threads, until ``close`` is called. ``begun`` is called when it can take the first."""
+        self._threads.perform_here(begun)
+
     async def wait_idle(self) -> None:
         """Returns as soon as no attempt runs or waits."""
         while self._running or self._waiting or self._suspects:

@@ -176,6 +176,16 @@ class Threads(Generic[W, C]):
         for _ in self._threads:
             self._work.put(None)
 
+    def perform_here(self, begun: Callable[[], object]) -> None:
+        """Makes the calling thread a thread of the pool, until ``close`` is called. ``begun`` is called when it is one."""
+        thread = _Thread(self, threading.current_thread())
+        self._threads.add(thread)
+        begun()
+        try:
+            self.perform_all(thread)
+        finally:
+            here.thread = None
+
     def perform_all(self, thread: _Thread[W]) -> None:
         """The main function of each thread. Calls one handler after the other.
 
@@ -205,9 +215,12 @@ class Threads(Generic[W, C]):
 
 
 class _Thread(Generic[W]):
-    """A thread of the pool. It is interrupted only while it performs work that has timed out or is lost."""
+    """A thread of the pool. It is interrupted only while it performs work that has timed out or is lost.
 
-    def __init__(self, threads: Threads[W, Any]) -> None:
+    ``lent``: the thread that joins the pool (``perform_here``); None: a new one is started.
+    """
+
+    def __init__(self, threads: Threads[W, Any], lent: threading.Thread | None = None) -> None:
         self.current: W | None = None
         # Whether the thread was interrupted during the current work. The same work is never interrupted twice, because a second
         # interruption would hit the code that handles the first interruption.
@@ -219,10 +232,11 @@ class _Thread(Generic[W]):
         self._cancel_pending = False  # whether the loop was asked to cancel the task and has not done so yet
         self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
-        self._thread = threading.Thread(
+        self._thread = lent or threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
         )
-        self._thread.start()
+        if lent is None:
+            self._thread.start()
 
     def interrupt(self, work: W) -> bool:
         """If the thread performs this work, interrupts the handler and returns True.
