@@ -3,7 +3,22 @@
 The pytest plugin makes fixtures of them (``pgqueue.integrations.pytest_plugin``); with unittest and other runners, use them directly.
 """
 
+from pgqueue.integrations.testing.cases import PgQueueTestCase
 from pgqueue.integrations.testing.drained import Attempted, Drained
+from pgqueue.integrations.testing.handler_job import JobInTest, handler_job
 from pgqueue.integrations.testing.queue import QueueInTest, joined_queue
+from pgqueue.integrations.testing.run import RunOfTests
+from pgqueue.integrations.testing.worker_process import WorkerInTest, directed
 
-__all__ = ["Attempted", "Drained", "QueueInTest", "joined_queue"]
+__all__ = [
+    "Attempted",
+    "Drained",
+    "JobInTest",
+    "PgQueueTestCase",
+    "QueueInTest",
+    "RunOfTests",
+    "WorkerInTest",
+    "directed",
+    "handler_job",
+    "joined_queue",
+]

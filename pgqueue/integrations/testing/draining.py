@@ -24,8 +24,8 @@ from pgqueue.integrations.testing.link import TransactionLink
 from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.waits import time_out_waits_once
 from pgqueue.maintenance.workflows import Finisher
-from pgqueue.model.hooks import Call, as_layer
 from pgqueue.model.hooks import QUEUE as HOOKS_QUEUE
+from pgqueue.model.hooks import Call, as_layer
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN
 from pgqueue.model.suspension import is_suspension
 from pgqueue.model.tally import Tally

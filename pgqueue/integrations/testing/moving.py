@@ -21,19 +21,29 @@ from pgqueue.sql import Statement
 
 MOST_FIRES = 1000  # fire times that one move of the time passes
 GRACE = 86_400.0 * 3650  # seconds; a move stops at each fire time, so none is missed
-# For each table: its columns that say since when or until when something is.
-TIMES = {
-    "jobs_live": ("run_at", "created_at", "started_at", "expires_at", "deadline_at"),
-    "idempotency_keys": ("created_at", "expires_at"),
-    "seats": ("full_at", "free_at"),
-    "starts": ("at",),
-    "pauses": ("until",),
-}
-SHIFTS = [
-    f"update pgqueue.{table} set "
-    + ", ".join(f"{name} = {name} - make_interval(secs => %(by)s::float8)" for name in columns)
-    for table, columns in TIMES.items()
-]
+# The columns that say since when or until when something is.
+SHIFTS = (
+    """
+    update pgqueue.jobs_live set
+        run_at = run_at - make_interval(secs => %(by)s::float8),
+        created_at = created_at - make_interval(secs => %(by)s::float8),
+        started_at = started_at - make_interval(secs => %(by)s::float8),
+        expires_at = expires_at - make_interval(secs => %(by)s::float8),
+        deadline_at = deadline_at - make_interval(secs => %(by)s::float8)
+    """,
+    """
+    update pgqueue.idempotency_keys set
+        created_at = created_at - make_interval(secs => %(by)s::float8),
+        expires_at = expires_at - make_interval(secs => %(by)s::float8)
+    """,
+    """
+    update pgqueue.seats set
+        full_at = full_at - make_interval(secs => %(by)s::float8),
+        free_at = free_at - make_interval(secs => %(by)s::float8)
+    """,
+    "update pgqueue.starts set at = at - make_interval(secs => %(by)s::float8)",
+    "update pgqueue.pauses set until = until - make_interval(secs => %(by)s::float8)",
+)
 # Sleeps, and waits that can time out.
 SHIFT_WAITS = (
     "update pgqueue.checkpoints set value = jsonb_set(value, '{until}', to_jsonb((value ->> 'until')::timestamptz"

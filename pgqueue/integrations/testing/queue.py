@@ -23,6 +23,7 @@ from pgqueue.integrations.testing.moving import Time
 from pgqueue.integrations.testing.routing import routed
 from pgqueue.integrations.testing.transaction import JoinedTransaction
 from pgqueue.model.job import Job
+from pgqueue.model.units import seconds
 from pgqueue.sql import Statement
 from pgqueue.text.counted import count as counted
 
@@ -274,8 +275,6 @@ def _complete(ended: Future[Drained], play: Callable[[], Coroutine[Any, Any, Dra
 
 
 def _mover(time: Time, with_scheduled: bool | float | str | timedelta) -> Callable[[], Awaitable[bool]]:
-    from pgqueue.model.units import seconds  # noqa: PLC0415
-
     if isinstance(with_scheduled, bool):
         left = FOREVER if with_scheduled else -1.0
     else:

@@ -69,12 +69,9 @@ class JoinedTransaction:
         """Returns the psycopg connection inside. None: the driver is another one. A Session sends what it has not sent yet."""
         inside = joined(self.given)
         if is_sync_sqlalchemy(inside):
-            connection = (
-                inside.connection() if hasattr(inside, "connection") and hasattr(inside, "flush") else inside
-            )
-            if hasattr(inside, "flush"):
-                inside.flush()
-            inside = connection.connection.driver_connection  # type: ignore[union-attr]
+            if is_session(inside):
+                self.given.flush()
+            inside = sync_connection_of(inside).connection.driver_connection
         return self._checked(inside)
 
     async def _adriver(self) -> Driver | None:
