@@ -90,7 +90,7 @@ class HandlerLease:
 
     def sleep(self, name: object, delay: float) -> None:
         me = self._take(name)
-        self.sleeps.append((named(me), delay))
+        self.sleeps.append((_shown(me), delay))
 
     async def asleep(self, name: object, delay: float) -> None:
         self.sleep(name, delay)
@@ -161,6 +161,11 @@ class HandlerLease:
         _needs_database("aresults")
 
 
+def _shown(me: StepId) -> str:
+    """Returns the name of a step as a test writes it. A step with a key has both, with a colon between them."""
+    return ":".join(filter(None, me))
+
+
 def _needs_database(method: str, do: str = "") -> NoReturn:
     raise StepRefusedError(
         f"job.{method}() needs a database, and this job is for a unit test.",
@@ -186,7 +191,7 @@ class JobInTest(Job):
     @property
     def steps(self) -> dict[str, Any]:
         """The stored values of the steps, by name, as plain JSON."""
-        return {named(me): ANY.read(text) for me, text in self._its.steps.items()}
+        return {_shown(me): ANY.read(text) for me, text in self._its.steps.items()}
 
     @property
     def sleeps(self) -> list[tuple[str, float]]:

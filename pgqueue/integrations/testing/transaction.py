@@ -86,7 +86,7 @@ class JoinedTransaction:
         return self._checked(raw.driver_connection)
 
     def _checked(self, driver: object) -> Driver | None:
-        if is_asyncpg(driver) and not driver.is_in_transaction():
+        if is_asyncpg(self.given) and not self.given.is_in_transaction():
             raise _commits_by_itself()
         if not isinstance(driver, Driver):
             return None

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Generic, NoReturn
 
 from pgqueue.app.app import App
@@ -181,37 +181,42 @@ class Threads(Generic[W, C]):
         thread = _Thread(self, threading.current_thread())
         self._threads.add(thread)
         begun()
-        try:
-            self.perform_all(thread)
-        finally:
-            here.thread = None
+        # This runner makes its loop when a handler needs it, and does not make it the current loop of the thread, which can have one.
+        with closing(asyncio.Runner(loop_factory=asyncio.new_event_loop)) as runner:
+            try:
+                self._perform_each(thread, runner)
+            finally:
+                here.thread = None
 
     def perform_all(self, thread: _Thread[W]) -> None:
         """The main function of each thread. Calls one handler after the other.
 
         Async handlers run on an event loop that belongs to this thread alone.
         """
-        here.thread = thread
         with asyncio.Runner() as runner:
-            while not thread.abandoned and (item := self._work.get()) is not None:
-                spec, work = item
+            self._perform_each(thread, runner)
+
+    def _perform_each(self, thread: _Thread[W], runner: asyncio.Runner) -> None:
+        here.thread = thread
+        while not thread.abandoned and (item := self._work.get()) is not None:
+            spec, work = item
+            try:
                 try:
-                    try:
-                        thread.begin(work)
-                        concluded = self._kind.perform(spec, work, self._app, runner, traced=self._traced)
-                    finally:
-                        thread.rest()
-                except BaseException as error:  # noqa: BLE001 - an interruption that came while the result was made, or an error of unknown cause
-                    concluded = self._kind.failed(spec, work, error)
+                    thread.begin(work)
+                    concluded = self._kind.perform(spec, work, self._app, runner, traced=self._traced)
+                finally:
                     thread.rest()
-                if forked.astray:
-                    forked.leave()
-                try:
-                    if thread.interrupted:
-                        thread.absorb()
-                except InterruptedByTimeout:
-                    thread.interrupted = False
-                self.performed(work, concluded)
+            except BaseException as error:  # noqa: BLE001 - an interruption that came while the result was made, or an error of unknown cause
+                concluded = self._kind.failed(spec, work, error)
+                thread.rest()
+            if forked.astray:
+                forked.leave()
+            try:
+                if thread.interrupted:
+                    thread.absorb()
+            except InterruptedByTimeout:
+                thread.interrupted = False
+            self.performed(work, concluded)
 
 
 class _Thread(Generic[W]):
