@@ -25,7 +25,7 @@ class PgQueueTestCase:
     _pgqueue_stack: ExitStack
 
     def pgqueue_connection(self) -> object:
-        """Returns the connection of this test, in a transaction. Called once for each test."""
+        """Returns the connection of this test, in a transaction; None: ``asyncSetUp`` calls ``join_pgqueue`` with an async one."""
         connection = psycopg.connect(RunOfTests.current().dsn())
         self._pgqueue_stack.callback(connection.close)
         self._pgqueue_stack.callback(connection.rollback)
@@ -33,12 +33,18 @@ class PgQueueTestCase:
 
     def setUp(self) -> None:
         super().setUp()  # type: ignore[misc]
+        self._pgqueue_stack = ExitStack()
+        self.addCleanup(self._pgqueue_stack.close)  # type: ignore[attr-defined]
+        connection = self.pgqueue_connection()
+        if connection is not None:
+            self.join_pgqueue(connection)
+
+    def join_pgqueue(self, connection: object) -> None:
+        """Lets ``self.pgqueue`` use this connection until the end of the test."""
         app = getattr(self, "pgqueue_app", None)
         if app is None:
             raise InvalidSettingError(
                 f"{type(self).__name__} has no app.",
                 do="set pgqueue_app = app in the class, with the App of your project",
             )
-        self._pgqueue_stack = ExitStack()
-        self.addCleanup(self._pgqueue_stack.close)  # type: ignore[attr-defined]
-        self.pgqueue = self._pgqueue_stack.enter_context(joined_queue(app, self.pgqueue_connection()))
+        self.pgqueue = self._pgqueue_stack.enter_context(joined_queue(app, connection))
