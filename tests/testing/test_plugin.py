@@ -112,7 +112,12 @@ def project(pytester: pytest.Pytester, admin: str) -> Iterator[pytest.Pytester]:
 # The plugins of our own tests that the run does not need take longer to import than the run itself.
 PLUGINS = [
     word
-    for name in ("xdist", "pytest_asyncio", "anyio", "pgqueue.integrations.pytest_plugin")
+    for name in (
+        "xdist.plugin",
+        "pytest_asyncio.plugin",
+        "anyio.pytest_plugin",
+        "pgqueue.integrations.pytest_plugin",
+    )
     for word in ("-p", name)
 ]
 
