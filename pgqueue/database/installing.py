@@ -10,7 +10,7 @@ from pgqueue.sql import functions, views
 # The owner of a schema can replace the functions in it. A superuser who migrates would then run the replaced functions with all rights.
 # So a superuser migrates only a schema that belongs to a superuser. Another role migrates only a schema that belongs to a superuser, or to
 # a role whose rights it has.
-OURS = """
+OWNED = """
 do $do$
 declare
     owner record;
@@ -45,7 +45,7 @@ $do$
 PREPARE = (
     "set local search_path = pg_catalog, pg_temp",
     "set local lock_timeout = '5s'",
-    OURS,
+    OWNED,
     "set local check_function_bodies = off",  # a function can call one that is created later
 )
 # By default PUBLIC can execute every new function, but some functions of pgqueue run with the rights of their owner. `pgq db grants`

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from tenacity import Retrying, retry_if_exception, stop_after_delay
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+)
 
 from pgqueue.database.outage import (
     READ_ONLY,
@@ -130,11 +137,12 @@ class Link:
                 emit(ConnectionNotClosed(error))
 
 
-def retry_connecting(seconds: float) -> Retrying:
-    """Returns an iterator for ``--wait-for-db``. For ``seconds``, it tries a block again while the server cannot be reached."""
+def retry_connecting(seconds: float, ended: threading.Event) -> Retrying:
+    """Returns an iterator for ``--wait-for-db``. It tries a block again while the server cannot be reached, for ``seconds`` or until ``ended``."""
     return Retrying(
         retry=retry_if_exception(is_lost),
         wait=RECONNECT,
-        stop=stop_after_delay(seconds),
+        stop=stop_after_delay(seconds) | stop_when_event_set(ended),
+        sleep=sleep_using_event(ended),
         reraise=True,
     )

@@ -56,8 +56,8 @@ class WorkerThread:
     def stop(self) -> None:
         """Claims no more jobs, and waits until the running ones have ended or, after ``grace`` seconds, were handed back."""
         self._stopped = True
-        self._worker.stop_soon()
-        self._thread.join(self._grace + AFTER_GRACE if self._worker.id else 0.0)
+        self._worker.stop_request.ask()
+        self._thread.join(self._grace + AFTER_GRACE)
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()

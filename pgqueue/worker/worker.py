@@ -13,7 +13,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
@@ -71,6 +71,7 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.running.stacks import on_signal, stacks
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stats_writer import StatsWriter
+from pgqueue.worker.stop_request import StopRequest
 from pgqueue.worker.stopping import finish
 
 LATE = 1.0  # an attempt is released if it has waited this many seconds for a slot in this worker
@@ -126,13 +127,10 @@ class Worker:
             app.name, list(app.schedules.values()), settings.heartbeat,
             [task.spec for task in app.tasks.values()], named=app.named,
         )  # fmt: skip
-        self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._services = Services()
-        self._failures: set[str] = set()
+        self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
+        self._services, self._failures = Services(), set[str]()
         self._stops = 0
-        self._own_loop: OwnLoop | None = None
-        self._must_stop = False  # whether ``stop_soon`` was called
+        self.stop_request = StopRequest(self.stop)
         self._hurried_by: int = signal.SIGTERM
         self._pulse = Pulse(
             self._dsn, attempts=self._in_flight.attempts.values, specs=self._specs, hooks=hook_names(app),
@@ -227,7 +225,7 @@ class Worker:
         """
         thread = HealthThread(self.settings, self._dsn, self._subject(), self._vital_signs.tick)
         with nullcontext() if self._supervisor is not None else thread:
-            begin(self._dsn, self._declarations, self._lease, self.settings.wait_for_db)
+            begin(self._dsn, self._declarations, self._lease, self.settings, self.stop_request.asked)
             return run_alone(self._work(ends_process=ends_process))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -242,17 +240,6 @@ class Worker:
             self._hurry.set()
         else:
             emit(WorkerStopping(self.id, len(self._runner), self.settings.grace))
-
-    def stop_soon(self) -> None:
-        """Calls ``stop``, unless the worker stops already. Any thread can call this, also before the work has begun."""
-        self._must_stop = True
-        if self._own_loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: the work has ended
-                self._own_loop.loop.call_soon_threadsafe(self._stop_if_asked)
-
-    def _stop_if_asked(self) -> None:
-        if self._must_stop and not self._stopping.is_set():
-            self.stop()
 
     def _drain(self) -> None:
         self._stopping.set()
@@ -278,8 +265,8 @@ class Worker:
     async def _work(self, *, ends_process: bool) -> int:
         forked.begin()
         scrape.begin(self.settings.health_port)
-        own_loop = self._own_loop = OwnLoop(self._signalled)
-        self._stop_if_asked()
+        self._own_loop = OwnLoop(self._signalled)
+        self.stop_request.begin()
         self._pulse.start()
         try:
             reports = reported(self.app, lambda worker_id: worker_id == self.id, self.settings)
@@ -288,7 +275,7 @@ class Worker:
         finally:
             self._pulse.stop()
             if ends_process:
-                own_loop.close()
+                self._own_loop.close()
 
     def _answer(self, request: WorkerRequest) -> str:
         """Does what a person has asked for, and returns the answer. Called on the thread of the heartbeat."""
@@ -301,7 +288,6 @@ class Worker:
         return self._stacks() if request == "stacks" else ""
 
     def _stacks(self) -> str:
-        assert self._own_loop is not None
         return stacks(self._own_loop.loop, self._in_flight.attempts.values())
 
     def _alive(self) -> None:
@@ -386,7 +372,7 @@ class Worker:
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
-            if self._own_loop is not None and (why := self._own_loop.mend()):
+            if why := self._own_loop.mend():
                 self._fail(why)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)

@@ -37,7 +37,7 @@ OF_WAITS: tuple[Mutant, ...] = (
     mutant("sql/signals/functions/take_signals.sql", "if found and not (known.kind = 'wait' and known.value ? 'names') then", "if false then",
            f"{SIGNALS}::test_a_time_out_is_stored_so_that_a_signal_that_comes_later_changes_nothing"),
     mutant("sql/signals/functions/take_signals.sql", "(known.value ->> 'until')::timestamptz <= clock_timestamp()", "known.value ? 'until'", MODEL),
-    mutant("sql/signals/time_out_waits.sql", " and l.run_at <= now()", "", MODEL),
+    mutant("sql/signals/time_out_waits.sql", " and l.run_at <= statement_timestamp()", "", MODEL),
     mutant("sql/signals/purge_signals.sql", " and s.at < clock_timestamp() - interval '1 hour'", "",
            f"{WAITING}::test_only_signals_of_jobs_that_are_gone_are_purged"),
     mutant("sql/workflows/functions/release_nodes.sql", " and l.waits_for is null for update", " for update",

@@ -241,6 +241,8 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.revive(1),
         statements.run_schedule("nightly"),
         statements.read_schema_version(),
+        statements.read_settings(),
+        statements.restore_settings(("public", "0")),
         statements.settle(1, [(1, 1, COMPLETED), (2, 1, Outcome.snoozed(1.0))]),
         statements.stop_worker(1),
         statements.finish_overdue(100),

@@ -51,6 +51,7 @@ def test_one_rollback_removes_rows_and_jobs(app: App, queue: QueueInTest, conn: 
     conn.execute("create temp table orders (id int)")
     handle = pay.enqueue(1)
     queue.drain().assert_no_failures()
+    assert conn.execute("show search_path").fetchall() == [('"$user", public',)], "the test goes on as before"
     assert conn.execute("select id from orders").fetchall() == [(1,)]
     assert handle.job().result == "paid"
     conn.rollback()

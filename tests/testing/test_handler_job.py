@@ -38,7 +38,7 @@ def test_a_handler_reports_and_does_steps() -> None:
     job = handler_job(ship, attempt=2, tags=("a",))
     assert isinstance(job, Job)
     assert ship(job, 7) == "2026-01-07 2 None"
-    assert [report.done for report in job.reports][-1] == 3
+    assert [report.done for report in job.progresses][-1] == 3
     assert job.steps == {"charge": "2026-01-07"}
     assert job.sleeps == [("rest", 3600.0)]
     assert (job.task, job.tags, job.queue) == ("ship", ("a",), "default")

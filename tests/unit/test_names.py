@@ -183,6 +183,7 @@ COLOURED = (
     "ui/reading/",
     "ui/tui/",
     "ui/web/",
+    "integrations/",
 )
 
 
@@ -210,6 +211,10 @@ EXECUTES = (
     "dev/demo/",
     "ui/acting/performing.py",
     "ui/reading/reader.py",
+    "database/for_django.py",  # on Django's connection, in a test
+    "integrations/alembic.py",  # through the user's Alembic
+    "integrations/testing/",  # databases of a run of tests
+    "integrations/django/",
 )
 
 

@@ -166,6 +166,8 @@ from pgqueue.database.statements.server import (
     list_lockers,
     measure_system,
     read_schema_version,
+    read_settings,
+    restore_settings,
     write_little,
 )
 from pgqueue.database.statements.settling import (
@@ -424,6 +426,7 @@ __all__ = [
     "read_clock",
     "read_ends",
     "read_schema_version",
+    "read_settings",
     "recount_seats",
     "refuse_commit",
     "register_worker",
@@ -436,6 +439,7 @@ __all__ = [
     "reserve_ids",
     "resolve_again",
     "resolve_alert",
+    "restore_settings",
     "resume_queue",
     "retry_members",
     "retry_workflow",

@@ -124,3 +124,13 @@ def write_little() -> Statement[None]:
 
 def measure_system() -> Statement[SystemNumbers]:
     return statement("measure_system", lambda rows: SystemNumbers(*rows[0]))
+
+
+def read_settings() -> Statement[tuple[str, str]]:
+    """Returns the settings that the completion of a job changes in its transaction."""
+    return statement("read_settings", lambda rows: (rows[0][0], rows[0][1]))
+
+
+def restore_settings(values: tuple[str, str]) -> Statement[None]:
+    """Sets them again to what ``read_settings`` has returned, until the end of the transaction."""
+    return statement("restore_settings", nothing, search_path=values[0], idle=values[1])

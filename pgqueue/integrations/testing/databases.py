@@ -21,7 +21,7 @@ from pgqueue.database.driver_errors import explained
 from pgqueue.database.dsn import libpq_dsn
 from pgqueue.sql import functions, views
 
-MAKING = 7_134_201_001  # the advisory lock of those who make or remove a database
+CREATING = 7_134_201_001  # the advisory lock of those who make or remove a database
 PREFIX = "pgqueue_run_"
 
 
@@ -46,11 +46,11 @@ def database(server: str) -> Iterator[str]:
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
     """While one session copies a template, Postgres refuses others, so they take turns."""
-    connection.execute("select pg_advisory_lock(%s)", [MAKING])
+    connection.execute("select pg_advisory_lock(%s)", [CREATING])
     try:
         yield
     finally:
-        connection.execute("select pg_advisory_unlock(%s)", [MAKING])
+        connection.execute("select pg_advisory_unlock(%s)", [CREATING])
 
 
 def _remove_left(connection: Connection) -> None:

@@ -34,16 +34,16 @@ _ids = count(1)
 class HandlerLease:
     """What a handler has reported, and how its calls are answered.
 
-    ``reports``: its progress, the last one at the end. ``steps``: the stored values by name, as JSON text. ``sleeps``: (name, seconds).
+    ``progresses``: its progress, the last one at the end. ``steps``: the stored values by name, as JSON text. ``sleeps``: (name, seconds).
     ``signals``: the signals that are still to come. ``stop``: the error that ``check`` raises.
     """
 
     job_id: int
-    reports: list[Progress] = field(default_factory=list)
+    progresses: list[Progress] = field(default_factory=list)
     steps: dict[StepId, str] = field(default_factory=dict)
     sleeps: list[tuple[str, float]] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
-    place: object = None
+    cursor: object = None
     stop: Exception | None = None
     taken: set[StepId] = field(default_factory=set)
     gathered: list[NewJob] = field(default_factory=list)
@@ -54,7 +54,7 @@ class HandlerLease:
             raise self.stop
 
     def progress(self, progress: Progress) -> None:
-        self.reports.append(progress)
+        self.progresses.append(progress)
 
     # ---------------------------------------------------------------- steps
 
@@ -122,14 +122,14 @@ class HandlerLease:
         return self.gather(name, jobs, returns_ends=returns_ends)
 
     def saved(self) -> object:
-        return self.place
+        return self.cursor
 
     async def asaved(self) -> object:
-        return self.place
+        return self.cursor
 
     def save(self, value: object, using: object) -> None:
         self.check()
-        self.place = ANY.read(ANY.encode("saved", value))
+        self.cursor = ANY.read(ANY.encode("saved", value))
 
     async def asave(self, value: object, using: object) -> None:
         self.save(value, using)
@@ -184,9 +184,9 @@ class JobInTest(Job):
         return self.lease
 
     @property
-    def reports(self) -> list[Progress]:
+    def progresses(self) -> list[Progress]:
         """What the handler has reported by ``progress`` and ``track``, in order."""
-        return self._its.reports
+        return self._its.progresses
 
     @property
     def steps(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def handler_job(
     """
     job_id, now = next(_ids), datetime.now(UTC)
     lease = HandlerLease(
-        job_id, place=saved, answers={name: list(some) for name, some in (gathers or {}).items()}
+        job_id, cursor=saved, answers={name: list(some) for name, some in (gathers or {}).items()}
     )
     lease.steps = {step_id(name): ANY.encode(str(name), value) for name, value in (steps or {}).items()}
     job = JobInTest(

@@ -93,6 +93,20 @@ class TestPools(JoinedPools):
 
     @contextmanager
     def open(self, using: object) -> Iterator[Opened]:
+        kept = self._transaction.run(statements.read_settings())
+        with self._opened_by(using) as opened:
+            yield opened
+        self._transaction.run(statements.restore_settings(kept))
+
+    @asynccontextmanager
+    async def aopen(self, using: object) -> AsyncIterator[AsyncOpened]:
+        kept = await self._transaction.arun(statements.read_settings())
+        async with self._aopened_by(using) as opened:
+            yield opened
+        await self._transaction.arun(statements.restore_settings(kept))
+
+    @contextmanager
+    def _opened_by(self, using: object) -> Iterator[Opened]:
         if using is None or isinstance(using, ConnectionPool):
             with self.connection() as connection:
                 yield Opened(connection, _nothing, _nothing)
@@ -107,7 +121,7 @@ class TestPools(JoinedPools):
             raise refused(using, "transaction", asynchronous=False)
 
     @asynccontextmanager
-    async def aopen(self, using: object) -> AsyncIterator[AsyncOpened]:
+    async def _aopened_by(self, using: object) -> AsyncIterator[AsyncOpened]:
         if using is None or isinstance(using, AsyncConnectionPool):
             async with self.aconnection() as connection:
                 yield AsyncOpened(connection, _nothing_async, _nothing_async)
