@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.stages.test_joining import WAYS
+
 ROOT = Path(__file__).parents[2]
 FAILING = """
 from tests.stages.test_joining import joining, ship
@@ -36,4 +38,4 @@ def test_a_failed_test_is_reported_and_the_other_tests_still_run(tmp_path: Path)
     assert "INTERNALERROR" not in done.stdout + done.stderr
     assert done.stdout.count("reported by pytest itself") >= 10
     assert "test_that_fails[SQLAlchemy AsyncSession on asyncpg]" in done.stdout
-    assert "10 failed, 1 passed" in done.stdout
+    assert f"{len(WAYS)} failed, 1 passed" in done.stdout

@@ -51,7 +51,7 @@ def test_every_table_including_day_tables_has_a_replica_identity(
 
 
 def test_tables_of_a_former_revision_get_a_replica_identity(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as old:
         old.execute(
             "create table pgqueue.jobs_done_20250101 (like pgqueue.jobs_done including defaults including constraints)"

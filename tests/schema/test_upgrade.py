@@ -45,7 +45,7 @@ FILES = "select relname, relfilenode from pg_class where relname ~ '^jobs_(live|
 
 @pytest.fixture
 def former(empty_dsn: str) -> Iterator[Connection[Any]]:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0001")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0001")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(FIRST.encode())
         connection.execute(JOBS.encode())
@@ -73,7 +73,7 @@ def test_a_database_of_the_first_revision_with_the_shape_of_the_second_revision_
     former: Connection[Any], db: Connection[Any]
 ) -> None:
     """For some time, the first revision itself made everything that only the second revision makes now."""
-    command.upgrade(migrate._config(dsn=former.info.dsn), "0002")
+    command.upgrade(migrate.config(dsn=former.info.dsn), "0002")
     before = former.execute(f"{ROWS} order by id".encode()).fetchall()
     former.execute("update pgqueue.schema_version set version_num = '0001'")
     migrate.upgrade(former.info.dsn)
@@ -118,7 +118,7 @@ update pgqueue.queues set retention = '200000 years'
 
 
 def test_an_upgrade_does_not_change_rows_that_newer_checks_would_refuse(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(ODD.encode())
         rows = "select id, state, pg_column_size(args), attempt, crash_count, lease_id, finished_at::text from pgqueue.jobs order by id"
@@ -135,7 +135,7 @@ def test_an_upgrade_does_not_change_rows_that_newer_checks_would_refuse(empty_ds
 
 
 def test_an_upgrade_reports_a_users_view_of_a_column_whose_type_changes(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute("create view tried as select id, attempt from pgqueue.jobs")
         connection.execute("create view named as select id, task, state from pgqueue.jobs")
@@ -147,7 +147,7 @@ def test_an_upgrade_reports_a_users_view_of_a_column_whose_type_changes(empty_ds
 
 
 def test_an_upgrade_replaces_the_path_of_an_app_by_its_name_in_schedules(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(
             "insert into pgqueue.schedules (name, task, cron, source, app) values"
@@ -191,7 +191,7 @@ NEW_NAMES = {"seats_taken": "holds", "stored_by_pgqueue": "ours", "full_at": "ar
 
 
 def test_columns_are_renamed_without_rewriting_their_rows(empty_dsn: str, db: Connection[Any]) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0016")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(NAMED_ANEW.encode())
         before = connection.execute(VALUES.format_map(NEW_NAMES).encode()).fetchall()
@@ -210,7 +210,7 @@ def test_columns_are_renamed_without_rewriting_their_rows(empty_dsn: str, db: Co
 
 
 def test_no_column_is_renamed_while_a_worker_of_the_former_version_lives(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0016")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(
             "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
@@ -258,7 +258,7 @@ create event trigger forbid on ddl_command_start when tag in ('ALTER TABLE') exe
 def test_an_upgrade_that_the_server_refuses_says_what_is_in_the_way_and_can_be_repeated(
     empty_dsn: str, revision: str, made: str, unmade: str, why: str, do: str
 ) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), revision)
+    command.upgrade(migrate.config(dsn=empty_dsn), revision)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(made.encode())
         with pytest.raises(SchemaNotUpgradedError, match=f"(?s)PGQ-209.*{why}") as refused:
@@ -275,7 +275,7 @@ def test_no_worker_of_a_former_version_can_register_while_an_upgrade_that_refuse
     empty_dsn: str,
 ) -> None:
     """Another transaction holds up the upgrade, after the upgrade has looked for workers."""
-    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0016")
     with (
         psycopg.connect(empty_dsn, autocommit=True) as worker,
         psycopg.connect(empty_dsn) as reader,
@@ -296,7 +296,7 @@ def test_no_worker_of_a_former_version_can_register_while_an_upgrade_that_refuse
 
 
 def test_an_upgrade_that_many_workers_prevent_lists_some_of_them(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0016")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(
             "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
@@ -349,7 +349,7 @@ insert into pgqueue.unresolved (node_id) values (3)
 
 
 def test_a_leader_of_the_twenty_second_revision_goes_on_beside_the_upgraded_schema(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0022")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0022")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(FORMER_FINISH.encode())
         migrate.upgrade(empty_dsn)
@@ -361,7 +361,7 @@ def test_a_leader_of_the_twenty_second_revision_goes_on_beside_the_upgraded_sche
 
 
 def test_a_worker_of_the_nineteenth_revision_goes_on_beside_the_upgraded_schema(empty_dsn: str) -> None:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0019")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0019")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(FORMER_FIELDS.encode())
         migrate.upgrade(empty_dsn)

@@ -52,7 +52,7 @@ def test_a_day_that_was_detached_before_an_upgrade_can_be_attached_after_it(
     empty_dsn: str, revision: str, half: bool
 ) -> None:
     """Revision 0019 adds workflow_id, and revision 0020 adds waits_for and version."""
-    command.upgrade(migrate._config(dsn=empty_dsn), revision)
+    command.upgrade(migrate.config(dsn=empty_dsn), revision)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(MADE.encode())
         if half:

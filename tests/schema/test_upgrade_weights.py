@@ -60,7 +60,7 @@ where a.attname = 'weight' and (e.grantee = 0 or e.grantee = '{ROLE}'::regrole) 
 
 @pytest.fixture
 def before(empty_dsn: str) -> Iterator[Connection[Any]]:
-    command.upgrade(migrate._config(dsn=empty_dsn), "0020")
+    command.upgrade(migrate.config(dsn=empty_dsn), "0020")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(f"create role {ROLE}".encode())
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from pgqueue.errors import CommitUnconfirmedError, InvalidArgumentsError, WrongC
 from tests.batches import counts, overview
 from tests.proxy import proxy_to
 from tests.stages.built_batches import FOLLOWING, arguments, rows
-from tests.stages.test_joining import WAYS
+from tests.stages.test_joining import WAYS, begun
 
 pytestmark = pytest.mark.usefixtures("consistent_batches")
 
@@ -33,16 +32,17 @@ def test_a_batch_is_stored_in_the_callers_transaction_on_every_kind_of_connectio
 ) -> None:
     async def scenario() -> BatchHandle:
         async with WAYS[way](dsn) as connection:
-            if inspect.iscoroutinefunction(connection.commit):
+            joined = await begun(connection)
+            if joined.asynchronous:
                 async with app.abatch("import", using=connection, **FOLLOWING) as b:
                     assert await b.add(rows(65)) == 65
                 assert db.execute("select count(*) from pgqueue.workflows").fetchone() == (0,)
-                await getattr(connection, end)()
+                await getattr(joined.ends, end)()
             else:
                 with app.batch("import", using=connection, **FOLLOWING) as b:
                     assert b.add(rows(65)) == 65
                 assert db.execute("select count(*) from pgqueue.workflows").fetchone() == (0,)
-                getattr(connection, end)()
+                getattr(joined.ends, end)()
             await app.aclose()
             return b.handle
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from pgqueue.errors import (
 )
 from tests.proxy import proxy_to
 from tests.stages.built_workflows import NAMES, add, collect, number
-from tests.stages.test_joining import WAYS
+from tests.stages.test_joining import WAYS, begun
 from tests.worker_by_hand import Hand
 from tests.workflows import overview, run_due, states
 
@@ -46,16 +45,17 @@ def test_a_workflow_is_stored_in_the_callers_transaction_on_every_kind_of_connec
 ) -> None:
     async def scenario() -> WorkflowHandle:
         async with WAYS[way](dsn) as connection:
-            if inspect.iscoroutinefunction(connection.commit):
+            joined = await begun(connection)
+            if joined.asynchronous:
                 async with app.aworkflow("flow", key="k", using=connection, meta={"é": 1}) as w:
                     w.add(add.job(1, w.add(number.job(2), name="é").result))
                 other = await app.aenqueue_workflow(chain(number.job(1), number.job(2)), using=connection)
-                await getattr(connection, end)()
+                await getattr(joined.ends, end)()
             else:
                 with app.workflow("flow", key="k", using=connection, meta={"é": 1}) as w:
                     w.add(add.job(1, w.add(number.job(2), name="é").result))
                 other = app.enqueue_workflow(chain(number.job(1), number.job(2)), using=connection)
-                getattr(connection, end)()
+                getattr(joined.ends, end)()
             assert (w.handle.created, other.created) == (True, True)
             await app.aclose()
             return w.handle

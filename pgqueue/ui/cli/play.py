@@ -17,7 +17,6 @@ from pgqueue.runtime import origin
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.ui.cli.options import with_settings
 from pgqueue.ui.cli.output import as_dict, emit, say, tell
-from pgqueue.worker.settings import settings_for
 
 CHECK_FAILED = 7
 HOW_TO_LOOK = "it stops when no program uses it; to look into it, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.large_orders"
@@ -73,6 +72,7 @@ def _prepared(dsn: str) -> str:
 def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
     """For development: start a worker. If no database is configured, start a Postgres server, too. Create the schema if it is missing."""
     from pgqueue.maintenance.alerting.settings import find_alerts
+    from pgqueue.worker.settings import settings_for
     from pgqueue.worker.worker import Worker
 
     path = app_path(app)
